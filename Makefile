@@ -1,0 +1,55 @@
+# The two commands of a newcomer: `make demo` and `make test`. Both set everything up.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+TORCH := torch==2.13.0
+
+.PHONY: help setup demo test test-interop test-all lint format clean
+
+help:
+	@echo "make demo          set up and run a job of 4 workers"
+	@echo "make test          set up and run all tests (those that need torch only if it is there)"
+	@echo "make test-interop  install torch and run the tests that need it"
+	@echo "make test-all      run the tests on each of Python 3.11, 3.12 and 3.13 that is found"
+	@echo "make lint          ruff and mypy"
+	@echo "make format        let ruff format and fix"
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: requirements-dev.txt core/pyproject.toml $(wildcard plugins/*/pyproject.toml)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "elaunch needs Python 3.11 or newer; name one: make PYTHON=python3.12 demo" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet -r requirements-dev.txt
+	@touch $@
+
+demo: setup
+	$(BIN)/elaunch run --standalone --nproc-per-node 4 examples/sum_ranks.py
+
+test: setup
+	$(BIN)/python -m pytest
+
+test-interop: setup
+	$(BIN)/python -c 'import torch' 2>/dev/null || $(PIP) install --quiet '$(TORCH)'
+	$(BIN)/python -m pytest -m interop
+
+test-all:
+	@found=; for version in 3.11 3.12 3.13; do \
+	  python$$version -c '' 2>/dev/null || { echo "python$$version: not found, skipped"; continue; }; \
+	  echo "python$$version:"; found=1; \
+	  $(MAKE) --no-print-directory test PYTHON=python$$version VENV=.venv-$$version || exit 1; \
+	done; test -n "$$found" || { echo "no Python 3.11, 3.12 or 3.13 was found" >&2; exit 1; }
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,9 @@
+"""``python -m elaunch``."""
+
+import sys
+
+from elaunch.cli import main
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,163 @@
+"""Everything a plugin author needs; nothing else of the core is for plugins.
+
+A plugin imports this module and `elaunch.hookspecs`; its tests also `elaunch.testing`.
+"""
+
+from elaunch.bootstrap import Bootstrap, BootstrapParameters, BootstrapProvider
+from elaunch.errors import (
+    ElaunchError,
+    NodeNotAdmitted,
+    RendezvousClosed,
+    RendezvousCorrupt,
+    RendezvousError,
+    RendezvousTimeout,
+    RendezvousUnreachable,
+    SpawnError,
+    UsageError,
+)
+from elaunch.events import (
+    Event,
+    EventName,
+    EventRecorder,
+    EventRecorderProvider,
+    Record,
+    RecorderParameters,
+    Source,
+    discard,
+)
+from elaunch.failures import STDERR_TAIL_LINES, ProcessFailure
+from elaunch.keyspace import Keyspace, Subscription, UnknownLease
+from elaunch.membership.options import RendezvousOptions
+from elaunch.membership.rendezvous import StoreRendezvous
+from elaunch.memory_store import MemoryStore
+from elaunch.monitor import (
+    Finding,
+    Monitor,
+    MonitorParameters,
+    MonitorProvider,
+    Severity,
+)
+from elaunch.policy import (
+    BudgetPolicy,
+    Decision,
+    FailureReport,
+    PolicyParameters,
+    RestartPolicy,
+    RestartPolicyProvider,
+    Verdict,
+)
+from elaunch.provider import NoOptions, Provider
+from elaunch.rendezvous import (
+    Change,
+    ChangeKind,
+    JobSettings,
+    Membership,
+    NodeFacts,
+    NodeState,
+    Outcome,
+    OutcomeState,
+    RendezvousHandler,
+    RendezvousParameters,
+    RendezvousProvider,
+)
+from elaunch.spawner import (
+    OnStop,
+    Spawner,
+    SpawnerParameters,
+    SpawnerProvider,
+    StopSchedule,
+    StopStep,
+    WorkerGroup,
+)
+from elaunch.store import (
+    ABSENT,
+    Entry,
+    Lease,
+    Listing,
+    Store,
+    StoreEvent,
+    WatchCompacted,
+)
+from elaunch.workers import (
+    CommandEntry,
+    FunctionEntry,
+    WorkerExit,
+    WorkerRanks,
+    WorkerSpec,
+)
+
+
+__all__ = [
+    "ABSENT",
+    "STDERR_TAIL_LINES",
+    "Bootstrap",
+    "BootstrapParameters",
+    "BootstrapProvider",
+    "BudgetPolicy",
+    "Change",
+    "ChangeKind",
+    "CommandEntry",
+    "Decision",
+    "ElaunchError",
+    "Entry",
+    "Event",
+    "EventName",
+    "EventRecorder",
+    "EventRecorderProvider",
+    "FailureReport",
+    "Finding",
+    "FunctionEntry",
+    "JobSettings",
+    "Keyspace",
+    "Lease",
+    "Listing",
+    "Membership",
+    "MemoryStore",
+    "Monitor",
+    "MonitorParameters",
+    "MonitorProvider",
+    "NoOptions",
+    "NodeFacts",
+    "NodeNotAdmitted",
+    "NodeState",
+    "OnStop",
+    "Outcome",
+    "OutcomeState",
+    "PolicyParameters",
+    "ProcessFailure",
+    "Provider",
+    "Record",
+    "RecorderParameters",
+    "RendezvousClosed",
+    "RendezvousCorrupt",
+    "RendezvousError",
+    "RendezvousHandler",
+    "RendezvousOptions",
+    "RendezvousParameters",
+    "RendezvousProvider",
+    "RendezvousTimeout",
+    "RendezvousUnreachable",
+    "RestartPolicy",
+    "RestartPolicyProvider",
+    "Severity",
+    "Source",
+    "SpawnError",
+    "Spawner",
+    "SpawnerParameters",
+    "SpawnerProvider",
+    "StopSchedule",
+    "StopStep",
+    "Store",
+    "StoreEvent",
+    "StoreRendezvous",
+    "Subscription",
+    "UnknownLease",
+    "UsageError",
+    "Verdict",
+    "WatchCompacted",
+    "WorkerExit",
+    "WorkerGroup",
+    "WorkerRanks",
+    "WorkerSpec",
+    "discard",
+]

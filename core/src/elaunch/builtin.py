@@ -1,0 +1,100 @@
+"""What the core itself provides, declared like any plugin's."""
+
+import socket
+from collections.abc import Iterable, Mapping
+
+import attrs
+
+from elaunch.api import (
+    BootstrapParameters,
+    BootstrapProvider,
+    BudgetPolicy,
+    NoOptions,
+    PolicyParameters,
+    Provider,
+    RestartPolicy,
+    RestartPolicyProvider,
+    SpawnError,
+)
+from elaunch.hookspecs import hookimpl
+
+
+@attrs.define(eq=False)
+class PortBootstrap:
+    """A free port on the node of group rank 0, where worker rank 0 opens the store."""
+
+    address: str
+
+    async def open(self, generation: int) -> Mapping[str, str]:
+        """Find a port that is free now."""
+        try:
+            infos = socket.getaddrinfo(
+                self.address, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )
+            family, kind, protocol, _, place = infos[0]
+            with socket.socket(family, kind, protocol) as probe:
+                probe.bind(place)
+                port = probe.getsockname()[1]
+        except OSError as error:
+            raise SpawnError(
+                f"no port can be found on {self.address!r} for the workers of "
+                f"generation {generation}: {error}; "
+                f"name an address of this node with --local-addr"
+            ) from error
+        return {"address": self.address, "port": str(port)}
+
+    def environment(self, info: Mapping[str, str]) -> Mapping[str, str]:
+        """Return the address for worker rank 0 to open."""
+        return {
+            "MASTER_ADDR": info["address"],
+            "MASTER_PORT": info["port"],
+            "TORCHELASTIC_USE_AGENT_STORE": "False",
+        }
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+@attrs.define(eq=False)
+class NoBootstrap:
+    """Workers that need not find each other, or know how by themselves."""
+
+    async def open(self, generation: int) -> Mapping[str, str]:  # noqa: ARG002 - the port's signature
+        """Open nothing."""
+        return {}
+
+    def environment(self, info: Mapping[str, str]) -> Mapping[str, str]:  # noqa: ARG002 - the port's signature
+        """Add nothing."""
+        return {}
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+def _create_port(params: BootstrapParameters, _: NoOptions) -> PortBootstrap:
+    return PortBootstrap(params.address)
+
+
+def _create_none(_: BootstrapParameters, __: NoOptions) -> NoBootstrap:
+    return NoBootstrap()
+
+
+def _create_default(params: PolicyParameters, _: NoOptions) -> RestartPolicy:
+    return BudgetPolicy(params.max_restarts)
+
+
+@hookimpl
+def elaunch_register_bootstraps() -> Iterable[BootstrapProvider]:
+    """Declare ``port`` and ``none``."""
+    return (
+        Provider(
+            "port", "a free port on the first node, for rank 0 to open", _create_port
+        ),
+        Provider("none", "nothing: workers need not find each other", _create_none),
+    )
+
+
+@hookimpl
+def elaunch_register_restart_policies() -> Iterable[RestartPolicyProvider]:
+    """Declare ``default``."""
+    return (Provider("default", "restart while --max-restarts lasts", _create_default),)

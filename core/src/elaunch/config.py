@@ -1,0 +1,105 @@
+"""`LaunchConfig`: everything a launch can be told, validated, in one frozen value."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from elaunch.errors import UsageError
+
+
+def _check(rule: str, *, ok: bool) -> None:
+    if not ok:
+        raise UsageError(rule)
+
+
+@attrs.frozen(kw_only=True)
+class LaunchConfig:
+    """How to launch a job on this node.
+
+    Attributes:
+        min_nodes: Fewest nodes the job runs on.
+        max_nodes: Most nodes the job runs on.
+        nproc_per_node: Workers on this node.
+        run_id: Id of the job; nodes with the same id meet. Empty for a random one,
+            which only a job of one node can use.
+        role: Role of this node's workers.
+        rdzv_backend: Name of the rendezvous backend.
+        rdzv_endpoint: Where its store is. Empty for a store of this job's own, which
+            only a job of one node can use.
+        rdzv_configs: Options of the backend.
+        max_restarts: Restarts that failures may cost the whole job.
+        local_addr: Address this node advertises; `None` to find it by the route to
+            the endpoint.
+        node_rank: Group rank this node should get; `None` for any.
+        shutdown_timeout: Seconds workers get between the signal to stop and SIGKILL,
+            whatever the reason.
+        spawner: Spawner, as ``NAME[:key=value,…]``.
+        bootstrap: Bootstrap, likewise; ``auto`` is ``c10d`` where it is installed and
+            ``port`` otherwise.
+        restart_policy: Restart policy, likewise.
+        monitors: Monitors, likewise.
+        event_recorders: Event recorders, likewise.
+        block_plugins: Names of plugins that must not be loaded.
+
+    Raises:
+        UsageError: If a value is out of range, or several nodes are to meet without
+            an endpoint or an id.
+    """
+
+    min_nodes: int
+    max_nodes: int
+    nproc_per_node: int
+    run_id: str = ""
+    role: str = "default"
+    rdzv_backend: str = "c10d"
+    rdzv_endpoint: str = ""
+    rdzv_configs: Mapping[str, Any] = attrs.field(factory=dict)
+    max_restarts: int = 3
+    local_addr: str | None = None
+    node_rank: int | None = None
+    shutdown_timeout: float = 30.0
+    spawner: str = "local"
+    bootstrap: str = "auto"
+    restart_policy: str = "default"
+    monitors: tuple[str, ...] = ()
+    event_recorders: tuple[str, ...] = ()
+    block_plugins: tuple[str, ...] = ()
+
+    def __attrs_post_init__(self) -> None:
+        nnodes = f"{self.min_nodes}:{self.max_nodes}"
+        _check(
+            f"nnodes must be N or MIN:MAX with 1 <= MIN <= MAX, not {nnodes!r}",
+            ok=1 <= self.min_nodes <= self.max_nodes,
+        )
+        _check(
+            f"nproc_per_node must be at least 1, not {self.nproc_per_node}",
+            ok=self.nproc_per_node >= 1,
+        )
+        _check(
+            f"max_restarts must not be negative, not {self.max_restarts}",
+            ok=self.max_restarts >= 0,
+        )
+        _check(
+            f"shutdown_timeout must not be negative, not {self.shutdown_timeout}",
+            ok=self.shutdown_timeout >= 0,
+        )
+        _check(
+            f"node_rank must be from 0 to {self.max_nodes - 1}, not {self.node_rank}",
+            ok=self.node_rank is None or 0 <= self.node_rank < self.max_nodes,
+        )
+        if self.max_nodes > 1:
+            _check(
+                f"nodes of a job of {nnodes} nodes need a place to meet: "
+                f"give all of them the same --rdzv-endpoint host:port",
+                ok=bool(self.rdzv_endpoint),
+            )
+            _check(
+                f"nodes of a job of {nnodes} nodes need a common name: "
+                f"give all of them the same --rdzv-id",
+                ok=bool(self.run_id),
+            )
+
+    def evolve(self, **changes: Any) -> "LaunchConfig":
+        """Return a copy with some fields changed, validated like a new one."""
+        return attrs.evolve(self, **changes)

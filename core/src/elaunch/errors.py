@@ -1,0 +1,279 @@
+"""Every error that elaunch raises on purpose, and how the command line ends for it.
+
+::
+
+    ElaunchError                        exit 1
+    ├── UsageError (also ValueError)    exit 2    bad flag, option, file or platform
+    ├── PluginError                     exit 3
+    │   ├── UnknownBackend
+    │   ├── DuplicateBackend
+    │   ├── PluginFailed
+    │   └── InvalidProvider
+    ├── RendezvousError                 exit 4
+    │   ├── RendezvousTimeout
+    │   ├── RendezvousClosed
+    │   ├── RendezvousUnreachable
+    │   ├── RendezvousCorrupt
+    │   └── NodeNotAdmitted
+    ├── SpawnError                      exit 5    a worker could not be started
+    ├── ChildFailedError                exit of the root cause, 128 + n for a signal n
+    ├── SignalException                 exit 128 + n: the agent was told to stop
+    └── InvalidTransition               exit 70   a bug of ours; carries its story
+
+Anything else that escapes is a bug and keeps its traceback. Messages are lower-case,
+take no full stop, quote names, and end with what to do where there is something to do.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import ClassVar
+
+import attrs
+
+from elaunch.failures import ProcessFailure, root_cause, signal_name
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean 'x'?`` for the nearest known word, or ``""``."""
+    near = difflib.get_close_matches(word, sorted(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def quoted(names: Iterable[str]) -> str:
+    """Return names sorted, quoted and joined by commas, or ``none``."""
+    return ", ".join(repr(name) for name in sorted(names)) or "none"
+
+
+class ElaunchError(Exception):
+    """Base of all errors raised on purpose."""
+
+    exit_code: ClassVar[int] = 1
+
+    @property
+    def status(self) -> int:
+        """Exit status of a command that ends with this error."""
+        return self.exit_code
+
+
+class UsageError(ElaunchError, ValueError):
+    """What the user asked for can't be done as asked."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class PluginError(ElaunchError):
+    """A plugin or backend can't be used."""
+
+    exit_code: ClassVar[int] = 3
+
+
+@attrs.frozen
+class UnknownBackend(PluginError):
+    """No plugin provides a backend of this kind and name.
+
+    Attributes:
+        kind: Kind of backend, for example ``rendezvous``.
+        name: The name that was asked for.
+        installed: Names that exist.
+        known: Names that a known distribution would provide, name -> distribution.
+        blocked: Names of blocked plugins, which may be why.
+        failed: ``plugin: reason`` of plugins that failed to load, which may be why.
+    """
+
+    kind: str
+    name: str
+    installed: Sequence[str]
+    known: Mapping[str, str] = attrs.field(factory=dict)
+    blocked: Sequence[str] = ()
+    failed: Sequence[str] = ()
+
+    def __str__(self) -> str:
+        names = {*self.installed, *self.known}
+        lines = [
+            f"no {self.kind} backend is named {self.name!r}"
+            + suggestion(self.name, names - {self.name}),
+            f"  installed: {quoted(self.installed)}",
+        ]
+        wanted = {self.name, *difflib.get_close_matches(self.name, names, n=1)}
+        lines += [
+            f"  to get {name!r}: pip install {self.known[name]}"
+            for name in sorted(wanted & self.known.keys() - set(self.installed))
+        ]
+        if self.blocked:
+            lines.append(f"  blocked plugins: {quoted(self.blocked)}")
+        lines += [f"  failed to load: {failure}" for failure in self.failed]
+        return "\n".join(lines)
+
+
+@attrs.frozen
+class DuplicateBackend(PluginError):
+    """Two distributions claim the same name.
+
+    Attributes:
+        kind: Kind of backend, or ``plugin`` for two entry points of one name.
+        name: The name both claim.
+        owners: ``plugin (distribution version)`` of each claimant.
+        block: Name of a plugin to block to settle it, or empty where the two can't
+            be told apart by name.
+    """
+
+    kind: str
+    name: str
+    owners: Sequence[str]
+    block: str = ""
+
+    def __str__(self) -> str:
+        remedy = (
+            f"block one with --block-plugin {self.block} "
+            f"or ELAUNCH_BLOCK_PLUGINS={self.block}"
+            if self.block
+            else "uninstall one of them"
+        )
+        return (
+            f"{self.kind} {self.name!r} is provided twice: "
+            f"by {' and by '.join(self.owners)}; {remedy}"
+        )
+
+
+@attrs.frozen
+class PluginFailed(PluginError):
+    """A plugin that was asked for could not be loaded or could not build its backend.
+
+    Attributes:
+        plugin: Entry-point name of the plugin.
+        distribution: Distribution and version it came from.
+        reason: Type and text of what it raised.
+    """
+
+    plugin: str
+    distribution: str
+    reason: str
+
+    def __str__(self) -> str:
+        return (
+            f"plugin {self.plugin!r} of {self.distribution} failed: {self.reason}; "
+            f"run 'elaunch plugins -v' for the traceback"
+        )
+
+
+@attrs.frozen
+class InvalidProvider(PluginError):
+    """A plugin declared something that is not a provider.
+
+    Attributes:
+        plugin: Entry-point name of the plugin.
+        rule: The rule that it broke.
+    """
+
+    plugin: str
+    rule: str
+
+    def __str__(self) -> str:
+        return f"plugin {self.plugin!r} declares an invalid provider: {self.rule}"
+
+
+class RendezvousError(ElaunchError):
+    """The nodes could not meet, or lost each other."""
+
+    exit_code: ClassVar[int] = 4
+
+
+class RendezvousTimeout(RendezvousError):
+    """Not enough nodes came within the join timeout."""
+
+
+class RendezvousClosed(RendezvousError):
+    """The job has already ended; its outcome is in the message."""
+
+
+class RendezvousUnreachable(RendezvousError):
+    """The store can't be reached, or was lost for longer than a lease."""
+
+
+class RendezvousCorrupt(RendezvousError):
+    """The store holds something that no agent of this version writes."""
+
+
+class NodeNotAdmitted(RendezvousError):
+    """The job refuses this node, for example because its settings differ."""
+
+
+class SpawnError(ElaunchError):
+    """A worker could not be started."""
+
+    exit_code: ClassVar[int] = 5
+
+
+@attrs.frozen
+class ChildFailedError(ElaunchError):
+    """The workers failed and the restart budget is spent.
+
+    Attributes:
+        name: What was launched.
+        failures: Failure of each failed rank of the whole job, by global rank.
+    """
+
+    name: str
+    failures: Mapping[int, ProcessFailure]
+
+    @property
+    def status(self) -> int:
+        """Exit status of the root cause; 1 where it would be 0."""
+        return self.get_first_failure()[1].status or 1
+
+    def get_first_failure(self) -> tuple[int, ProcessFailure]:
+        """Return rank and failure of the root cause: the first failure by time."""
+        first = root_cause(tuple(self.failures.values()))
+        return first.rank, first
+
+    def __str__(self) -> str:
+        rank, first = self.get_first_failure()
+        lines = [f"{self.name} failed; root cause: {first.render()}"]
+        others = [f for r, f in sorted(self.failures.items()) if r != rank]
+        if others:
+            lines.append("also failed:")
+            lines.extend(f"  {failure.headline()}" for failure in others)
+        return "\n".join(lines)
+
+
+@attrs.frozen
+class SignalException(ElaunchError):
+    """The agent got a signal that ends it.
+
+    Attributes:
+        sigval: Number of the signal.
+    """
+
+    sigval: int
+
+    @property
+    def status(self) -> int:
+        """128 + signal number, as a shell shows it."""
+        return 128 + self.sigval
+
+    def __str__(self) -> str:
+        return f"stopped by {signal_name(self.sigval)}"
+
+
+@attrs.frozen
+class InvalidTransition(ElaunchError):
+    """A state machine got a stimulus that its state does not allow: a bug of ours.
+
+    Attributes:
+        state: Name of the state.
+        stimulus: The stimulus.
+        story: What happened before, oldest first.
+    """
+
+    exit_code: ClassVar[int] = 70
+
+    state: str
+    stimulus: object
+    story: Sequence[str]
+
+    def __str__(self) -> str:
+        story = "\n".join(f"  {line}" for line in self.story)
+        return (
+            f"internal error: state {self.state!r} does not allow {self.stimulus!r}; "
+            f"the story so far:\n{story}"
+        )

@@ -1,0 +1,269 @@
+"""The launcher: the only place where names become objects."""
+
+import asyncio
+import concurrent.futures
+import re
+import secrets
+import socket
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from elaunch.addresses import advertised_address
+from elaunch.agent.agent import Agent
+from elaunch.agent.messages import Result
+from elaunch.agent.recording import Recording
+from elaunch.bootstrap import Bootstrap, BootstrapParameters
+from elaunch.config import LaunchConfig
+from elaunch.errors import ChildFailedError, ElaunchError, UsageError
+from elaunch.events import EventName, EventRecorder, RecorderParameters
+from elaunch.monitor import Monitor, MonitorParameters
+from elaunch.options import parse_spec
+from elaunch.plugins import Plugins, load_plugins
+from elaunch.policy import PolicyParameters
+from elaunch.rendezvous import (
+    JobSettings,
+    NodeFacts,
+    RendezvousHandler,
+    RendezvousParameters,
+)
+from elaunch.spawner import SpawnerParameters
+from elaunch.workers import CommandEntry, Entry, FunctionEntry
+
+
+_RUN_ID = re.compile(r"[^/\x00-\x1f]{1,200}")
+
+
+def get_rdzv_handler(
+    params: RendezvousParameters, *, plugins: Plugins | None = None
+) -> RendezvousHandler:
+    """Return the rendezvous handler that a plugin provides for these parameters.
+
+    Args:
+        params: Backend, endpoint, run id, and so on.
+        plugins: Where to look it up; by default everything that is installed.
+
+    Raises:
+        UnknownBackend: If no plugin provides it; tells how to get it.
+        PluginError: If the plugin that provides it can't be used.
+        UsageError: If an option in ``params.config`` is unknown or wrong.
+    """
+    found = plugins or load_plugins()
+    return found.rendezvous.create(params.backend, params, params.config)
+
+
+class elastic_launch:  # noqa: N801 - the name that users of torchelastic know
+    """Launch a function or a command as an elastic job; call it with the arguments.
+
+    >>> from elaunch import LaunchConfig, elastic_launch
+    >>> config = LaunchConfig(min_nodes=1, max_nodes=1, nproc_per_node=2)
+    >>> elastic_launch(config, pow)(2, 5)
+    {0: 32, 1: 32}
+
+    Args:
+        config: How to launch.
+        entrypoint: A function, called in each worker, or the path of a program.
+        recorders: Event recorders beside those that the configuration names.
+    """
+
+    def __init__(
+        self,
+        config: LaunchConfig,
+        entrypoint: Callable[..., Any] | str,
+        *,
+        recorders: Sequence[EventRecorder] = (),
+    ) -> None:
+        self._config = config
+        self._entrypoint = entrypoint
+        self._recorders = recorders
+
+    def __call__(self, *args: Any) -> dict[int, Any]:
+        """Run the job and return what this node's workers returned, by global rank.
+
+        Raises:
+            ChildFailedError: If workers failed and the restart budget is spent.
+            SignalException: If this process was told to stop.
+            ElaunchError: If the job could not be formed or was lost.
+        """
+        entry = make_entry(self._entrypoint, args)
+        return launch_agent(self._config, entry, recorders=self._recorders)
+
+
+def make_entry(entrypoint: Callable[..., Any] | str, args: Sequence[Any]) -> Entry:
+    """Return what workers run, from a function or a program and its arguments."""
+    if isinstance(entrypoint, str):
+        argv = (entrypoint, *(str(arg) for arg in args))
+        return CommandEntry(argv, name=entrypoint)
+    name = getattr(entrypoint, "__qualname__", repr(entrypoint))
+    return FunctionEntry(entrypoint, tuple(args), name=name)
+
+
+def launch_agent(
+    config: LaunchConfig, entry: Entry, *, recorders: Sequence[EventRecorder] = ()
+) -> dict[int, Any]:
+    """Run one agent to its end; blocks.
+
+    In the main thread the agent handles SIGINT, SIGTERM, SIGHUP and SIGQUIT meanwhile.
+    Inside a running event loop it runs in a thread of its own.
+
+    Args:
+        config: How to launch.
+        entry: What the workers run.
+        recorders: Event recorders beside those that the configuration names.
+
+    Raises:
+        ElaunchError: As for `elastic_launch`.
+    """
+    if sys.platform == "win32":
+        raise UsageError(
+            "elaunch runs on Linux and macOS; on Windows, use it inside WSL"
+        )
+    plugins = load_plugins(config.block_plugins)
+    launch = _Launch(_settled(config), entry, plugins, recorders)
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return _unwrap(asyncio.run(launch.run()))
+    with concurrent.futures.ThreadPoolExecutor(1, "elaunch-agent") as thread:
+        return _unwrap(thread.submit(asyncio.run, launch.run()).result())
+
+
+def _settled(config: LaunchConfig) -> LaunchConfig:
+    """Fill in what a job of one node may leave open."""
+    run_id = config.run_id or secrets.token_hex(8)
+    if not _RUN_ID.fullmatch(run_id):
+        raise UsageError(
+            f"the run id must be 1 to 200 characters without '/', not {run_id!r}"
+        )
+    return config.evolve(
+        run_id=run_id, rdzv_endpoint=config.rdzv_endpoint or "localhost:0"
+    )
+
+
+def _unwrap(result: Result) -> dict[int, Any]:
+    if result.error:
+        raise result.error
+    return dict(result.values)
+
+
+@attrs.frozen(eq=False)
+class _Launch:
+    """One launch: resolves every name before anything starts."""
+
+    config: LaunchConfig
+    entry: Entry
+    plugins: Plugins
+    recorders: Sequence[EventRecorder]
+
+    async def run(self) -> Result:
+        """Build the ports, run the agent, tell the outcome, close the recorders."""
+        config = self.config
+        recording = Recording(
+            config.run_id, (*self.recorders, *self._named_recorders())
+        )
+        try:
+            result = await self._agent(recording, await self._node())
+            self._tell(recording, result.error)
+        except BaseException as error:
+            self._tell(recording, error)
+            raise
+        finally:
+            recording.close()
+        return result
+
+    async def _node(self) -> NodeFacts:
+        config = self.config
+        return NodeFacts(
+            host=socket.gethostname(),
+            address=config.local_addr or await advertised_address(config.rdzv_endpoint),
+            local_world_size=config.nproc_per_node,
+            role=config.role,
+            slot=config.node_rank,
+        )
+
+    async def _agent(self, recording: Recording, node: NodeFacts) -> Result:
+        config, plugins = self.config, self.plugins
+        policy_name, policy_options = parse_spec(
+            config.restart_policy, "--restart-policy"
+        )
+        params = RendezvousParameters(
+            backend=config.rdzv_backend,
+            endpoint=config.rdzv_endpoint,
+            run_id=config.run_id,
+            min_nodes=config.min_nodes,
+            max_nodes=config.max_nodes,
+            local_addr=config.local_addr,
+            config=config.rdzv_configs,
+            node=node,
+            settings=JobSettings(
+                min_nodes=config.min_nodes,
+                max_nodes=config.max_nodes,
+                max_restarts=config.max_restarts,
+                restart_policy=config.restart_policy,
+                shutdown_timeout=config.shutdown_timeout,
+            ),
+            policy=plugins.policies.create(
+                policy_name, PolicyParameters(config.max_restarts), policy_options
+            ),
+            record=recording,
+        )
+        spawner_name, spawner_options = parse_spec(config.spawner, "--spawner")
+        agent = Agent(
+            bootstrap=self._bootstrap(node),
+            monitors=self._monitors(),
+            spawner=plugins.spawners.create(
+                spawner_name, SpawnerParameters(config.run_id), spawner_options
+            ),
+            handler=get_rdzv_handler(params, plugins=plugins),
+            entry=self.entry,
+            node=node,
+            max_restarts=config.max_restarts,
+            shutdown_timeout=config.shutdown_timeout,
+            record=recording,
+        )
+        return await agent.run()
+
+    def _bootstrap(self, node: NodeFacts) -> Bootstrap:
+        name, options = parse_spec(self.config.bootstrap, "--bootstrap")
+        if name == "auto":
+            name = "c10d" if "c10d" in self.plugins.bootstraps else "port"
+        params = BootstrapParameters(self.config.run_id, node.address)
+        return self.plugins.bootstraps.create(name, params, options)
+
+    def _monitors(self) -> list[Monitor]:
+        params = MonitorParameters(self.config.run_id)
+        return [
+            self.plugins.monitors.create(name, params, options)
+            for name, options in _specs(self.config.monitors, "--monitor")
+        ]
+
+    def _named_recorders(self) -> list[EventRecorder]:
+        params = RecorderParameters(self.config.run_id)
+        return [
+            self.plugins.recorders.create(name, params, options)
+            for name, options in _specs(self.config.event_recorders, "--event-recorder")
+        ]
+
+    def _tell(self, recording: Recording, error: BaseException | None) -> None:
+        if isinstance(error, ChildFailedError):
+            rank, first = error.get_first_failure()
+            recording(
+                EventName.JOB_FAILED,
+                rank=rank,
+                host=first.host,
+                exitcode=first.exitcode,
+                message=first.message,
+                location=first.location,
+            )
+        elif error is None:
+            recording(EventName.JOB_SUCCEEDED)
+        status = error.status if isinstance(error, ElaunchError) else int(bool(error))
+        recording(
+            EventName.AGENT_FINISHED, status=status, error=str(error) if error else ""
+        )
+
+
+def _specs(texts: Sequence[str], flag: str) -> list[tuple[str, Mapping[str, str]]]:
+    return [parse_spec(text, flag) for text in texts]

@@ -1,0 +1,1 @@
+"""The membership service: one coordinator decides, every node watches."""

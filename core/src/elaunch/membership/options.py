@@ -1,0 +1,51 @@
+"""Options that every store-based rendezvous shares (``--rdzv-conf``)."""
+
+import attrs
+
+
+_positive = attrs.validators.gt(0)
+
+
+@attrs.frozen(kw_only=True)
+class RendezvousOptions:
+    """Times of a rendezvous, in seconds. A backend's own options inherit from it.
+
+    Attributes:
+        join_timeout: How long a node waits to become a member of a generation. A
+            spare of a running job waits without limit.
+        timeout: Another name for ``join_timeout``, which wins if both are given.
+        last_call_timeout: How long the first generation waits for more nodes when the
+            minimum is there. The maximum ends it at once; a restart has none.
+        close_timeout: How long the coordinator of a finished job waits for the others
+            to say goodbye before it cleans up.
+        keep_alive_interval: How often a node renews its lease.
+        keep_alive_max_attempt: How many renewals may fail before the node is lost.
+        reconnect_grace: How long a broken connection may take to come back before its
+            node counts as dead.
+    """
+
+    join_timeout: float | None = attrs.field(
+        default=None, validator=attrs.validators.optional(_positive)
+    )
+    timeout: float = attrs.field(default=600.0, validator=_positive)
+    last_call_timeout: float = attrs.field(
+        default=5.0, validator=attrs.validators.ge(0)
+    )
+    close_timeout: float = attrs.field(default=30.0, validator=_positive)
+    keep_alive_interval: float = attrs.field(default=5.0, validator=_positive)
+    keep_alive_max_attempt: int = attrs.field(
+        default=3, validator=attrs.validators.ge(1)
+    )
+    reconnect_grace: float = attrs.field(
+        default=0.5, validator=attrs.validators.ge(0)
+    )
+
+    @property
+    def join_limit(self) -> float:
+        """Seconds a node waits to become a member."""
+        return self.timeout if self.join_timeout is None else self.join_timeout
+
+    @property
+    def lease_ttl(self) -> float:
+        """Seconds of silence after which a node is lost."""
+        return self.keep_alive_interval * self.keep_alive_max_attempt

@@ -1,0 +1,5 @@
+"""A rendezvous over any store."""
+
+
+class StoreRendezvous:
+    """Being written."""

@@ -1,0 +1,129 @@
+"""The simplest real store: one keyspace shared by the tasks of one process."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+import attrs
+
+from elaunch.errors import RendezvousUnreachable
+from elaunch.keyspace import Keyspace, UnknownLease
+from elaunch.store import Entry, Lease, Listing, StoreEvent
+
+
+@attrs.define(eq=False)
+class MemoryLease:
+    """A lease on a shared keyspace, renewed by the loop's own timer."""
+
+    number: int
+    ttl: float
+    lost: asyncio.Future[str]
+    _store: "MemoryStore"
+    _timer: asyncio.TimerHandle | None = None
+
+    def keep(self) -> None:
+        """Renew now and again after a third of the time to live."""
+        loop = asyncio.get_running_loop()
+        if self._store.keyspace.renew(self.number, loop.time()):
+            self._timer = loop.call_later(self.ttl / 3, self.keep)
+        else:
+            self.lose("it expired")
+
+    def lose(self, reason: str) -> None:
+        """Stop renewing and tell the holder."""
+        if self._timer:
+            self._timer.cancel()
+        if not self.lost.done():
+            self.lost.set_result(reason)
+
+    async def revoke(self) -> None:
+        """End the lease and delete its keys now."""
+        self._store.keyspace.revoke(self.number)
+        self.lose("it was revoked")
+
+
+@attrs.define(eq=False)
+class MemoryStore:
+    """A client of a keyspace in the same process and event loop.
+
+    Attributes:
+        keyspace: The keyspace; clients that share it see each other.
+    """
+
+    keyspace: Keyspace = attrs.field(factory=Keyspace)
+    _leases: list[MemoryLease] = attrs.field(factory=list, init=False)
+    _closed: bool = attrs.field(default=False, init=False)
+
+    async def get(self, key: str) -> Entry | None:
+        """Return the entry of a key, or `None`."""
+        return self._ready().get(key)
+
+    async def put(self, key: str, value: bytes, *, lease: Lease | None = None) -> int:
+        """Write a key and return its new revision."""
+        try:
+            return self._ready().put(key, value, _number(lease))
+        except UnknownLease:
+            raise RendezvousUnreachable(f"the lease of {key!r} is lost") from None
+
+    async def compare_and_set(
+        self, key: str, value: bytes, *, expected: int, lease: Lease | None = None
+    ) -> int | None:
+        """Write a key if its revision is ``expected``."""
+        try:
+            return self._ready().compare_and_set(key, value, expected, _number(lease))
+        except UnknownLease:
+            raise RendezvousUnreachable(f"the lease of {key!r} is lost") from None
+
+    async def delete(self, key: str, *, expected: int | None = None) -> bool:
+        """Delete a key, if ``expected`` is given only at that revision."""
+        return self._ready().delete(key, expected)
+
+    async def list(self, prefix: str) -> Listing:
+        """Return all entries whose key begins with ``prefix``."""
+        return self._ready().list(prefix)
+
+    async def watch(self, prefix: str, since: int) -> AsyncGenerator[StoreEvent, None]:
+        """Yield every change under ``prefix`` after ``since``, in order."""
+        events: asyncio.Queue[StoreEvent] = asyncio.Queue()
+        keyspace = self._ready()
+        subscription = keyspace.subscribe(prefix, since, events.put_nowait)
+        try:
+            while True:
+                yield await events.get()
+        finally:
+            keyspace.unsubscribe(subscription)
+
+    async def lease(self, ttl: float) -> Lease:
+        """Grant a lease and keep it alive until it is revoked."""
+        loop = asyncio.get_running_loop()
+        number = self._ready().grant(ttl, loop.time())
+        lease = MemoryLease(number, ttl, loop.create_future(), self)
+        lease.keep()
+        self._leases.append(lease)
+        return lease
+
+    async def close(self) -> None:
+        """End all leases of this client."""
+        for lease in self._leases:
+            await lease.revoke()
+        self._closed = True
+
+    def abandon(self) -> None:
+        """Vanish without goodbye, as a killed process does: leases stop being renewed.
+
+        Their keys stay until the time to live is over.
+        """
+        loop = asyncio.get_running_loop()
+        for lease in self._leases:
+            lease.lose("the client is gone")
+            loop.call_later(lease.ttl, lambda: self.keyspace.expire(now=loop.time()))
+        self._closed = True
+
+    def _ready(self) -> Keyspace:
+        if self._closed:
+            raise RendezvousUnreachable("the store client is closed")
+        self.keyspace.expire(asyncio.get_running_loop().time())
+        return self.keyspace
+
+
+def _number(lease: Lease | None) -> int | None:
+    return lease.number if isinstance(lease, MemoryLease) else None

@@ -1,0 +1,71 @@
+"""A provider: what a plugin declares about one backend."""
+
+import re
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+import attrs
+
+
+ParamsT = TypeVar("ParamsT")
+PortT = TypeVar("PortT")
+
+_NAME = re.compile(r"[a-z][a-z0-9-]*")
+_SUMMARY_LENGTH = 72
+
+
+@attrs.frozen
+class NoOptions:
+    """Options of a backend that has none."""
+
+
+def _check_name(_: object, __: object, value: str) -> None:
+    if not _NAME.fullmatch(value):
+        raise ValueError(
+            f"a backend's name is lower-case letters, digits and '-', not {value!r}"
+        )
+
+
+def _check_summary(_: object, __: object, value: str) -> None:
+    if not value or "\n" in value or len(value) > _SUMMARY_LENGTH:
+        raise ValueError(
+            f"a summary is one line of at most {_SUMMARY_LENGTH} characters, "
+            f"not {value!r}"
+        )
+
+
+def _check_options(_: object, __: object, value: type) -> None:
+    if not attrs.has(value):
+        raise ValueError(f"options must be an attrs class, not {value!r}")
+    without = [f.name for f in attrs.fields(value) if f.default is attrs.NOTHING]
+    if without:
+        raise ValueError(
+            f"each option needs a default; {value.__name__}.{without[0]} has none"
+        )
+
+
+@attrs.frozen
+class Provider(Generic[ParamsT, PortT]):
+    """A named way to build one port.
+
+    Attributes:
+        name: The word that users type; lower-case letters, digits and ``-``.
+        summary: One line of at most 72 characters for ``elaunch plugins``.
+        create: Builds the port from the kind's parameters and an instance of
+            ``options``. Called only when the backend was chosen, so the place to
+            import heavy libraries. Must not block: connecting is the port's business.
+        options: A frozen attrs class, each field with a type of ``str``, ``int``,
+            ``float`` or ``bool`` (optionally ``| None``) and a default.
+
+    Raises:
+        ValueError: If a field breaks one of these rules.
+    """
+
+    name: str = attrs.field(validator=_check_name)
+    summary: str = attrs.field(validator=_check_summary)
+    create: Callable[[ParamsT, Any], PortT] = attrs.field(
+        repr=False, validator=attrs.validators.is_callable()
+    )
+    options: type[attrs.AttrsInstance] = attrs.field(
+        default=NoOptions, validator=_check_options
+    )

@@ -1,0 +1,231 @@
+"""The rendezvous port: nodes meet, agree on generations, and hear of changes."""
+
+import enum
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any, Protocol
+
+import attrs
+
+from elaunch.events import Record, discard
+from elaunch.failures import ProcessFailure
+from elaunch.policy import BudgetPolicy, RestartPolicy
+from elaunch.provider import Provider
+
+
+@attrs.frozen(kw_only=True)
+class NodeFacts:
+    """What a node says of itself when it joins.
+
+    Attributes:
+        host: Host name, for messages.
+        address: Address at which other nodes reach this one.
+        local_world_size: Workers it will run.
+        role: Role of these workers.
+        slot: Group rank it should get (from a scheduler), or `None` for any.
+    """
+
+    host: str
+    address: str
+    local_world_size: int = 1
+    role: str = "default"
+    slot: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class JobSettings:
+    """What must be the same on every node of a job.
+
+    Attributes:
+        min_nodes: Fewest nodes a generation may have.
+        max_nodes: Most nodes a generation may have.
+        max_restarts: Restarts that failures may cost the job.
+        restart_policy: Name of the restart policy with its options.
+        shutdown_timeout: Seconds that workers get between signal and SIGKILL.
+    """
+
+    min_nodes: int
+    max_nodes: int
+    max_restarts: int = 0
+    restart_policy: str = "default"
+    shutdown_timeout: float = 30.0
+
+
+@attrs.frozen(kw_only=True)
+class RendezvousParameters:
+    """What every rendezvous backend is built with.
+
+    Attributes:
+        backend: Name of the backend.
+        endpoint: Where its store is, in the backend's own form; may be empty.
+        run_id: Id of the job; nodes with the same id meet.
+        min_nodes: Fewest nodes a generation may have.
+        max_nodes: Most nodes a generation may have.
+        local_addr: Address this node advertises; `None` to find out.
+        config: Options of the backend (``--rdzv-conf``), still as given.
+        node: What this node says of itself; `None` to find out.
+        settings: What must be the same on every node; `None` for the defaults.
+        policy: Restart policy; the coordinator asks it.
+        record: Told what happens.
+
+    Raises:
+        ValueError: If a field is empty or out of range.
+    """
+
+    backend: str = attrs.field(validator=attrs.validators.min_len(1))
+    endpoint: str = ""
+    run_id: str = attrs.field(validator=attrs.validators.min_len(1))
+    min_nodes: int = attrs.field(default=1, validator=attrs.validators.ge(1))
+    max_nodes: int = attrs.field(default=1)
+    local_addr: str | None = None
+    config: Mapping[str, Any] = attrs.field(factory=dict)
+    node: NodeFacts | None = None
+    settings: JobSettings | None = None
+    policy: RestartPolicy = attrs.field(factory=lambda: BudgetPolicy(0), repr=False)
+    record: Record = attrs.field(default=discard, repr=False)
+
+    @max_nodes.validator
+    def _check_max_nodes(self, _: object, value: int) -> None:
+        if value < self.min_nodes:
+            raise ValueError(
+                f"max_nodes {value} is smaller than min_nodes {self.min_nodes}"
+            )
+
+
+@attrs.frozen(kw_only=True)
+class Membership:
+    """A node's place in one sealed generation.
+
+    Attributes:
+        generation: Number of the generation, from 1, growing.
+        group_rank: Rank of this node, from 0.
+        group_size: Nodes in the generation.
+        base_rank: Global rank of this node's first worker.
+        world_size: Workers in the generation.
+        base_role_rank: Role rank of this node's first worker.
+        role_world_size: Workers of this node's role.
+        restart_count: Restarts the job has spent on failures, equal on all nodes.
+        reason: Why this generation was formed.
+    """
+
+    generation: int
+    group_rank: int
+    group_size: int
+    base_rank: int
+    world_size: int
+    base_role_rank: int
+    role_world_size: int
+    restart_count: int
+    reason: str
+
+
+class OutcomeState(enum.StrEnum):
+    """How a job can end."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """How a job ended.
+
+    Attributes:
+        state: Success or failure.
+        reason: Why, in one line.
+        failures: The failures behind it, the root cause among them; at most
+            `MAX_FAILURES`.
+    """
+
+    state: OutcomeState
+    reason: str
+    failures: tuple[ProcessFailure, ...] = ()
+
+
+MAX_FAILURES = 32
+"""Most failures that travel with an outcome: what is sent stays bounded."""
+
+
+class ChangeKind(enum.StrEnum):
+    """What can happen to a member."""
+
+    SUPERSEDED = "superseded"
+    CLOSED = "closed"
+    LOST = "lost"
+
+
+@attrs.frozen(kw_only=True)
+class Change:
+    """News for a member of a generation.
+
+    Attributes:
+        kind: ``SUPERSEDED``: a newer generation is forming; stop the workers and join
+            again. ``CLOSED``: the job is over. ``LOST``: this node can't prove any
+            more that it is a member; stop the workers at once.
+        reason: Who or what, and why, in one line.
+        outcome: How the job ended, for ``CLOSED``.
+    """
+
+    kind: ChangeKind
+    reason: str
+    outcome: Outcome | None = None
+
+
+class NodeState(enum.StrEnum):
+    """What a node can report about a generation."""
+
+    RUNNING = "running"
+    FAILED = "failed"
+    DONE = "done"
+
+
+class RendezvousHandler(Protocol):
+    """One node's side of a rendezvous. Used by one task at a time but for `changes`."""
+
+    @property
+    def backend(self) -> str:
+        """Name of the backend."""
+
+    @property
+    def run_id(self) -> str:
+        """Id of the job."""
+
+    async def join(self) -> Membership:
+        """Wait until this node is a member of a sealed generation.
+
+        Called again after ``SUPERSEDED`` or ``LOST``, when the workers are stopped.
+
+        Raises:
+            RendezvousTimeout: If too few nodes came in time; names who was seen.
+            RendezvousClosed: If the job is over; its outcome is in ``outcome()``.
+            RendezvousUnreachable: If the store can't be reached.
+            NodeNotAdmitted: If the job refuses this node.
+        """
+
+    def changes(self) -> AsyncGenerator[Change, None]:
+        """Yield what happens to the current membership; ends after the first change."""
+
+    def outcome(self) -> Outcome | None:
+        """Return how the job ended, or `None` while it has not."""
+
+    async def publish_bootstrap(self, info: Mapping[str, str]) -> None:
+        """As group rank 0: tell all members how workers find each other."""
+
+    async def bootstrap(self) -> Mapping[str, str]:
+        """Wait for what group rank 0 publishes for the current generation."""
+
+    async def report(
+        self, state: NodeState, failures: tuple[ProcessFailure, ...] = ()
+    ) -> None:
+        """Tell the job how this node's workers are."""
+
+    async def leave(self, reason: str) -> None:
+        """Say goodbye for good: others act at once. Twice is fine."""
+
+    async def close(self, outcome: Outcome) -> None:
+        """End the job for everybody. The first outcome stays."""
+
+    async def aclose(self) -> None:
+        """Leave if need be and release everything. Twice is fine."""
+
+
+RendezvousProvider = Provider[RendezvousParameters, RendezvousHandler]

@@ -1,0 +1,91 @@
+"""The spawner port: start a node's workers, see each end, stop them by one schedule."""
+
+import enum
+import signal
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import attrs
+
+from elaunch.provider import Provider
+from elaunch.workers import Entry, WorkerExit, WorkerSpec
+
+
+@attrs.frozen(kw_only=True)
+class StopSchedule:
+    """How workers are stopped, the same for every reason: signal, grace, SIGKILL.
+
+    Attributes:
+        signum: The first signal, sent to each worker's whole process group.
+        grace: Seconds between that signal and SIGKILL of the whole tree.
+    """
+
+    signum: int = signal.SIGTERM
+    grace: float = attrs.field(default=30.0, validator=attrs.validators.ge(0))
+
+
+class StopStep(enum.StrEnum):
+    """The steps of a stop, in order."""
+
+    SIGNAL = "signal"
+    KILL = "kill"
+
+
+class OnStop(Protocol):
+    """Told of each step of a stop as it is taken."""
+
+    def __call__(self, step: StopStep, signum: int, pids: Sequence[int]) -> None:
+        """Take note that ``signum`` went to the trees of ``pids``."""
+
+
+class WorkerGroup(Protocol):
+    """The running workers of one node in one generation."""
+
+    @property
+    def pids(self) -> Mapping[int, int]:
+        """Process id by local rank, of every worker that was started."""
+
+    async def next_exit(self) -> WorkerExit:
+        """Wait for the next worker to end, however it ends; each is told once.
+
+        The exit comes after the worker's output was read to its end.
+        """
+
+    async def stop(self, schedule: StopSchedule, on_step: OnStop) -> None:
+        """Stop every worker and everything they started; return when all are gone.
+
+        A second call while one is under way kills at once. Exits are still told by
+        `next_exit`. When it returns no process of the group is alive.
+        """
+
+    async def close(self) -> None:
+        """Release pipes and files. Kills what still runs. Twice is fine."""
+
+
+class Spawner(Protocol):
+    """Starts groups of workers."""
+
+    async def start(self, entry: Entry, workers: Sequence[WorkerSpec]) -> WorkerGroup:
+        """Start all workers or none.
+
+        Raises:
+            elaunch.errors.SpawnError: If one can't be started; those already started
+                are killed first.
+        """
+
+    async def close(self) -> None:
+        """Release what outlives groups. Twice is fine."""
+
+
+@attrs.frozen
+class SpawnerParameters:
+    """What every spawner is built with.
+
+    Attributes:
+        run_id: Id of the job.
+    """
+
+    run_id: str
+
+
+SpawnerProvider = Provider[SpawnerParameters, Spawner]

@@ -1,0 +1,1 @@
+"""The plugin author's kit: contract suites to inherit from."""

@@ -1,0 +1,153 @@
+"""Values about workers: what to start, where each one stands, how it ended."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+
+from elaunch.failures import (
+    STDERR_TAIL_LINES,
+    Explanation,
+    ProcessFailure,
+    explain,
+    signal_name,
+)
+
+
+@attrs.frozen
+class CommandEntry:
+    """Workers that run a program.
+
+    Attributes:
+        argv: Program and arguments, the same for each worker.
+        name: What reports call it, for example the script's file name.
+    """
+
+    argv: tuple[str, ...]
+    name: str
+
+
+@attrs.frozen
+class FunctionEntry:
+    """Workers that call a Python function and hand back what it returns.
+
+    Attributes:
+        function: The function; it and its arguments must survive cloudpickle.
+        args: Positional arguments, the same for each worker.
+        name: What reports call it.
+    """
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    name: str
+
+
+Entry = CommandEntry | FunctionEntry
+
+
+@attrs.frozen(kw_only=True)
+class WorkerRanks:
+    """Where one worker stands in its generation.
+
+    Attributes:
+        local_rank: Among the workers of its node, from 0.
+        rank: Among all workers, from 0 (global rank).
+        role_rank: Among all workers of its role, from 0.
+    """
+
+    local_rank: int
+    rank: int
+    role_rank: int
+
+
+@attrs.frozen(kw_only=True)
+class WorkerSpec:
+    """One worker to start.
+
+    Attributes:
+        ranks: Where it stands.
+        environment: Variables to add to the agent's own environment.
+        role: Role of its node.
+        label: Prefix of its output lines on the console; empty for none.
+    """
+
+    ranks: WorkerRanks
+    environment: Mapping[str, str]
+    role: str
+    label: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class WorkerExit:
+    """How one worker ended.
+
+    Attributes:
+        ranks: Where it stood.
+        pid: Its process id.
+        exitcode: Exit status; ``-n`` for death by signal ``n``.
+        timestamp: Unix time in seconds at which the exit was seen.
+        value: What its function returned; `None` for commands.
+        message: The error of a worker that failed, in one line; empty if nothing
+            but the exit code is known.
+        location: ``file:line`` of that error, or empty.
+        traceback: Formatted traceback of that error, or empty.
+        stderr_tail: The last lines it wrote to stderr.
+        error_file: Path of the error file that it wrote, or empty.
+        failed: Whether this end is a failure. An exit code other than 0 always is;
+            exit code 0 is one where a function gave no value.
+    """
+
+    ranks: WorkerRanks
+    pid: int
+    exitcode: int
+    timestamp: float
+    value: Any = None
+    message: str = ""
+    location: str = ""
+    traceback: str = ""
+    stderr_tail: tuple[str, ...] = ()
+    error_file: str = ""
+    failed: bool = attrs.field()
+
+    @failed.default
+    def _failed_by_code(self) -> bool:
+        return self.exitcode != 0
+
+
+def failure_of(ended: WorkerExit, *, role: str, host: str) -> ProcessFailure:
+    """Turn a bad end into the failure that is reported to the job.
+
+    Facts that the worker itself left (an error file, a function's exception) win over
+    what its last stderr lines show; with neither, the signal or exit code is the
+    message.
+    """
+    tail = ended.stderr_tail[-STDERR_TAIL_LINES:]
+    seen = explain(ended.stderr_tail)
+    if ended.message:
+        told = Explanation(
+            ended.message,
+            ended.location or seen.location,
+            ended.traceback or seen.traceback,
+        )
+    else:
+        told = seen
+    return ProcessFailure(
+        rank=ended.ranks.rank,
+        local_rank=ended.ranks.local_rank,
+        role=role,
+        host=host,
+        pid=ended.pid,
+        exitcode=ended.exitcode,
+        timestamp=ended.timestamp,
+        message=told.message or _bare_message(ended.exitcode),
+        location=told.location,
+        traceback=told.traceback,
+        stderr_tail=tail,
+        error_file=ended.error_file,
+    )
+
+
+def _bare_message(exitcode: int) -> str:
+    if exitcode < 0:
+        return f"killed by {signal_name(-exitcode)}"
+    return f"ended with exit code {exitcode}"

@@ -1,0 +1,1 @@
+"""Event recorders `con"""

@@ -1,0 +1,1 @@
+"""Spawner `local` and """
