@@ -3,7 +3,19 @@
 import attrs
 
 
-_positive = attrs.validators.gt(0)
+def _positive(_: object, field: "attrs.Attribute[float]", value: float) -> None:
+    if not value > 0:
+        raise ValueError(f"{field.name!r} must be greater than 0, not {value:g}")
+
+
+def _not_negative(_: object, field: "attrs.Attribute[float]", value: float) -> None:
+    if not value >= 0:
+        raise ValueError(f"{field.name!r} must not be negative, not {value:g}")
+
+
+def _at_least_one(_: object, field: "attrs.Attribute[int]", value: int) -> None:
+    if value < 1:
+        raise ValueError(f"{field.name!r} must be at least 1, not {value}")
 
 
 @attrs.frozen(kw_only=True)
@@ -28,17 +40,11 @@ class RendezvousOptions:
         default=None, validator=attrs.validators.optional(_positive)
     )
     timeout: float = attrs.field(default=600.0, validator=_positive)
-    last_call_timeout: float = attrs.field(
-        default=5.0, validator=attrs.validators.ge(0)
-    )
+    last_call_timeout: float = attrs.field(default=5.0, validator=_not_negative)
     close_timeout: float = attrs.field(default=30.0, validator=_positive)
     keep_alive_interval: float = attrs.field(default=5.0, validator=_positive)
-    keep_alive_max_attempt: int = attrs.field(
-        default=3, validator=attrs.validators.ge(1)
-    )
-    reconnect_grace: float = attrs.field(
-        default=0.5, validator=attrs.validators.ge(0)
-    )
+    keep_alive_max_attempt: int = attrs.field(default=3, validator=_at_least_one)
+    reconnect_grace: float = attrs.field(default=0.5, validator=_not_negative)
 
     @property
     def join_limit(self) -> float:

@@ -1,5 +1,375 @@
-"""A rendezvous over any store."""
+"""`StoreRendezvous`: the rendezvous handler over any store."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import socket
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+
+import attrs
+
+from elaunch.errors import (
+    NodeNotAdmitted,
+    RendezvousClosed,
+    RendezvousTimeout,
+    RendezvousUnreachable,
+)
+from elaunch.events import EventName
+from elaunch.failures import ProcessFailure
+from elaunch.membership.coordinator import Coordinator, SteppedDownError
+from elaunch.membership.options import RendezvousOptions
+from elaunch.membership.progress import Patience, progress, who_is_missing
+from elaunch.membership.records import (
+    Assignment,
+    JobPhase,
+    JobRecord,
+    Keys,
+    NodePhase,
+    NodeRecord,
+    decode,
+    differences,
+    encode,
+)
+from elaunch.membership.stay import Stay
+from elaunch.rendezvous import (
+    Change,
+    ChangeKind,
+    JobSettings,
+    Membership,
+    NodeFacts,
+    NodeState,
+    Outcome,
+    RendezvousParameters,
+)
+from elaunch.store import ABSENT, Store
 
 
+logger = logging.getLogger(__name__)
+
+
+@attrs.define(eq=False)
 class StoreRendezvous:
-    """Being written."""
+    """One node's side of a rendezvous over any store.
+
+    Args:
+        open_store: Connects to the store, or raises `RendezvousUnreachable`.
+        params: What every rendezvous is built with.
+        options: Its times.
+    """
+
+    _open_store: Callable[[], Awaitable[Store]]
+    _params: RendezvousParameters
+    _options: RendezvousOptions
+    _keys: Keys = attrs.field(init=False)
+    _facts: NodeFacts = attrs.field(init=False)
+    _settings: JobSettings = attrs.field(init=False)
+
+    _store: Store | None = attrs.field(default=None, init=False)
+    _stay: Stay | None = attrs.field(default=None, init=False)
+    _coordinating: asyncio.Task[None] | None = attrs.field(default=None, init=False)
+    _membership: Membership | None = attrs.field(default=None, init=False)
+    _published: str = attrs.field(default="", init=False)
+    _outcome: Outcome | None = attrs.field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        params = self._params
+        host = socket.gethostname()
+        self._keys = Keys(params.run_id)
+        self._facts = params.node or NodeFacts(
+            host=host, address=params.local_addr or host
+        )
+        self._settings = params.settings or JobSettings(
+            min_nodes=params.min_nodes, max_nodes=params.max_nodes
+        )
+
+    @property
+    def backend(self) -> str:
+        """Name of the backend."""
+        return self._params.backend
+
+    @property
+    def run_id(self) -> str:
+        """Id of the job."""
+        return self._params.run_id
+
+    async def join(self) -> Membership:
+        """Wait until this node is a member of a sealed generation."""
+        now = asyncio.get_running_loop().time()
+        patience = Patience.begin(now, self._options.join_limit)
+        while True:
+            if self._stay and self._stay.lost:
+                await self._end_stay()
+            stay = self._stay
+            if stay is None:
+                stay = await self._begin_stay()
+            elif self._membership:
+                await self._say(NodePhase.READY)
+            membership = await self._admission(stay, patience)
+            if membership:
+                self._membership = membership
+                return membership
+
+    async def _begin_stay(self) -> Stay:
+        if self._store is None:
+            self._store = await self._open_store()
+        self._params.record(EventName.RENDEZVOUS_JOINING, address=self._facts.address)
+        lease = await self._store.lease(self._options.lease_ttl)
+        node_id = f"{self._facts.host}-{os.getpid()}-{secrets.token_hex(4)}"
+        stay = Stay(self._store, self._keys, lease, node_id)
+        self._stay = stay
+        await stay.begin()
+        self._check_admission(stay)
+        revision = await stay.store.compare_and_set(
+            self._keys.node(node_id),
+            encode(self._record(NodePhase.READY)),
+            expected=ABSENT,
+            lease=lease,
+        )
+        stay.joined = revision or ABSENT
+        return stay
+
+    async def _admission(self, stay: Stay, patience: Patience) -> Membership | None:
+        """Wait for a place; `None` if this stay was lost and another must begin."""
+        seen = self._membership.generation if self._membership else 0
+        while not stay.lost:
+            news = stay.news()
+            self._check_admission(stay)
+            job = stay.job
+            if job and job.phase is JobPhase.SEALED and job.generation > seen:
+                seen = job.generation
+                place = await self._place(stay, job)
+                if place:
+                    return place
+                if await stay.store.get(self._keys.node(stay.node_id)) is None:
+                    stay.lose("this node was excluded: its workers took too long")
+            elif not stay.decided:
+                await self._contest(stay)
+            else:
+                spare = job is not None and job.phase is JobPhase.SEALED
+                await self._wait(stay, news, patience, spare=spare)
+        self._params.record(EventName.RENDEZVOUS_LOST, reason=stay.lost)
+        return None
+
+    async def _wait(
+        self, stay: Stay, news: asyncio.Event, patience: Patience, *, spare: bool
+    ) -> None:
+        """Wait for news, tell progress meanwhile, give up when patience ends."""
+        loop = asyncio.get_running_loop()
+        if spare:
+            patience.rearm(loop.time())
+        elif loop.time() >= patience.deadline:
+            nodes = await self._list_nodes(stay)
+            raise RendezvousTimeout(
+                who_is_missing(self.run_id, nodes, self._settings, patience.limit)
+            )
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(
+                min(patience.deadline, patience.next_progress)
+            ):
+                await news.wait()
+        if loop.time() >= patience.next_progress:
+            patience.told(loop.time())
+            facts = progress(await self._list_nodes(stay), self._settings, spare=spare)
+            self._params.record(EventName.RENDEZVOUS_WAITING, **facts)
+
+    async def _list_nodes(self, stay: Stay) -> list[NodeRecord]:
+        listing = await stay.store.list(self._keys.nodes)
+        return [decode(NodeRecord, e.key, e.value) for e in listing.entries]
+
+    async def _place(self, stay: Stay, job: JobRecord) -> Membership | None:
+        """Return this node's place in the sealed generation, if it has one."""
+        key = self._keys.assignment(stay.node_id)
+        entry = await stay.store.get(key)
+        if entry is None:
+            return None
+        assignment = decode(Assignment, key, entry.value)
+        place = assignment.membership
+        current = (place.generation, assignment.token) == (job.generation, job.token)
+        return place if current else None
+
+    def _check_admission(self, stay: Stay) -> None:
+        if stay.broken:
+            raise stay.broken
+        job = stay.job
+        if job is None:
+            return
+        if job.phase is JobPhase.CLOSED:
+            self._outcome = job.outcome
+            raise RendezvousClosed(f"job {self.run_id!r} is over: {job.reason}")
+        differing = differences(self._settings, job.settings)
+        if differing:
+            raise NodeNotAdmitted(
+                f"this node's settings are not those of job {self.run_id!r}: "
+                f"{differing}; give every node the same"
+            )
+
+    async def _contest(self, stay: Stay) -> None:
+        """Try to become the coordinator; the first to create the key is."""
+        token = await stay.store.compare_and_set(
+            self._keys.coordinator,
+            encode({"node": stay.node_id}),
+            expected=ABSENT,
+            lease=stay.lease,
+        )
+        stay.decided = True
+        if token is None:
+            return
+        coordinator = Coordinator(
+            store=stay.store,
+            keys=self._keys,
+            settings=self._settings,
+            policy=self._params.policy,
+            token=token,
+            node_id=stay.node_id,
+            last_call_timeout=self._options.last_call_timeout,
+            close_timeout=self._options.close_timeout,
+            record=self._params.record,
+        )
+        self._coordinating = stay.run(_coordinate(coordinator))
+
+    async def changes(self) -> AsyncGenerator[Change, None]:
+        """Yield what happens to the current membership; ends after the first change."""
+        stay, membership = self._joined()
+        while True:
+            news = stay.news()
+            change = self._change(stay, membership)
+            if change:
+                yield change
+                return
+            if stay.decided:
+                await news.wait()
+                continue
+            try:
+                await self._contest(stay)
+            except RendezvousUnreachable as error:
+                stay.lose(str(error))
+
+    def _change(self, stay: Stay, membership: Membership) -> Change | None:
+        if stay.broken:
+            raise stay.broken
+        job = stay.job
+        # A job that is over is over, also for a node that has lost the store since.
+        if job and job.phase is JobPhase.CLOSED:
+            self._outcome = job.outcome
+            return Change(
+                kind=ChangeKind.CLOSED, reason=job.reason, outcome=job.outcome
+            )
+        if stay.lost:
+            self._params.record(EventName.RENDEZVOUS_LOST, reason=stay.lost)
+            return Change(kind=ChangeKind.LOST, reason=stay.lost)
+        if job and job.generation > membership.generation:
+            return Change(kind=ChangeKind.SUPERSEDED, reason=job.reason)
+        return None
+
+    def outcome(self) -> Outcome | None:
+        """Return how the job ended, or `None` while it has not."""
+        return self._outcome
+
+    async def publish_bootstrap(self, info: Mapping[str, str]) -> None:
+        """As group rank 0: tell all members how workers find each other."""
+        stay, membership = self._joined()
+        key = self._keys.bootstrap(membership.generation)
+        await stay.store.put(key, encode(dict(info)), lease=stay.lease)
+        if self._published:
+            await stay.store.delete(self._published)
+        self._published = key
+
+    async def bootstrap(self) -> Mapping[str, str]:
+        """Wait for what group rank 0 publishes for the current generation."""
+        stay, membership = self._joined()
+        key = self._keys.bootstrap(membership.generation)
+        while key not in stay.bootstraps:
+            await stay.news().wait()
+        return stay.bootstraps[key]
+
+    async def report(
+        self, state: NodeState, failures: tuple[ProcessFailure, ...] = ()
+    ) -> None:
+        """Tell the job how this node's workers are."""
+        await self._say(NodePhase(state.value), failures=failures)
+
+    async def leave(self, reason: str) -> None:
+        """Say goodbye for good: others act at once. Twice is fine."""
+        stay = self._stay
+        if stay is None:
+            return
+        if not stay.lost:
+            over = stay.job is not None and stay.job.phase is JobPhase.CLOSED
+            if over and self._coordinating:
+                # The coordinator of a finished job is the last to go: it cleans up.
+                await asyncio.wait((self._coordinating,))
+            elif not over:
+                with contextlib.suppress(RendezvousUnreachable):
+                    await self._say(NodePhase.LEAVING, reason=reason)
+        self._params.record(EventName.RENDEZVOUS_LEFT, reason=reason)
+        await self._end_stay()
+
+    async def close(self, outcome: Outcome) -> None:
+        """End the job for everybody. The first outcome stays."""
+        stay, _ = self._joined()
+        while True:
+            entry = await stay.store.get(self._keys.state)
+            if entry is None:
+                return
+            job = decode(JobRecord, entry.key, entry.value)
+            if job.phase is JobPhase.CLOSED:
+                return
+            closed = attrs.evolve(
+                job, phase=JobPhase.CLOSED, reason=outcome.reason, outcome=outcome
+            )
+            if await stay.store.compare_and_set(
+                entry.key, encode(closed), expected=entry.revision
+            ):
+                return
+
+    async def aclose(self) -> None:
+        """Leave if need be and release everything. Twice is fine."""
+        await self.leave("the agent is closing")
+        store, self._store = self._store, None
+        if store:
+            await store.close()
+
+    async def _say(
+        self,
+        phase: NodePhase,
+        *,
+        failures: tuple[ProcessFailure, ...] = (),
+        reason: str = "",
+    ) -> None:
+        stay = self._stay
+        if stay is None:
+            raise RendezvousUnreachable("this node has not joined")
+        record = attrs.evolve(
+            self._record(phase),
+            generation=self._membership.generation if self._membership else 0,
+            joined=stay.joined,
+            failures=failures,
+            reason=reason,
+        )
+        await stay.store.put(
+            self._keys.node(stay.node_id), encode(record), lease=stay.lease
+        )
+
+    def _record(self, phase: NodePhase) -> NodeRecord:
+        return NodeRecord(facts=self._facts, settings=self._settings, phase=phase)
+
+    async def _end_stay(self) -> None:
+        stay, self._stay = self._stay, None
+        self._membership = self._coordinating = None
+        self._published = ""
+        if stay:
+            await stay.end()
+
+    def _joined(self) -> tuple[Stay, Membership]:
+        if self._stay is None or self._membership is None:
+            raise RendezvousUnreachable("this node is not a member: join first")
+        return self._stay, self._membership
+
+
+async def _coordinate(coordinator: Coordinator) -> None:
+    try:
+        await coordinator.run()
+    except SteppedDownError:
+        logger.info("no longer the coordinator: another node took over")

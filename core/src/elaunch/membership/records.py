@@ -1,0 +1,216 @@
+"""What the membership service keeps in a store: keys, records, and their JSON.
+
+Keys under ``/<run_id>/``:
+
+- ``nodes/<node_id>`` (leased): what a node says of itself; only the node writes it.
+- ``assign/<node_id>``: the place of a node in a generation; written by the coordinator
+  before it seals that generation.
+- ``job/coordinator`` (leased): who decides. Its revision is the fencing token.
+- ``job/state``: the generation and its phase. One write wakes every node.
+- ``job/bootstrap/<g>`` (leased): how the workers of generation ``g`` find each other.
+
+What concerns all nodes lies under ``job/``, so that a node needs one watch and hears
+nothing of the comings and goings of others.
+"""
+
+import enum
+from collections.abc import Mapping
+from typing import TypeVar
+
+import attrs
+import msgspec
+
+from elaunch.errors import RendezvousCorrupt
+from elaunch.failures import ProcessFailure
+from elaunch.rendezvous import JobSettings, Membership, NodeFacts, Outcome
+
+
+RecordT = TypeVar("RecordT")
+
+
+@attrs.frozen
+class Keys:
+    """The keys of one job.
+
+    Attributes:
+        run_id: Id of the job.
+    """
+
+    run_id: str
+
+    @property
+    def root(self) -> str:
+        """Prefix of all keys of the job."""
+        return f"/{self.run_id}/"
+
+    @property
+    def job(self) -> str:
+        """Prefix of the keys that every node watches."""
+        return f"{self.root}job/"
+
+    @property
+    def nodes(self) -> str:
+        """Prefix of the keys that the coordinator watches."""
+        return f"{self.root}nodes/"
+
+    @property
+    def assignments(self) -> str:
+        """Prefix of the assignments."""
+        return f"{self.root}assign/"
+
+    @property
+    def coordinator(self) -> str:
+        """Who decides."""
+        return f"{self.job}coordinator"
+
+    @property
+    def state(self) -> str:
+        """The generation and its phase."""
+        return f"{self.job}state"
+
+    def bootstrap(self, generation: int) -> str:
+        """How the workers of a generation find each other."""
+        return f"{self.job}bootstrap/{generation}"
+
+    def node(self, node_id: str) -> str:
+        """What a node says of itself."""
+        return f"{self.nodes}{node_id}"
+
+    def assignment(self, node_id: str) -> str:
+        """The place of a node."""
+        return f"{self.assignments}{node_id}"
+
+
+class NodePhase(enum.StrEnum):
+    """Where a node stands."""
+
+    READY = "ready"
+    RUNNING = "running"
+    FAILED = "failed"
+    DONE = "done"
+    LEAVING = "leaving"
+
+
+@attrs.frozen(kw_only=True)
+class NodeRecord:
+    """What a node says of itself.
+
+    Attributes:
+        facts: Its address, workers, role and slot.
+        settings: The job's settings as it knows them.
+        phase: Where it stands.
+        generation: The generation that ``phase`` is about; for ``READY`` the last one
+            whose workers this node has stopped, 0 for none.
+        joined: Revision of its first record: the order in which nodes came. 0 in that
+            first record itself, where the key's own revision stands for it.
+        failures: Failures of its workers, for ``FAILED``.
+        reason: Why it leaves, for ``LEAVING``.
+    """
+
+    facts: NodeFacts
+    settings: JobSettings
+    phase: NodePhase
+    generation: int = 0
+    joined: int = 0
+    failures: tuple[ProcessFailure, ...] = ()
+    reason: str = ""
+
+
+class JobPhase(enum.StrEnum):
+    """Where the job stands."""
+
+    FORMING = "forming"
+    SEALED = "sealed"
+    CLOSED = "closed"
+
+
+@attrs.frozen(kw_only=True)
+class JobRecord:
+    """The generation and its phase.
+
+    Attributes:
+        phase: ``FORMING``: members of the generation before stop their workers and
+            become ready. ``SEALED``: the assignments count. ``CLOSED``: it is over.
+        generation: Number of the generation, from 1.
+        settings: Settings of the job: those of its first coordinator.
+        token: Fencing token of the coordinator that wrote this.
+        size: Nodes in the generation, once sealed.
+        restarts: Restarts spent on failures so far.
+        reason: Why this generation is formed, or why the job is over.
+        outcome: How the job ended, once closed.
+    """
+
+    phase: JobPhase
+    generation: int
+    settings: JobSettings
+    token: int
+    size: int = 0
+    restarts: int = 0
+    reason: str = ""
+    outcome: Outcome | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Assignment:
+    """The place of a node in a generation.
+
+    Attributes:
+        membership: The place.
+        token: Fencing token of the coordinator that assigned it.
+        previous_rank: Group rank in the generation before, `None` if not a member.
+    """
+
+    membership: Membership
+    token: int
+    previous_rank: int | None = None
+
+
+def encode(record: object) -> bytes:
+    """Return a record as JSON."""
+    return msgspec.json.encode(record)
+
+
+def decode(kind: type[RecordT], key: str, value: bytes) -> RecordT:
+    """Read a record that `encode` wrote.
+
+    Raises:
+        RendezvousCorrupt: If the value is not such a record; names the key.
+    """
+    try:
+        return msgspec.json.decode(value, type=kind)
+    except msgspec.DecodeError as error:
+        raise RendezvousCorrupt(
+            f"key {key!r} does not hold a {kind.__name__}: {error}; "
+            f"do all nodes run the same version of elaunch?"
+        ) from error
+
+
+def decode_info(key: str, value: bytes) -> Mapping[str, str]:
+    """Read what a bootstrap published.
+
+    Raises:
+        RendezvousCorrupt: If the value is not a mapping of strings; names the key.
+    """
+    return decode(dict[str, str], key, value)
+
+
+_FLAGS: Mapping[str, str] = {
+    "max_restarts": "--max-restarts",
+    "restart_policy": "--restart-policy",
+    "shutdown_timeout": "--shutdown-timeout",
+}
+
+
+def differences(ours: JobSettings, jobs: JobSettings) -> str:
+    """Return where a node's settings differ from the job's, by flag, or ``""``."""
+    found = []
+    if (ours.min_nodes, ours.max_nodes) != (jobs.min_nodes, jobs.max_nodes):
+        found.append(
+            f"--nnodes is {ours.min_nodes}:{ours.max_nodes} here "
+            f"and {jobs.min_nodes}:{jobs.max_nodes} in the job"
+        )
+    for field, flag in _FLAGS.items():
+        here, there = getattr(ours, field), getattr(jobs, field)
+        if here != there:
+            found.append(f"{flag} is {here} here and {there} in the job")
+    return "; ".join(found)
