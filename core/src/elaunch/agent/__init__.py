@@ -1,0 +1,1 @@
+"""The agent: a pure machine that decides, and one driver that performs."""

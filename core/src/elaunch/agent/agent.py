@@ -1,0 +1,383 @@
+"""The agent's driver: the one loop that performs what the machine decides.
+
+Every action that can take time runs as a task and comes back as a stimulus, so that a
+signal or a change is handled at once, whatever is under way.
+"""
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Coroutine, Mapping, Sequence
+
+import attrs
+
+from elaunch.agent.machine import Machine
+from elaunch.agent.messages import (
+    Action,
+    Begin,
+    Changed,
+    Exited,
+    Finish,
+    Found,
+    Join,
+    Joined,
+    JoinFailed,
+    Kill,
+    Leave,
+    Left,
+    Report,
+    Result,
+    Signalled,
+    Start,
+    Started,
+    StartFailed,
+    Stimulus,
+    Stop,
+    Stopped,
+)
+from elaunch.agent.placement import Placement
+from elaunch.agent.signals import handled_signals
+from elaunch.bootstrap import Bootstrap
+from elaunch.errors import ElaunchError, RendezvousTimeout, RendezvousUnreachable
+from elaunch.events import EventName, Record
+from elaunch.failures import signal_name
+from elaunch.monitor import Monitor
+from elaunch.rendezvous import (
+    Change,
+    ChangeKind,
+    Membership,
+    NodeFacts,
+    RendezvousHandler,
+)
+from elaunch.spawner import Spawner, StopSchedule, StopStep, WorkerGroup
+from elaunch.workers import Entry, WorkerExit
+
+
+BOOTSTRAP_TIMEOUT = 60.0
+"""Seconds that members wait for what group rank 0 publishes; its death ends it."""
+
+REPORT_TIMEOUT = 10.0
+"""Seconds that a report may hold up the goodbye."""
+
+FENCED_GRACE = 1.0
+"""Seconds workers get when the lease is about to end, instead of the usual grace."""
+
+
+@attrs.define(eq=False, kw_only=True)
+class Agent:
+    """One node's agent. It receives ports and knows no names, flags or plugins.
+
+    Attributes:
+        handler: This node's side of the rendezvous.
+        spawner: Starts the workers.
+        bootstrap: What the workers need to find each other.
+        monitors: Who watches them.
+        entry: What they run.
+        node: What this node says of itself.
+        max_restarts: Restart budget of the job, for the workers' environment.
+        shutdown_timeout: Grace of the stop schedule in seconds.
+        record: Told what happens.
+    """
+
+    handler: RendezvousHandler
+    spawner: Spawner
+    bootstrap: Bootstrap
+    monitors: Sequence[Monitor]
+    entry: Entry
+    node: NodeFacts
+    max_restarts: int
+    shutdown_timeout: float
+    record: Record
+
+    _machine: Machine = attrs.field(init=False)
+    _placement: Placement = attrs.field(init=False)
+    _inbox: asyncio.Queue[Stimulus | BaseException] = attrs.field(
+        factory=asyncio.Queue, init=False
+    )
+    _tasks: set[asyncio.Task[None]] = attrs.field(factory=set, init=False)
+    _reporting: asyncio.Task[None] | None = attrs.field(default=None, init=False)
+    _joining: asyncio.Task[None] | None = attrs.field(default=None, init=False)
+    _starting: asyncio.Task[None] | None = attrs.field(default=None, init=False)
+    _watching: list[asyncio.Task[None]] = attrs.field(factory=list, init=False)
+    _reaping: asyncio.Task[None] | None = attrs.field(default=None, init=False)
+    _stopping: asyncio.Task[None] | None = attrs.field(default=None, init=False)
+    _group: WorkerGroup | None = attrs.field(default=None, init=False)
+    _terminating: bool = attrs.field(default=False, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._machine = Machine(
+            name=self.entry.name,
+            role=self.node.role,
+            host=self.node.host,
+            local_world_size=self.node.local_world_size,
+        )
+        self._placement = Placement(
+            run_id=self.handler.run_id, node=self.node, max_restarts=self.max_restarts
+        )
+
+    async def run(self) -> Result:
+        """Run until the job is over for this node.
+
+        Whatever happens, no worker is alive and the rendezvous is released when this
+        returns or raises.
+        """
+        self.record(EventName.AGENT_STARTED, pid=os.getpid())
+        with handled_signals(self._signalled):
+            self._feed(Begin())
+            try:
+                return await self._loop()
+            finally:
+                await self._release()
+
+    async def _loop(self) -> Result:
+        while True:
+            stimulus = await self._inbox.get()
+            if isinstance(stimulus, BaseException):
+                raise stimulus
+            for action in self._machine.handle(stimulus):
+                if isinstance(action, Finish):
+                    return action.result
+                self._perform(action)
+
+    def _perform(self, action: Action) -> None:
+        match action:
+            case Join():
+                self._joining = self._spawn(self._join())
+            case Start(membership):
+                self._watching.append(self._spawn(self._watch_membership()))
+                self._starting = self._spawn(self._start(membership))
+            case Report():
+                self._reporting = self._spawn(self._report(action, self._reporting))
+            case Stop(reason, fenced):
+                self._stopping = self._spawn(self._stop(reason, fenced=fenced))
+            case Kill():
+                self._spawn(self._kill())
+            case Leave(reason):
+                self._spawn(self._leave(reason))
+            case Finish():
+                raise AssertionError("the loop ends before this")
+
+    # -- actions ---------------------------------------------------------------
+
+    async def _join(self) -> None:
+        await self._cancel_watching()
+        if self._reporting:
+            await asyncio.wait((self._reporting,))
+        try:
+            membership = await self.handler.join()
+        except ElaunchError as error:
+            self._feed(JoinFailed(error, self.handler.outcome()))
+            return
+        self.record(
+            EventName.GENERATION_JOINED,
+            generation=membership.generation,
+            group_rank=membership.group_rank,
+            group_size=membership.group_size,
+            world_size=membership.world_size,
+            ranks=list(self._placement.ranks(membership)),
+            restart_count=membership.restart_count,
+            reason=membership.reason,
+        )
+        self._feed(Joined(membership))
+
+    async def _start(self, membership: Membership) -> None:
+        try:
+            await self._close_group()
+            meeting = await self._find_each_other(membership)
+            specs = self._placement.specs(membership, meeting)
+            self._terminating = False
+            self._group = group = await self.spawner.start(self.entry, specs)
+        except ElaunchError as error:
+            self._feed(StartFailed(error))
+            return
+        for spec in specs:
+            self.record(
+                EventName.WORKER_STARTED,
+                generation=membership.generation,
+                rank=spec.ranks.rank,
+                local_rank=spec.ranks.local_rank,
+                pid=group.pids[spec.ranks.local_rank],
+            )
+        self.record(
+            EventName.GROUP_STARTED,
+            generation=membership.generation,
+            world_size=membership.world_size,
+            ranks=list(self._placement.ranks(membership)),
+        )
+        # The machine must hear of the start before it hears of an exit.
+        self._feed(Started(dict(group.pids)))
+        self._reaping = self._spawn(self._reap(group, len(specs)))
+        self._watching += [self._spawn(self._monitor(m, group)) for m in self.monitors]
+
+    async def _find_each_other(self, membership: Membership) -> Mapping[str, str]:
+        """Open or learn the meeting point of this generation's workers."""
+        if membership.group_rank == 0:
+            info = await self.bootstrap.open(membership.generation)
+            await self.handler.publish_bootstrap(info)
+        else:
+            # Rank 0 may have been ours; those workers are gone, and so is their store.
+            await self.bootstrap.close()
+            try:
+                async with asyncio.timeout(BOOTSTRAP_TIMEOUT):
+                    info = await self.handler.bootstrap()
+            except TimeoutError:
+                raise RendezvousTimeout(
+                    f"the node of group rank 0 published no way to meet for generation "
+                    f"{membership.generation} within {BOOTSTRAP_TIMEOUT:g} s"
+                ) from None
+        self.record(
+            EventName.BOOTSTRAP_READY, generation=membership.generation, **dict(info)
+        )
+        return self.bootstrap.environment(info)
+
+    async def _report(self, report: Report, earlier: asyncio.Task[None] | None) -> None:
+        if earlier:
+            await asyncio.wait((earlier,))
+        try:
+            await self.handler.report(report.state, report.failures)
+        except RendezvousUnreachable as error:
+            lost = Change(kind=ChangeKind.LOST, reason=str(error))
+            self._feed(Changed(lost))
+
+    async def _stop(self, reason: str, *, fenced: bool) -> None:
+        starting = self._starting
+        if starting and not starting.done():
+            starting.cancel()
+            await asyncio.wait((starting,))
+        if self._group:
+            self._terminating = True
+            self.record(EventName.GROUP_STOPPING, reason=reason)
+            grace = self.shutdown_timeout
+            await self._group.stop(
+                StopSchedule(grace=min(grace, FENCED_GRACE) if fenced else grace),
+                self._note_step,
+            )
+            if self._reaping:
+                await asyncio.wait((self._reaping,))
+            await self._close_group()
+            self.record(EventName.GROUP_STOPPED, reason=reason)
+        self._feed(Stopped())
+
+    async def _kill(self) -> None:
+        if self._group:
+            await self._group.stop(StopSchedule(grace=0), self._note_step)
+
+    async def _leave(self, reason: str) -> None:
+        await self._cancel(self._joining)
+        await self._cancel_watching()
+        if self._reporting:
+            await asyncio.wait((self._reporting,), timeout=REPORT_TIMEOUT)
+        await self._close_group()
+        await self.bootstrap.close()
+        await self.handler.leave(reason)
+        await self.handler.aclose()
+        self._feed(Left())
+
+    # -- watchers --------------------------------------------------------------
+
+    async def _watch_membership(self) -> None:
+        async with contextlib.aclosing(self.handler.changes()) as changes:
+            async for change in changes:
+                if change.kind is ChangeKind.SUPERSEDED:
+                    self.record(EventName.GENERATION_SUPERSEDED, reason=change.reason)
+                self._feed(Changed(change))
+
+    async def _reap(self, group: WorkerGroup, count: int) -> None:
+        """Tell each worker's end, once all are told the group has none left."""
+        for _ in range(count):
+            ended = await group.next_exit()
+            self._record_exit(ended)
+            self._feed(Exited(ended))
+
+    async def _monitor(self, monitor: Monitor, group: WorkerGroup) -> None:
+        async with contextlib.aclosing(monitor.watch(group.pids)) as findings:
+            try:
+                async for finding in findings:
+                    self.record(
+                        EventName.MONITOR_FINDING,
+                        local_rank=finding.local_rank,
+                        severity=finding.severity.value,
+                        reason=finding.reason,
+                        **dict(finding.evidence),
+                    )
+                    pid = group.pids.get(finding.local_rank, 0)
+                    self._feed(Found(finding, pid, time.time()))
+            except Exception as error:  # noqa: BLE001 - a monitor's fault is not the job's
+                self.record(
+                    EventName.MONITOR_FINDING,
+                    severity="info",
+                    reason=f"monitor {monitor!r} failed and is disabled: {error!r}",
+                )
+
+    # -- helpers ---------------------------------------------------------------
+
+    def _note_step(self, step: StopStep, signum: int, pids: Sequence[int]) -> None:
+        self.record(
+            EventName.GROUP_STOPPING,
+            step=step.value,
+            signal=signal_name(signum),
+            pids=list(pids),
+        )
+
+    def _record_exit(self, ended: WorkerExit) -> None:
+        if not ended.failed:
+            name = EventName.WORKER_SUCCEEDED
+        elif self._terminating:
+            name = EventName.WORKER_TERMINATED
+        else:
+            name = EventName.WORKER_FAILED
+        self.record(
+            name,
+            rank=ended.ranks.rank,
+            local_rank=ended.ranks.local_rank,
+            pid=ended.pid,
+            exitcode=ended.exitcode,
+            signal=signal_name(-ended.exitcode) if ended.exitcode < 0 else "",
+            message=ended.message,
+        )
+
+    def _signalled(self, signum: int) -> None:
+        self.record(EventName.AGENT_SIGNALLED, signal=signal_name(signum))
+        self._feed(Signalled(signum))
+
+    def _feed(self, stimulus: Stimulus) -> None:
+        self._inbox.put_nowait(stimulus)
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._settle)
+        return task
+
+    def _settle(self, task: asyncio.Task[None]) -> None:
+        """Hand a task's fault to the loop, which ends with it."""
+        self._tasks.discard(task)
+        if not task.cancelled() and (fault := task.exception()):
+            self._inbox.put_nowait(fault)
+
+    async def _close_group(self) -> None:
+        group, self._group = self._group, None
+        if group:
+            await self._cancel(self._reaping)
+            await group.close()
+
+    async def _cancel_watching(self) -> None:
+        watching, self._watching = self._watching, []
+        for task in watching:
+            await self._cancel(task)
+
+    async def _cancel(self, task: asyncio.Task[None] | None) -> None:
+        if task and not task.done():
+            task.cancel()
+            await asyncio.wait((task,))
+
+    async def _release(self) -> None:
+        """End whatever is left, workers first; each step even if one before failed."""
+        for task in tuple(self._tasks):
+            await self._cancel(task)
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(self.spawner.close)
+            stack.push_async_callback(self.handler.aclose)
+            stack.push_async_callback(self.bootstrap.close)
+            stack.push_async_callback(self._close_group)

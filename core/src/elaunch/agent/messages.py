@@ -1,0 +1,174 @@
+"""What goes into the agent's machine and what comes out: stimuli and actions."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from elaunch.failures import ProcessFailure
+from elaunch.monitor import Finding
+from elaunch.rendezvous import Change, Membership, NodeState, Outcome
+from elaunch.workers import WorkerExit
+
+
+# -- stimuli -------------------------------------------------------------------
+
+
+@attrs.frozen
+class Begin:
+    """The agent starts."""
+
+
+@attrs.frozen
+class Joined:
+    """This node is a member of a sealed generation."""
+
+    membership: Membership
+
+
+@attrs.frozen
+class JoinFailed:
+    """It can't become one."""
+
+    error: Exception
+    outcome: Outcome | None = None
+
+
+@attrs.frozen
+class Started:
+    """All workers of this node run."""
+
+    pids: Mapping[int, int]
+
+
+@attrs.frozen
+class StartFailed:
+    """The workers can't be started; none runs."""
+
+    error: Exception
+
+
+@attrs.frozen
+class Exited:
+    """A worker ended."""
+
+    exit: WorkerExit
+
+
+@attrs.frozen
+class Found:
+    """A monitor found something."""
+
+    finding: Finding
+    pid: int
+    timestamp: float
+
+
+@attrs.frozen
+class Changed:
+    """Something happened to the membership."""
+
+    change: Change
+
+
+@attrs.frozen
+class Signalled:
+    """The agent got a signal."""
+
+    signum: int
+
+
+@attrs.frozen
+class Stopped:
+    """No process of the workers is alive."""
+
+
+@attrs.frozen
+class Left:
+    """The goodbye is said."""
+
+
+Stimulus = (
+    Begin
+    | Joined
+    | JoinFailed
+    | Started
+    | StartFailed
+    | Exited
+    | Found
+    | Changed
+    | Signalled
+    | Stopped
+    | Left
+)
+
+
+# -- actions -------------------------------------------------------------------
+
+
+@attrs.frozen
+class Join:
+    """Become a member of the next generation."""
+
+
+@attrs.frozen
+class Start:
+    """Bootstrap and start the workers; watch them and the membership."""
+
+    membership: Membership
+
+
+@attrs.frozen
+class Report:
+    """Tell the job how this node's workers are."""
+
+    state: NodeState
+    failures: tuple[ProcessFailure, ...] = ()
+
+
+@attrs.frozen
+class Stop:
+    """Stop the workers, or whatever of them has started.
+
+    Attributes:
+        reason: Why, in one line.
+        fenced: Whether the lease is running out, so that the usual grace is too long.
+    """
+
+    reason: str
+    fenced: bool = False
+
+
+@attrs.frozen
+class Kill:
+    """Cut the stop short: kill what is alive."""
+
+
+@attrs.frozen
+class Leave:
+    """Say goodbye to the job; give up a join that is under way."""
+
+    reason: str
+
+
+@attrs.frozen
+class Finish:
+    """The agent is done."""
+
+    result: "Result"
+
+
+Action = Join | Start | Report | Stop | Kill | Leave | Finish
+
+
+@attrs.frozen(kw_only=True)
+class Result:
+    """How the agent ended.
+
+    Attributes:
+        values: What this node's workers returned, by global rank, on success.
+        error: Why the job or the agent failed; `None` on success.
+    """
+
+    values: Mapping[int, Any] = attrs.field(factory=dict)
+    error: Exception | None = None

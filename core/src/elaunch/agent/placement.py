@@ -1,0 +1,75 @@
+"""From a node's place in a generation to what each of its workers is started with."""
+
+import os
+from collections.abc import Mapping
+
+import attrs
+
+from elaunch.environ import WorkerContext, worker_environment
+from elaunch.rendezvous import Membership, NodeFacts
+from elaunch.workers import WorkerRanks, WorkerSpec
+
+
+@attrs.frozen(kw_only=True)
+class Placement:
+    """Places the workers of one node.
+
+    Attributes:
+        run_id: Id of the job.
+        node: What the node says of itself.
+        max_restarts: Restart budget of the job.
+    """
+
+    run_id: str
+    node: NodeFacts
+    max_restarts: int
+
+    def ranks(self, membership: Membership) -> range:
+        """Return the global ranks of this node's workers."""
+        base = membership.base_rank
+        return range(base, base + self.node.local_world_size)
+
+    def specs(
+        self, membership: Membership, meeting: Mapping[str, str]
+    ) -> list[WorkerSpec]:
+        """Return each worker to start.
+
+        Args:
+            membership: The node's place.
+            meeting: The bootstrap's variables.
+        """
+        inherited = dict(os.environ)
+        cores = _cores()
+        specs = []
+        for local_rank, rank in enumerate(self.ranks(membership)):
+            ranks = WorkerRanks(
+                local_rank=local_rank,
+                rank=rank,
+                role_rank=membership.base_role_rank + local_rank,
+            )
+            context = WorkerContext(
+                membership=membership,
+                ranks=ranks,
+                local_world_size=self.node.local_world_size,
+                role=self.node.role,
+                run_id=self.run_id,
+                max_restarts=self.max_restarts,
+                cores=cores,
+                inherited=inherited,
+            )
+            specs.append(
+                WorkerSpec(
+                    ranks=ranks,
+                    environment={**worker_environment(context), **meeting},
+                    role=self.node.role,
+                    label=f"[{rank}] " if membership.world_size > 1 else "",
+                )
+            )
+        return specs
+
+
+def _cores() -> int:
+    """Return the cores this process may use where the system tells, else all."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,47 @@
+"""The command line. Only argparse here: a subcommand imports what it needs to run."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from elaunch.cli.parser import build_parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status; ``docs/exit-codes.md``."""
+    verbose = False
+    try:
+        args = build_parser().parse_args(argv)
+        verbose = getattr(args, "verbose", False)
+        return _dispatch(args)
+    except KeyboardInterrupt:
+        _say("interrupted")
+        return 130
+    except Exception as error:
+        from elaunch.errors import ElaunchError, SignalException
+
+        if not isinstance(error, ElaunchError):
+            raise
+        if verbose:
+            import traceback
+
+            traceback.print_exc()
+        stopped = isinstance(error, SignalException)
+        _say(str(error) if stopped else f"error: {error}")
+        return error.status
+
+
+def _dispatch(args: argparse.Namespace) -> int:
+    if args.command == "run":
+        from elaunch.cli.run import run
+
+        return run(args)
+    from elaunch.cli.plugins import show
+
+    return show(as_json=args.json, tracebacks=args.verbose, block=args.block_plugin)
+
+
+def _say(text: str) -> None:
+    sys.stdout.flush()
+    sys.stderr.write(f"elaunch: {text}\n")
+    sys.stderr.flush()

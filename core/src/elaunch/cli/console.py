@@ -1,0 +1,120 @@
+"""What a run says on the screen: a few lines that matter, whole, on stderr."""
+
+import enum
+from collections.abc import Callable, Mapping
+from typing import Any, TextIO
+
+import attrs
+
+from elaunch.events import Event, EventName
+
+
+class Voice(enum.Enum):
+    """How much a run says."""
+
+    QUIET = enum.auto()
+    NORMAL = enum.auto()
+    VERBOSE = enum.auto()
+
+    @classmethod
+    def of(cls, *, verbose: bool, quiet: bool) -> "Voice":
+        """Return the voice that the flags ask for."""
+        if quiet:
+            return cls.QUIET
+        return cls.VERBOSE if verbose else cls.NORMAL
+
+
+@attrs.define(eq=False)
+class Console:
+    """An event recorder that tells a person.
+
+    Attributes:
+        voice: How much to say.
+        stream: Where to.
+    """
+
+    voice: Voice
+    stream: TextIO
+
+    def record(self, event: Event) -> None:
+        """Say what the event means, if it matters."""
+        tell = LINES.get(event.name)
+        line = tell(event.metadata) if tell else None
+        if self.voice is Voice.VERBOSE:
+            line = line or _plain(event)
+        if line is None or self.voice is Voice.QUIET:
+            return
+        self.stream.write(f"elaunch: {line}\n")
+        self.stream.flush()
+
+    def close(self) -> None:
+        """Say what is still unsaid."""
+        self.stream.flush()
+
+
+Facts = Mapping[str, Any]
+
+
+def _plain(event: Event) -> str:
+    facts = " ".join(f"{key}={value!r}" for key, value in event.metadata.items())
+    return f"{event.name} {facts}".rstrip()
+
+
+def _waiting(facts: Facts) -> str:
+    if facts["spare"]:
+        return (
+            f"waiting as a spare: the job runs with the {facts['max_nodes']} nodes "
+            f"that it takes at most"
+        )
+    least, most = facts["min_nodes"], facts["max_nodes"]
+    wanted = f"{least}" if least == most else f"{least} to {most}"
+    hosts = ", ".join(facts["hosts"])
+    return f"waiting for nodes: {facts['ready']} of {wanted} ready ({hosts})"
+
+
+def _joined(facts: Facts) -> str:
+    ranks = facts["ranks"]
+    here = f"rank {ranks[0]}" if len(ranks) == 1 else f"ranks {ranks[0]}-{ranks[-1]}"
+    nodes = _count(facts["group_size"], "node")
+    workers = _count(facts["world_size"], "worker")
+    why = "" if facts["generation"] == 1 else f": {facts['reason']}"
+    return f"generation {facts['generation']}: {nodes}, {workers}, {here} here{why}"
+
+
+def _stopping(facts: Facts) -> str | None:
+    if "reason" in facts:
+        return f"stopping the workers: {facts['reason']}"
+    if facts["step"] == "kill":
+        pids = ", ".join(str(pid) for pid in facts["pids"])
+        return f"killing what is left of the workers (pids {pids})"
+    return None
+
+
+def _worker_failed(facts: Facts) -> str:
+    how = facts["signal"] or f"exit code {facts['exitcode']}"
+    what = f": {facts['message']}" if facts["message"] else ""
+    return f"rank {facts['rank']} (pid {facts['pid']}) failed with {how}{what}"
+
+
+def _finding(facts: Facts) -> str:
+    worker = f"local rank {facts['local_rank']} " if "local_rank" in facts else ""
+    return f"{worker}{facts['severity']}: {facts['reason']}"
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+LINES: Mapping[str, Callable[[Facts], str | None]] = {
+    EventName.STORE_WAITING: lambda facts: f"waiting for the store: {facts['reason']}",
+    EventName.STORE_NOTE: lambda facts: f"note: {facts['reason']}",
+    EventName.RENDEZVOUS_WAITING: _waiting,
+    EventName.RENDEZVOUS_LOST: lambda facts: f"lost the job: {facts['reason']}",
+    EventName.GENERATION_JOINED: _joined,
+    EventName.GROUP_STOPPING: _stopping,
+    EventName.WORKER_FAILED: _worker_failed,
+    EventName.MONITOR_FINDING: _finding,
+    EventName.AGENT_SIGNALLED: lambda facts: f"got {facts['signal']}",
+    EventName.JOB_SUCCEEDED: lambda _: "the job succeeded",
+}
+"""What each event that matters says; `None` where it says nothing."""

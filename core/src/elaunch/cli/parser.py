@@ -1,0 +1,251 @@
+"""The flags. `docs/cli.md` lists them, and a test compares."""
+
+import argparse
+from collections.abc import Sequence
+from typing import NoReturn
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are ours: one message, a suggestion, exit code 2."""
+
+    def parse_known_args(  # type: ignore[override] - argparse overloads it for callers
+        self,
+        args: Sequence[str] | None = None,
+        namespace: argparse.Namespace | None = None,
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Refuse unknown flags here, where the flags of the subcommand are known."""
+        known, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return known, unknown
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what `main` prints."""
+        from elaunch.errors import UsageError, suggestion
+
+        wrong = message.partition("unrecognized arguments: ")[2].split()
+        known = [text for action in self._actions for text in action.option_strings]
+        hint = suggestion(wrong[0].partition("=")[0], known) if wrong else ""
+        raise UsageError(f"{message}{hint}\n  see '{self.prog} --help'")
+
+
+class _Version(argparse.Action):
+    """Print the version; importing its metadata waits until it is asked for."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        *_: object,
+    ) -> NoReturn:
+        import elaunch
+
+        print(f"elaunch {elaunch.__version__}")
+        parser.exit()
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    parser = _Parser(
+        prog="elaunch",
+        description="Launch and supervise elastic distributed jobs.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "--version", action=_Version, nargs=0, help="print the version and exit"
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _add_run(
+        commands.add_parser(
+            "run",
+            help="run this node's agent of a job",
+            description="Run this node's agent of a job: start the workers, watch "
+            "them, restart them when one fails or when nodes come and go.",
+            usage="elaunch run [flags] script [args …]",
+            allow_abbrev=False,
+        )
+    )
+    _add_plugins(
+        commands.add_parser(
+            "plugins",
+            help="list the backends that are installed, and what failed to load",
+            allow_abbrev=False,
+        )
+    )
+    return parser
+
+
+def _add_plugins(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "-v",
+        "--verbose",
+        action="store_true",
+        help="print the traceback of each plugin that failed",
+    )
+    _add_block_plugin(parser)
+
+
+def _add_block_plugin(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--block-plugin",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="do not load this plugin or distribution; may be given several times "
+        "(environment: ELAUNCH_BLOCK_PLUGINS=NAME,NAME)",
+    )
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    size = parser.add_argument_group("size of the job")
+    size.add_argument(
+        "--nnodes",
+        metavar="N|MIN:MAX",
+        default="1",
+        help="nodes of the job (default: 1)",
+    )
+    size.add_argument(
+        "--nproc-per-node",
+        metavar="N",
+        type=int,
+        default=1,
+        help="workers on this node (default: 1)",
+    )
+    size.add_argument(
+        "--role",
+        metavar="NAME",
+        default="default",
+        help="role of this node's workers (default: default)",
+    )
+    _add_meeting(parser.add_argument_group("where nodes meet"))
+    _add_failure(parser.add_argument_group("when something fails"))
+    _add_backends(parser.add_argument_group("backends"))
+    what = parser.add_argument_group("what to run")
+    kind = what.add_mutually_exclusive_group()
+    kind.add_argument(
+        "-m",
+        "--module",
+        action="store_true",
+        help="the script is a module name, as for python -m",
+    )
+    kind.add_argument(
+        "--no-python",
+        action="store_true",
+        help="the script is a program, run without Python",
+    )
+    what.add_argument("script", help="the script each worker runs")
+    what.add_argument(
+        "args",
+        nargs=argparse.REMAINDER,
+        metavar="args …",
+        help="everything after the script belongs to the script",
+    )
+    voice = parser.add_argument_group("what it says").add_mutually_exclusive_group()
+    voice.add_argument(
+        "-v",
+        "--verbose",
+        action="store_true",
+        help="say everything that happens; show tracebacks of errors",
+    )
+    voice.add_argument(
+        "-q", "--quiet", action="store_true", help="say nothing until something fails"
+    )
+
+
+def _add_meeting(meeting: argparse._ActionsContainer) -> None:
+    meeting.add_argument(
+        "--standalone",
+        action="store_true",
+        help="this node alone, with a store and an id of its own",
+    )
+    meeting.add_argument(
+        "--rdzv-backend",
+        metavar="NAME",
+        default="c10d",
+        help="rendezvous backend (default: c10d)",
+    )
+    meeting.add_argument(
+        "--rdzv-endpoint",
+        metavar="HOST[:PORT]",
+        default="",
+        help="where the backend's store is; the same on every node",
+    )
+    meeting.add_argument(
+        "--rdzv-id",
+        metavar="ID",
+        default="",
+        help="id of the job; the same on every node",
+    )
+    meeting.add_argument(
+        "--rdzv-conf",
+        metavar="K=V,K=V",
+        default="",
+        help="options of the backend, for example join_timeout=60",
+    )
+    meeting.add_argument(
+        "--node-rank",
+        metavar="N",
+        type=int,
+        default=None,
+        help="group rank that this node should get",
+    )
+    meeting.add_argument(
+        "--local-addr",
+        metavar="ADDR",
+        default=None,
+        help="address at which other nodes reach this one",
+    )
+
+
+def _add_failure(failure: argparse._ActionsContainer) -> None:
+    failure.add_argument(
+        "--max-restarts",
+        metavar="N",
+        type=int,
+        default=0,
+        help="restarts that failures may cost the whole job (default: 0)",
+    )
+    failure.add_argument(
+        "--shutdown-timeout",
+        metavar="SECONDS",
+        type=float,
+        default=30.0,
+        help="time between SIGTERM and SIGKILL, whatever the reason (default: 30)",
+    )
+    failure.add_argument(
+        "--restart-policy",
+        metavar="NAME[:K=V,…]",
+        default="default",
+        help="who decides after a failure (default: default)",
+    )
+
+
+def _add_backends(backends: argparse._ActionsContainer) -> None:
+    backends.add_argument(
+        "--spawner",
+        metavar="NAME[:K=V,…]",
+        default="local",
+        help="who starts the workers (default: local)",
+    )
+    backends.add_argument(
+        "--bootstrap",
+        metavar="NAME[:K=V,…]",
+        default="auto",
+        help="how workers find each other (default: c10d if installed, else port)",
+    )
+    backends.add_argument(
+        "--monitor",
+        metavar="NAME[:K=V,…]",
+        action="append",
+        default=[],
+        help="who watches the workers; may be given several times",
+    )
+    backends.add_argument(
+        "--event-recorder",
+        metavar="NAME[:K=V,…]",
+        action="append",
+        default=[],
+        help="who keeps the events, for example jsonl:path=events.jsonl; may be given "
+        "several times",
+    )
+    _add_block_plugin(backends)

@@ -1,0 +1,121 @@
+"""``elaunch plugins``: what is installed, what failed, what could be had."""
+
+import json
+import platform
+import traceback
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+import attrs
+
+import elaunch
+from elaunch.plugins import Plugins, Status, load_plugins
+from elaunch.plugins.known import KNOWN
+
+
+@attrs.frozen(kw_only=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        kind: Kind of backend; empty for a plugin that provides none.
+        name: Name of the backend, likewise.
+        plugin: Entry-point name; empty if not installed.
+        distribution: Where it comes from.
+        version: Version of that; empty if not installed.
+        status: ``ok``, ``failed``, ``blocked``, ``duplicate`` or ``missing``.
+        reason: Why it is not ok, or what it does.
+        milliseconds: How long the plugin took to load.
+    """
+
+    kind: str = ""
+    name: str = ""
+    plugin: str = ""
+    distribution: str
+    version: str = ""
+    status: str
+    reason: str
+    milliseconds: float = 0.0
+
+
+def rows(plugins: Plugins) -> Iterator[Row]:
+    """Yield a row for each backend, each plugin without one, and each known one."""
+    installed = [
+        (kind, provider, plugin)
+        for plugin in plugins.loaded
+        for kind, providers in plugin.providers.items()
+        for provider in providers
+    ]
+    names = [(kind, provider.name) for kind, provider, _ in installed]
+    for kind, provider, plugin in sorted(
+        installed, key=lambda entry: (entry[0], entry[1].name)
+    ):
+        twice = names.count((kind, provider.name)) > 1
+        yield Row(
+            kind=kind,
+            name=provider.name,
+            plugin=plugin.name,
+            distribution=plugin.distribution,
+            version=plugin.version,
+            status="duplicate" if twice else plugin.status.value,
+            reason=provider.summary,
+            milliseconds=round(plugin.seconds * 1000, 1),
+        )
+    for plugin in plugins.loaded:
+        if plugin.status is not Status.OK or not plugin.providers:
+            yield Row(
+                plugin=plugin.name,
+                distribution=plugin.distribution,
+                version=plugin.version,
+                status=plugin.status.value,
+                reason=plugin.reason or "provides nothing",
+                milliseconds=round(plugin.seconds * 1000, 1),
+            )
+    present = {plugin.distribution for plugin in plugins.loaded}
+    for (kind, name), distribution in sorted(KNOWN.items()):
+        if distribution not in present:
+            yield Row(
+                kind=kind,
+                name=name,
+                distribution=distribution,
+                status="missing",
+                reason=f"to get it: pip install {distribution}",
+            )
+
+
+def show(*, as_json: bool, tracebacks: bool, block: Collection[str]) -> int:
+    """Print the table and return the exit status."""
+    plugins = load_plugins(block)
+    table = list(rows(plugins))
+    if as_json:
+        print(json.dumps([attrs.asdict(row) for row in table], indent=2))
+        return 0
+    home = Path(elaunch.__file__).parent
+    print(
+        f"elaunch {elaunch.__version__} at {home}   "
+        f"python {platform.python_version()}   entry-point group 'elaunch'\n"
+    )
+    head = ("KIND", "NAME", "PROVIDED BY", "STATUS", "LOADED IN", "")
+    lines = [head, *(_cells(row) for row in table)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head) - 1)]
+    for line in lines:
+        cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=False)]
+        print("  ".join([*cells, line[-1]]).rstrip())
+    if tracebacks:
+        for plugin in plugins.loaded:
+            if plugin.error:
+                print(f"\nplugin {plugin.name!r} of {plugin.origin}:")
+                print("".join(traceback.format_exception(plugin.error)).rstrip())
+    return 0
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    loaded = f"{row.milliseconds:.1f} ms" if row.plugin else "-"
+    return (
+        row.kind or "-",
+        row.name or "-",
+        f"{row.distribution} {row.version}".rstrip(),
+        row.status,
+        loaded,
+        row.reason,
+    )

@@ -1,0 +1,100 @@
+"""``elaunch run``: from flags to a launch."""
+
+import argparse
+import logging
+import re
+import sys
+from pathlib import Path
+
+from elaunch.cli.console import Console, Voice
+from elaunch.config import LaunchConfig
+from elaunch.errors import UsageError
+from elaunch.launcher import launch_agent
+from elaunch.options import parse_pairs
+from elaunch.workers import CommandEntry
+
+
+_NNODES = re.compile(r"(\d+)(?::(\d+))?")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run this node's agent and return the exit status of a success.
+
+    Raises:
+        ElaunchError: If the job did not succeed.
+    """
+    if args.verbose:
+        logging.basicConfig(level=logging.INFO, format="elaunch: %(name)s: %(message)s")
+    voice = Voice.of(verbose=args.verbose, quiet=args.quiet)
+    console = Console(voice, sys.stderr)
+    launch_agent(config_of(args), entry_of(args), recorders=(console,))
+    return 0
+
+
+def config_of(args: argparse.Namespace) -> LaunchConfig:
+    """Return the configuration that the flags describe.
+
+    Raises:
+        UsageError: If a flag is malformed or two contradict each other.
+    """
+    min_nodes, max_nodes = parse_nnodes(args.nnodes)
+    if args.standalone and (max_nodes > 1 or args.rdzv_endpoint):
+        raise UsageError(
+            "--standalone means this node alone, with a store of its own; "
+            "leave out --standalone, or --rdzv-endpoint and --nnodes"
+        )
+    return LaunchConfig(
+        min_nodes=min_nodes,
+        max_nodes=max_nodes,
+        nproc_per_node=args.nproc_per_node,
+        run_id=args.rdzv_id,
+        role=args.role,
+        rdzv_backend="c10d" if args.standalone else args.rdzv_backend,
+        rdzv_endpoint=args.rdzv_endpoint,
+        rdzv_configs=parse_pairs(args.rdzv_conf, "--rdzv-conf"),
+        max_restarts=args.max_restarts,
+        local_addr=args.local_addr,
+        node_rank=args.node_rank,
+        shutdown_timeout=args.shutdown_timeout,
+        spawner=args.spawner,
+        bootstrap=args.bootstrap,
+        restart_policy=args.restart_policy,
+        monitors=tuple(args.monitor),
+        event_recorders=tuple(args.event_recorder),
+        block_plugins=tuple(args.block_plugin),
+    )
+
+
+def parse_nnodes(text: str) -> tuple[int, int]:
+    """Return the fewest and most nodes that ``N`` or ``MIN:MAX`` means.
+
+    Raises:
+        UsageError: If the text is neither.
+    """
+    found = _NNODES.fullmatch(text.strip())
+    if not found:
+        raise UsageError(
+            f"--nnodes is N or MIN:MAX, for example 2 or 1:4, not {text!r}"
+        )
+    least = int(found[1])
+    return least, int(found[2]) if found[2] else least
+
+
+def entry_of(args: argparse.Namespace) -> CommandEntry:
+    """Return what the workers run.
+
+    Raises:
+        UsageError: If the script does not exist.
+    """
+    script = args.script
+    if args.no_python:
+        return CommandEntry((script, *args.args), name=script)
+    if args.module:
+        command = (sys.executable, "-u", "-m", script, *args.args)
+        return CommandEntry(command, name=script)
+    if not Path(script).exists():
+        raise UsageError(
+            f"script {script!r} does not exist in {str(Path.cwd())!r}; "
+            f"use -m for a module, --no-python for a program"
+        )
+    return CommandEntry((sys.executable, "-u", script, *args.args), name=script)

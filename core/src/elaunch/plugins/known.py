@@ -1,0 +1,16 @@
+"""Backends that exist but may not be installed, and where they come from."""
+
+from collections.abc import Mapping
+
+
+KNOWN: Mapping[tuple[str, str], str] = {
+    ("rendezvous", "c10d"): "elaunch-rdzv-c10d",
+    ("rendezvous", "etcd-v2"): "elaunch-rdzv-etcd",
+    ("bootstrap", "c10d"): "elaunch-rdzv-c10d",
+    ("spawner", "local"): "elaunch-spawn-local",
+    ("monitor", "process"): "elaunch-spawn-local",
+    ("event recorder", "console"): "elaunch-events-log",
+    ("event recorder", "jsonl"): "elaunch-events-log",
+    ("event recorder", "null"): "elaunch-events-log",
+}
+"""(kind, name) -> distribution; the source of the ``pip install`` line in errors."""

@@ -1,0 +1,142 @@
+"""The loader: from entry points to what each plugin declares. A failure is data.
+
+The only module that touches pluggy's hooks. Each plugin gets a plugin manager of its
+own: what a hook returns then has one owner, one that raises stops nobody else, and two
+entry points of one name are both seen.
+"""
+
+import enum
+import importlib.metadata
+import time
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+import attrs
+import pluggy
+
+from elaunch import hookspecs
+from elaunch.errors import InvalidProvider
+from elaunch.hookspecs import ENTRY_POINT_GROUP
+from elaunch.provider import Provider
+
+
+HOOKS: Mapping[str, str] = {
+    "elaunch_register_rendezvous": "rendezvous",
+    "elaunch_register_spawners": "spawner",
+    "elaunch_register_monitors": "monitor",
+    "elaunch_register_event_recorders": "event recorder",
+    "elaunch_register_bootstraps": "bootstrap",
+    "elaunch_register_restart_policies": "restart policy",
+}
+"""The hook that declares each kind."""
+
+
+class Status(enum.StrEnum):
+    """How loading a plugin went."""
+
+    OK = "ok"
+    FAILED = "failed"
+    BLOCKED = "blocked"
+
+
+@attrs.frozen(kw_only=True)
+class Plugin:
+    """One entry point and how loading it went.
+
+    Attributes:
+        name: Entry-point name.
+        distribution: Name of the distribution it came from.
+        version: Version of that distribution.
+        module: The module it names.
+        status: How it went.
+        reason: Type and text of what it raised, or who blocked it; empty if ok.
+        error: What it raised.
+        seconds: How long loading took.
+        providers: What it declares, by kind.
+    """
+
+    name: str
+    distribution: str
+    version: str
+    module: str
+    status: Status
+    reason: str = ""
+    error: BaseException | None = attrs.field(default=None, repr=False)
+    seconds: float = 0.0
+    providers: Mapping[str, tuple[Provider[Any, Any], ...]] = attrs.field(factory=dict)
+
+    @property
+    def origin(self) -> str:
+        """Distribution and version."""
+        return f"{self.distribution} {self.version}"
+
+
+def load(block: Collection[str]) -> tuple[Plugin, ...]:
+    """Load every plugin that is installed and not blocked.
+
+    Args:
+        block: Names of plugins, or of their distributions, to leave alone.
+    """
+    found = importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)
+    points = sorted(found, key=lambda point: (point.name, _distribution(point)[0]))
+    return tuple(_load_one(point, block) for point in points)
+
+
+def _load_one(point: importlib.metadata.EntryPoint, block: Collection[str]) -> Plugin:
+    distribution, version = _distribution(point)
+    plugin = Plugin(
+        name=point.name,
+        distribution=distribution,
+        version=version,
+        module=point.value,
+        status=Status.OK,
+    )
+    if point.name in block or distribution in block:
+        return attrs.evolve(plugin, status=Status.BLOCKED, reason="blocked by the user")
+    begin = time.perf_counter()
+    try:
+        providers = declared(point.name, point.load())
+    except Exception as error:  # noqa: BLE001 - whatever a plugin raises is data
+        return attrs.evolve(
+            plugin,
+            status=Status.FAILED,
+            reason=f"{type(error).__name__}: {error}",
+            error=error,
+            seconds=time.perf_counter() - begin,
+        )
+    return attrs.evolve(
+        plugin, providers=providers, seconds=time.perf_counter() - begin
+    )
+
+
+def _distribution(point: importlib.metadata.EntryPoint) -> tuple[str, str]:
+    dist = point.dist
+    return (dist.name, dist.version) if dist else ("unknown distribution", "?")
+
+
+def declared(name: str, module: object) -> dict[str, tuple[Provider[Any, Any], ...]]:
+    """Ask one plugin what it provides, by kind.
+
+    Raises:
+        InvalidProvider: If it declares something that is not a provider.
+        pluggy.PluginValidationError: If it implements a hook that does not exist, or
+            with arguments that it does not have.
+    """
+    manager = pluggy.PluginManager("elaunch")
+    manager.add_hookspecs(hookspecs)
+    manager.register(module, name)
+    manager.check_pending()
+    providers: dict[str, tuple[Provider[Any, Any], ...]] = {}
+    for hook, kind in HOOKS.items():
+        results: list[Iterable[object]] = getattr(manager.hook, hook)()
+        for result in results:
+            providers[kind] = tuple(_checked(name, hook, item) for item in result)
+    return providers
+
+
+def _checked(name: str, hook: str, item: object) -> Provider[Any, Any]:
+    if not isinstance(item, Provider):
+        raise InvalidProvider(
+            name, f"{hook} must return Provider objects, not {type(item).__name__}"
+        )
+    return item

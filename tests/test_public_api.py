@@ -1,0 +1,51 @@
+"""The public names are a promise: a change here is a decision, not an accident."""
+
+import importlib
+
+import pytest
+
+
+FACADE = """
+ChildFailedError DuplicateBackend ElaunchError InvalidProvider InvalidTransition
+LaunchConfig Membership NodeNotAdmitted PluginError PluginFailed ProcessFailure
+RendezvousClosed RendezvousCorrupt RendezvousError RendezvousHandler
+RendezvousParameters RendezvousTimeout RendezvousUnreachable SignalException SpawnError
+UnknownBackend UsageError elastic_launch get_rdzv_handler launch_agent load_plugins
+record
+"""
+
+AUTHORS = """
+ABSENT STDERR_TAIL_LINES Bootstrap BootstrapParameters BootstrapProvider BudgetPolicy
+Change ChangeKind CommandEntry Decision ElaunchError Entry Event EventName EventRecorder
+EventRecorderProvider FailureReport Finding FunctionEntry JobSettings Keyspace Lease
+Listing Membership MemoryStore Monitor MonitorParameters MonitorProvider NoOptions
+NodeFacts NodeNotAdmitted NodeState OnStop Outcome OutcomeState PolicyParameters
+ProcessFailure Provider Record RecorderParameters RendezvousClosed RendezvousCorrupt
+RendezvousError RendezvousHandler RendezvousOptions RendezvousParameters
+RendezvousProvider RendezvousTimeout RendezvousUnreachable RestartPolicy
+RestartPolicyProvider Severity Source SpawnError Spawner SpawnerParameters
+SpawnerProvider StopSchedule StopStep Store StoreEvent StoreRendezvous Subscription
+UnknownLease UsageError Verdict WatchCompacted WorkerExit WorkerGroup WorkerRanks
+WorkerSpec discard
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "names"),
+    [("elaunch", FACADE), ("elaunch.api", AUTHORS), ("elaunch.worker", "record")],
+)
+def test_public_names(module: str, names: str) -> None:
+    loaded = importlib.import_module(module)
+
+    assert sorted(loaded.__all__) == sorted(names.split())
+    for name in loaded.__all__:
+        assert getattr(loaded, name) is not None
+
+
+def test_the_facade_has_a_version_and_refuses_other_names() -> None:
+    elaunch = importlib.import_module("elaunch")
+
+    assert elaunch.__version__.count(".") == 2
+    assert set(elaunch.__all__) < set(dir(elaunch))
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = elaunch.nonsense
