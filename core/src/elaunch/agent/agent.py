@@ -51,7 +51,7 @@ from elaunch.rendezvous import (
     RendezvousHandler,
 )
 from elaunch.spawner import Spawner, StopSchedule, StopStep, WorkerGroup
-from elaunch.workers import Entry, WorkerExit
+from elaunch.workers import Entry, WorkerExit, failure_of
 
 
 BOOTSTRAP_TIMEOUT = 60.0
@@ -327,6 +327,10 @@ class Agent:
             name = EventName.WORKER_TERMINATED
         else:
             name = EventName.WORKER_FAILED
+        facts = {}
+        if name is EventName.WORKER_FAILED:
+            failure = failure_of(ended, role=self.node.role, host=self.node.host)
+            facts = {"message": failure.message, "location": failure.location}
         self.record(
             name,
             rank=ended.ranks.rank,
@@ -334,7 +338,7 @@ class Agent:
             pid=ended.pid,
             exitcode=ended.exitcode,
             signal=signal_name(-ended.exitcode) if ended.exitcode < 0 else "",
-            message=ended.message,
+            **facts,
         )
 
     def _signalled(self, signum: int) -> None:

@@ -109,7 +109,7 @@ class Machine:
             return ()
         method = TRANSITIONS.get((self.state, kind))
         if method is None:
-            raise InvalidTransition(self.state, stimulus, tuple(self.story))
+            raise InvalidTransition(self.state.value, stimulus, tuple(self.story))
         before = self.state
         actions: Sequence[Action] = getattr(self, method)(stimulus)
         told = ", ".join(type(action).__name__ for action in actions) or "nothing"

@@ -77,23 +77,18 @@ def _joined(facts: Facts) -> str:
     here = f"rank {ranks[0]}" if len(ranks) == 1 else f"ranks {ranks[0]}-{ranks[-1]}"
     nodes = _count(facts["group_size"], "node")
     workers = _count(facts["world_size"], "worker")
-    why = "" if facts["generation"] == 1 else f": {facts['reason']}"
-    return f"generation {facts['generation']}: {nodes}, {workers}, {here} here{why}"
+    restarts = facts["restart_count"]
+    after = f" after restart {restarts}" if restarts else ""
+    return f"generation {facts['generation']}{after}: {nodes}, {workers}, {here} here"
 
 
 def _stopping(facts: Facts) -> str | None:
     if "reason" in facts:
-        return f"stopping the workers: {facts['reason']}"
+        return f"{facts['reason']}; stopping the workers"
     if facts["step"] == "kill":
         pids = ", ".join(str(pid) for pid in facts["pids"])
         return f"killing what is left of the workers (pids {pids})"
     return None
-
-
-def _worker_failed(facts: Facts) -> str:
-    how = facts["signal"] or f"exit code {facts['exitcode']}"
-    what = f": {facts['message']}" if facts["message"] else ""
-    return f"rank {facts['rank']} (pid {facts['pid']}) failed with {how}{what}"
 
 
 def _finding(facts: Facts) -> str:
@@ -112,7 +107,6 @@ LINES: Mapping[str, Callable[[Facts], str | None]] = {
     EventName.RENDEZVOUS_LOST: lambda facts: f"lost the job: {facts['reason']}",
     EventName.GENERATION_JOINED: _joined,
     EventName.GROUP_STOPPING: _stopping,
-    EventName.WORKER_FAILED: _worker_failed,
     EventName.MONITOR_FINDING: _finding,
     EventName.AGENT_SIGNALLED: lambda facts: f"got {facts['signal']}",
     EventName.JOB_SUCCEEDED: lambda _: "the job succeeded",

@@ -1,0 +1,40 @@
+"""`LaunchConfig` refuses what can't work, before anything starts."""
+
+from typing import Any
+
+import pytest
+
+from elaunch import LaunchConfig, UsageError
+
+
+def config(**changes: Any) -> LaunchConfig:
+    return LaunchConfig(
+        **{"min_nodes": 1, "max_nodes": 1, "nproc_per_node": 1, **changes}
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"min_nodes": 0}, "nnodes must be N or MIN:MAX"),
+        ({"min_nodes": 2}, "nnodes must be N or MIN:MAX"),
+        ({"nproc_per_node": 0}, "nproc_per_node must be at least 1, not 0"),
+        ({"max_restarts": -1}, "max_restarts must not be negative, not -1"),
+        ({"shutdown_timeout": -1}, "shutdown_timeout must not be negative, not -1"),
+        ({"node_rank": 1}, "node_rank must be from 0 to 0, not 1"),
+        ({"max_nodes": 2}, "the same --rdzv-endpoint"),
+        ({"max_nodes": 2, "rdzv_endpoint": "h"}, "the same --rdzv-id"),
+    ],
+)
+def test_what_cant_work_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        config(**changes)
+
+    assert isinstance(caught.value, ValueError)
+    assert caught.value.status == 2
+
+
+def test_evolve_validates_too() -> None:
+    assert config().evolve(nproc_per_node=3).nproc_per_node == 3
+    with pytest.raises(UsageError):
+        config().evolve(nproc_per_node=0)

@@ -1,0 +1,283 @@
+"""The agent's machine, told as short stories."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from elaunch.agent.machine import LATE, TRANSITIONS, Machine, State
+from elaunch.agent.messages import (
+    Action,
+    Begin,
+    Changed,
+    Exited,
+    Finish,
+    Found,
+    Join,
+    Joined,
+    JoinFailed,
+    Kill,
+    Leave,
+    Left,
+    Report,
+    Signalled,
+    Start,
+    Started,
+    StartFailed,
+    Stimulus,
+    Stop,
+    Stopped,
+)
+from elaunch.errors import (
+    ChildFailedError,
+    InvalidTransition,
+    RendezvousClosed,
+    RendezvousTimeout,
+    SignalException,
+    SpawnError,
+)
+from elaunch.failures import ProcessFailure
+from elaunch.monitor import Finding, Severity
+from elaunch.rendezvous import (
+    Change,
+    ChangeKind,
+    Membership,
+    NodeState,
+    Outcome,
+    OutcomeState,
+)
+from elaunch.workers import WorkerExit, WorkerRanks
+
+
+PLACE = Membership(
+    generation=1,
+    group_rank=0,
+    group_size=1,
+    base_rank=4,
+    world_size=6,
+    base_role_rank=4,
+    role_world_size=6,
+    restart_count=0,
+    reason="first generation",
+)
+SUPERSEDED = Changed(Change(kind=ChangeKind.SUPERSEDED, reason="node 'b' joined"))
+LOST = Changed(Change(kind=ChangeKind.LOST, reason="the lease is lost"))
+FAILURE = ProcessFailure(
+    rank=1, local_rank=1, role="r", host="h", pid=7, exitcode=3, timestamp=1.0
+)
+SUCCEEDED = Outcome(state=OutcomeState.SUCCEEDED, reason="all workers succeeded")
+FAILED = Outcome(state=OutcomeState.FAILED, reason="boom", failures=(FAILURE,))
+
+
+def closed(outcome: Outcome) -> Changed:
+    return Changed(
+        Change(kind=ChangeKind.CLOSED, reason=outcome.reason, outcome=outcome)
+    )
+
+
+def exited(local_rank: int, exitcode: int = 0, value: object = None) -> Exited:
+    ranks = WorkerRanks(
+        local_rank=local_rank, rank=4 + local_rank, role_rank=4 + local_rank
+    )
+    return Exited(
+        WorkerExit(ranks=ranks, pid=9, exitcode=exitcode, timestamp=2.0, value=value)
+    )
+
+
+@pytest.fixture
+def machine() -> Iterator[Machine]:
+    """A fresh machine; its invariants are checked when the test ends."""
+    fresh = Machine(name="job", role="r", host="h", local_world_size=2)
+    yield fresh
+    assert fresh.state in State
+    assert len(fresh.story) > 0
+
+
+def tell(machine: Machine, *stimuli: Stimulus) -> list[Action]:
+    """Tell stimuli one after the other; return what the last one asks for."""
+    actions: list[Action] = []
+    for stimulus in stimuli:
+        actions = list(machine.handle(stimulus))
+    return actions
+
+
+RUNNING = (Begin(), Joined(PLACE), Started({0: 1, 1: 2}))
+
+
+class TestHappyPath:
+    def test_from_begin_to_the_values(self, machine: Machine) -> None:
+        assert tell(machine, Begin()) == [Join()]
+        assert tell(machine, Joined(PLACE)) == [Start(PLACE)]
+        assert tell(machine, Started({0: 1, 1: 2})) == [Report(NodeState.RUNNING)]
+        assert tell(machine, exited(1, value="b")) == []
+        assert tell(machine, exited(0, value="a")) == [Report(NodeState.DONE)]
+        assert tell(machine, closed(SUCCEEDED)) == [Leave(SUCCEEDED.reason)]
+        (finish,) = tell(machine, Left())
+
+        assert isinstance(finish, Finish)
+        assert finish.result.values == {4: "a", 5: "b"}
+        assert finish.result.error is None
+        assert machine.state is State.FINISHED
+
+    def test_a_spare_of_a_job_that_succeeds_succeeds_without_values(
+        self, machine: Machine
+    ) -> None:
+        over = JoinFailed(RendezvousClosed("over"), SUCCEEDED)
+        (finish,) = tell(machine, Begin(), over, Left())
+
+        assert isinstance(finish, Finish)
+        assert finish.result.values == {}
+        assert finish.result.error is None
+
+
+class TestFailure:
+    def test_it_is_reported_before_the_others_are_stopped(
+        self, machine: Machine
+    ) -> None:
+        report, stop = tell(machine, *RUNNING, exited(1, exitcode=3))
+
+        assert isinstance(report, Report)
+        assert report.state is NodeState.FAILED
+        assert [(f.rank, f.exitcode, f.host) for f in report.failures] == [(5, 3, "h")]
+        assert isinstance(stop, Stop)
+        assert not stop.fenced
+
+    def test_then_the_node_joins_again(self, machine: Machine) -> None:
+        tell(machine, *RUNNING, exited(1, exitcode=3), exited(0, exitcode=-15))
+
+        assert tell(machine, SUPERSEDED) == []
+        assert tell(machine, Stopped()) == [Join()]
+
+    def test_the_end_of_the_job_names_the_root_cause(self, machine: Machine) -> None:
+        tell(machine, *RUNNING, exited(1, exitcode=3), closed(FAILED))
+        assert tell(machine, Stopped()) == [Leave("boom")]
+        (finish,) = tell(machine, Left())
+
+        assert isinstance(finish, Finish)
+        error = finish.result.error
+        assert isinstance(error, ChildFailedError)
+        assert error.failures == {1: FAILURE}
+        assert error.status == 3
+
+    def test_the_end_can_be_heard_while_joining(self, machine: Machine) -> None:
+        over = JoinFailed(RendezvousClosed("over"), FAILED)
+        tell(machine, *RUNNING, exited(1, exitcode=3), Stopped(), over)
+        (finish,) = tell(machine, Left())
+
+        assert isinstance(finish, Finish)
+        assert isinstance(finish.result.error, ChildFailedError)
+
+    def test_an_unhealthy_worker_is_a_failure(self, machine: Machine) -> None:
+        finding = Finding(local_rank=1, severity=Severity.UNHEALTHY, reason="too big")
+        report, stop = tell(machine, *RUNNING, Found(finding, 2, 3.0))
+
+        assert isinstance(report, Report)
+        assert report.failures[0].message == "unhealthy: too big"
+        assert isinstance(stop, Stop)
+
+    def test_a_lesser_finding_changes_nothing(self, machine: Machine) -> None:
+        finding = Finding(local_rank=1, severity=Severity.DEGRADED, reason="stopped")
+
+        assert tell(machine, *RUNNING, Found(finding, 2, 3.0)) == []
+        assert machine.state is State.RUNNING
+
+    def test_a_node_that_cant_start_workers_leaves_the_others_alone(
+        self, machine: Machine
+    ) -> None:
+        error = SpawnError("no such program")
+        assert tell(machine, Begin(), Joined(PLACE), StartFailed(error)) == [
+            Leave("no such program")
+        ]
+        (finish,) = tell(machine, Left())
+
+        assert isinstance(finish, Finish)
+        assert finish.result.error is error
+
+    def test_a_join_that_fails_ends_the_agent(self, machine: Machine) -> None:
+        error = RendezvousTimeout("nobody came")
+        (finish,) = tell(machine, Begin(), JoinFailed(error), Left())
+
+        assert isinstance(finish, Finish)
+        assert finish.result.error is error
+
+
+class TestMembership:
+    def test_a_newer_generation_stops_the_workers_then_joins(
+        self, machine: Machine
+    ) -> None:
+        assert tell(machine, *RUNNING, SUPERSEDED) == [Stop("node 'b' joined")]
+        assert tell(machine, Stopped()) == [Join()]
+
+    def test_it_can_come_while_the_workers_start(self, machine: Machine) -> None:
+        tell(machine, Begin(), Joined(PLACE), SUPERSEDED)
+
+        assert tell(machine, Started({0: 1})) == []
+        assert tell(machine, Stopped()) == [Join()]
+
+    def test_a_lost_lease_stops_in_haste(self, machine: Machine) -> None:
+        assert tell(machine, *RUNNING, LOST) == [Stop("the lease is lost", fenced=True)]
+        assert tell(machine, Stopped()) == [Join()]
+
+    def test_who_is_done_takes_part_in_the_next_generation(
+        self, machine: Machine
+    ) -> None:
+        tell(machine, *RUNNING, exited(0), exited(1))
+
+        assert tell(machine, SUPERSEDED) == [Join()]
+        assert tell(machine, Joined(PLACE)) == [Start(PLACE)]
+
+
+class TestSignals:
+    def test_the_first_stops_the_second_kills(self, machine: Machine) -> None:
+        assert tell(machine, *RUNNING, Signalled(15)) == [Stop("SIGTERM")]
+        assert tell(machine, Signalled(2)) == [Kill()]
+        assert tell(machine, Stopped()) == [Leave("SIGINT")]
+        (finish,) = tell(machine, Left())
+
+        assert isinstance(finish, Finish)
+        error = finish.result.error
+        assert isinstance(error, SignalException)
+        assert error.sigval == 2
+
+    def test_one_during_another_stop_makes_it_the_last(self, machine: Machine) -> None:
+        tell(machine, *RUNNING, SUPERSEDED)
+
+        assert tell(machine, Signalled(15)) == []
+        assert tell(machine, Stopped()) == [Leave("SIGTERM")]
+
+    def test_one_while_joining_leaves(self, machine: Machine) -> None:
+        assert tell(machine, Begin(), Signalled(2)) == [Leave("SIGINT")]
+
+    def test_one_while_waiting_for_the_others_leaves(self, machine: Machine) -> None:
+        tell(machine, *RUNNING, exited(0), exited(1))
+
+        assert tell(machine, Signalled(15)) == [Leave("SIGTERM")]
+
+    def test_one_during_the_goodbye_ends_it(self, machine: Machine) -> None:
+        (finish,) = tell(machine, Begin(), Signalled(2), Signalled(2))
+
+        assert isinstance(finish, Finish)
+        assert isinstance(finish.result.error, SignalException)
+
+
+class TestTable:
+    def test_an_illegal_stimulus_tells_the_story_and_changes_nothing(
+        self, machine: Machine
+    ) -> None:
+        tell(machine, Begin())
+
+        with pytest.raises(InvalidTransition) as caught:
+            machine.handle(Stopped())
+
+        assert machine.state is State.JOINING
+        assert caught.value.story == ("new + Begin -> joining: Join",)
+        assert "state 'joining' does not allow Stopped()" in str(caught.value)
+
+    def test_every_method_of_the_table_exists(self, machine: Machine) -> None:
+        tell(machine, Begin())
+
+        assert all(hasattr(machine, method) for method in TRANSITIONS.values())
+
+    def test_nothing_is_both_late_and_a_transition(self, machine: Machine) -> None:
+        tell(machine, Begin())
+
+        assert LATE.isdisjoint(TRANSITIONS)

@@ -1,0 +1,266 @@
+"""The planner's laws, one by one."""
+
+from collections.abc import Mapping, Sequence
+
+import attrs
+import pytest
+
+from elaunch.failures import ProcessFailure
+from elaunch.membership.planner import (
+    STOP_MARGIN,
+    Close,
+    Decision,
+    Exclude,
+    Form,
+    Node,
+    Seal,
+    View,
+    Wait,
+    plan,
+)
+from elaunch.membership.records import JobPhase, JobRecord, NodePhase, NodeRecord
+from elaunch.policy import BudgetPolicy
+from elaunch.rendezvous import JobSettings, NodeFacts, OutcomeState
+
+
+SETTINGS = JobSettings(min_nodes=2, max_nodes=3, max_restarts=1, shutdown_timeout=30)
+LAST_CALL = 5.0
+
+
+def failure(rank: int, timestamp: float = 1.0) -> ProcessFailure:
+    return ProcessFailure(
+        rank=rank,
+        local_rank=0,
+        role="default",
+        host=f"host-{rank}",
+        pid=1,
+        exitcode=1,
+        timestamp=timestamp,
+        message="boom",
+    )
+
+
+def node(
+    name: str,
+    joined: int,
+    phase: NodePhase = NodePhase.READY,
+    generation: int = 0,
+    **changes: object,
+) -> Node:
+    record = NodeRecord(
+        facts=NodeFacts(host=name, address=name),
+        settings=SETTINGS,
+        phase=phase,
+        generation=generation,
+    )
+    return Node(node_id=name, joined=joined, record=attrs.evolve(record, **changes))
+
+
+def view(
+    phase: JobPhase,
+    nodes: Sequence[Node],
+    members: Mapping[str, int] | None = None,
+    *,
+    generation: int = 1,
+    restarts: int = 0,
+    done: Sequence[str] = (),
+    forming_since: float = 0.0,
+    quorum_since: float | None = None,
+) -> View:
+    members = members or {}
+    return View(
+        job=JobRecord(
+            phase=phase,
+            generation=generation,
+            settings=SETTINGS,
+            token=1,
+            restarts=restarts,
+        ),
+        nodes={n.node_id: n for n in nodes},
+        members=members,
+        hosts={m: m for m in members},
+        done=frozenset(done),
+        forming_since=forming_since,
+        quorum_since=quorum_since,
+    )
+
+
+def decide(seen: View, now: float = 0.0) -> Decision:
+    return plan(seen, BudgetPolicy(SETTINGS.max_restarts), LAST_CALL, now)
+
+
+def sealed_over(decision: Decision) -> list[str]:
+    assert isinstance(decision, Seal)
+    return [member.node_id for member in decision.members]
+
+
+class TestFirstGeneration:
+    def test_too_few_nodes_wait_without_limit(self) -> None:
+        assert decide(view(JobPhase.FORMING, [node("a", 1)])) == Wait()
+
+    def test_the_minimum_waits_for_the_last_call(self) -> None:
+        seen = view(JobPhase.FORMING, [node("a", 1), node("b", 2)], quorum_since=10.0)
+
+        assert decide(seen, now=12.0) == Wait(15.0)
+        assert sealed_over(decide(seen, now=15.0)) == ["a", "b"]
+
+    def test_the_maximum_ends_the_wait(self) -> None:
+        nodes = [node("a", 1), node("b", 2), node("c", 3)]
+
+        assert sealed_over(decide(view(JobPhase.FORMING, nodes))) == ["a", "b", "c"]
+
+    def test_a_node_with_other_settings_is_not_counted(self) -> None:
+        other = attrs.evolve(SETTINGS, max_nodes=9)
+        nodes = [node("a", 1), node("b", 2, settings=other)]
+
+        assert decide(view(JobPhase.FORMING, nodes), now=99.0) == Wait()
+
+    def test_a_leaving_node_is_not_counted(self) -> None:
+        nodes = [node("a", 1), node("b", 2, NodePhase.LEAVING)]
+
+        assert decide(view(JobPhase.FORMING, nodes), now=99.0) == Wait()
+
+
+class TestSealed:
+    MEMBERS: Mapping[str, int] = {"a": 0, "b": 1}
+
+    def running(self, *more: Node) -> list[Node]:
+        return [
+            node("a", 1, NodePhase.RUNNING, 1),
+            node("b", 2, NodePhase.RUNNING, 1),
+            *more,
+        ]
+
+    def test_nothing_to_do(self) -> None:
+        assert decide(view(JobPhase.SEALED, self.running(), self.MEMBERS)) == Wait()
+
+    def test_a_lost_node_costs_no_restart(self) -> None:
+        seen = view(JobPhase.SEALED, self.running()[:1], self.MEMBERS)
+
+        assert decide(seen) == Form("node 'b' was lost", 0)
+
+    def test_a_departure_is_told_with_its_reason(self) -> None:
+        leaving = node("b", 2, NodePhase.LEAVING, 1, reason="SIGTERM")
+        seen = view(JobPhase.SEALED, [self.running()[0], leaving], self.MEMBERS)
+
+        assert decide(seen) == Form("'b' left: SIGTERM", 0)
+
+    def test_a_joiner_that_fits_costs_no_restart(self) -> None:
+        seen = view(JobPhase.SEALED, self.running(node("c", 3)), self.MEMBERS)
+
+        assert decide(seen) == Form("node 'c' joined", 0)
+
+    def test_a_surplus_joiner_disturbs_nobody(self) -> None:
+        members = {"a": 0, "b": 1, "c": 2}
+        nodes = self.running(node("c", 3, NodePhase.RUNNING, 1), node("d", 4))
+
+        assert decide(view(JobPhase.SEALED, nodes, members)) == Wait()
+
+    def test_nobody_joins_a_finish(self) -> None:
+        nodes = [
+            node("a", 1, NodePhase.DONE, 1),
+            node("b", 2, NodePhase.RUNNING, 1),
+            node("c", 3),
+        ]
+        seen = view(JobPhase.SEALED, nodes, self.MEMBERS, done=["a"])
+
+        assert decide(seen) == Wait()
+
+    def test_a_failure_costs_a_restart(self) -> None:
+        failed = node("b", 2, NodePhase.FAILED, 1, failures=(failure(1),))
+        seen = view(JobPhase.SEALED, [self.running()[0], failed], self.MEMBERS)
+
+        assert decide(seen) == Form(
+            "rank 1 on 'host-1' failed: boom (restart 1 of 1)", 1
+        )
+
+    def test_a_failure_beyond_the_budget_ends_the_job(self) -> None:
+        nodes = [
+            node("a", 1, NodePhase.FAILED, 1, failures=(failure(0, 2.0),)),
+            node("b", 2, NodePhase.FAILED, 1, failures=(failure(1, 1.0),)),
+        ]
+        decision = decide(view(JobPhase.SEALED, nodes, self.MEMBERS, restarts=1))
+
+        assert isinstance(decision, Close)
+        assert decision.outcome.state is OutcomeState.FAILED
+        assert [f.rank for f in decision.outcome.failures] == [1, 0]
+        assert "rank 1 on 'host-1' failed: boom" in decision.outcome.reason
+
+    def test_a_failure_of_an_earlier_generation_counts_no_more(self) -> None:
+        failed = node("b", 2, NodePhase.FAILED, 1, failures=(failure(1),))
+        seen = view(
+            JobPhase.SEALED,
+            [node("a", 1, NodePhase.RUNNING, 2), failed],
+            self.MEMBERS,
+            generation=2,
+        )
+
+        assert decide(seen) == Wait()
+
+    def test_all_done_is_success(self) -> None:
+        nodes = [node("a", 1, NodePhase.DONE, 1), node("b", 2, NodePhase.DONE, 1)]
+        decision = decide(view(JobPhase.SEALED, nodes, self.MEMBERS, done=["a", "b"]))
+
+        assert isinstance(decision, Close)
+        assert decision.outcome.state is OutcomeState.SUCCEEDED
+
+    def test_who_is_done_may_be_gone(self) -> None:
+        seen = view(
+            JobPhase.SEALED,
+            [node("b", 2, NodePhase.RUNNING, 1)],
+            self.MEMBERS,
+            done=["a"],
+        )
+
+        assert decide(seen) == Wait()
+
+
+class TestForming:
+    MEMBERS: Mapping[str, int] = {"a": 0, "b": 1}
+
+    def forming(self, *nodes: Node, since: float = 0.0) -> View:
+        return view(
+            JobPhase.FORMING,
+            nodes,
+            self.MEMBERS,
+            generation=2,
+            forming_since=since,
+        )
+
+    def test_members_that_stop_their_workers_are_waited_for(self) -> None:
+        seen = self.forming(
+            node("a", 1, generation=1), node("b", 2, NodePhase.RUNNING, 1), since=7.0
+        )
+
+        assert decide(seen, now=8.0) == Wait(7.0 + 30 + STOP_MARGIN)
+
+    def test_a_member_that_is_ready_for_the_last_one_still_stops(self) -> None:
+        """It was assigned, but has not said yet that its workers are gone."""
+        seen = self.forming(node("a", 1, generation=1), node("b", 2, generation=0))
+
+        assert isinstance(decide(seen), Wait)
+
+    def test_an_overdue_stop_excludes(self) -> None:
+        seen = self.forming(
+            node("a", 1, generation=1), node("b", 2, NodePhase.RUNNING, 1)
+        )
+
+        assert decide(seen, now=30 + STOP_MARGIN) == Exclude(("b",))
+
+    def test_a_restart_has_no_last_call(self) -> None:
+        seen = self.forming(node("b", 2, generation=1), node("a", 1, generation=1))
+
+        assert sealed_over(decide(seen)) == ["a", "b"]
+
+    def test_a_replacement_takes_the_free_rank(self) -> None:
+        seen = self.forming(node("new", 9), node("b", 2, generation=1))
+
+        assert sealed_over(decide(seen)) == ["new", "b"]
+
+    def test_too_few_wait_for_replacements(self) -> None:
+        assert decide(self.forming(node("a", 1, generation=1)), now=99.0) == Wait()
+
+
+@pytest.mark.parametrize("nodes", [[], [node("a", 1)]])
+def test_a_closed_job_stays_closed(nodes: Sequence[Node]) -> None:
+    assert decide(view(JobPhase.CLOSED, nodes, {"a": 0})) == Wait()

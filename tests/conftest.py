@@ -1,0 +1,48 @@
+"""Real agents as real processes, for the promises that cross distributions."""
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from agents import Agent, Launch
+
+
+@pytest.fixture
+def launch(tmp_path: Path) -> Iterator[Launch]:
+    """Start agents; end them, and whatever they started, with the test."""
+    agents: list[Agent] = []
+
+    def start(*arguments: str, **variables: str) -> Agent:
+        agent = Agent(
+            list(arguments),
+            tmp_path,
+            {**os.environ, "OMP_NUM_THREADS": "1", **variables},
+        )
+        agents.append(agent)
+        return agent
+
+    yield start
+    for agent in agents:
+        agent.close()
+
+
+@pytest.fixture
+def endpoint() -> str:
+    """An address on loopback that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Callable[[str], str]:
+    """Write a worker script; return its path."""
+
+    def write(code: str) -> str:
+        path = tmp_path / "worker.py"
+        path.write_text(code)
+        return str(path)
+
+    return write

@@ -1,0 +1,231 @@
+"""Jobs of several agents: nodes join, leave and die; workers fail; nothing is left."""
+
+import re
+import signal
+from collections.abc import Callable
+
+import pytest
+from agents import Agent, Launch, is_alive
+
+
+SHOW = """
+import os, signal
+print("generation", os.environ["ELAUNCH_GENERATION"], "rank", os.environ["RANK"],
+      "of", os.environ["WORLD_SIZE"], "restarts", os.environ["ELAUNCH_RESTART_COUNT"],
+      "store", os.environ["MASTER_ADDR"] + ":" + os.environ["MASTER_PORT"], flush=True)
+signal.pause()
+"""
+"""A worker that tells where it stands, then waits for its end."""
+
+LINE = r"generation (\d+) rank (\d+) of (\d+) restarts (\d+) store (\S+)"
+
+Script = Callable[[str], str]
+
+
+def job(endpoint: str, *more: str, nnodes: str = "1:2") -> list[str]:
+    return [
+        *("--rdzv-endpoint", endpoint, "--rdzv-id", "job", "--nnodes", nnodes),
+        *("--nproc-per-node", "2", "--rdzv-conf", "last_call_timeout=0"),
+        *more,
+    ]
+
+
+def generation_of(agents: list[Agent], number: int) -> list[tuple[str, ...]]:
+    """Wait for all workers of a generation; return (rank, size, restarts, store)."""
+    lines = []
+    for agent in agents:
+        pattern = LINE.replace(r"(\d+) rank", f"({number}) rank", 1)
+        lines += [found.groups()[1:] for found in agent.wait_for(pattern, count=2)]
+    return sorted(lines)
+
+
+def assert_agree(lines: list[tuple[str, ...]], restarts: int = 0) -> None:
+    """All workers see one size, one counter and one store, and each rank once."""
+    size = str(len(lines))
+
+    assert [rank for rank, *_ in lines] == [str(n) for n in range(len(lines))]
+    assert {line[1] for line in lines} == {size}
+    assert {line[2] for line in lines} == {str(restarts)}
+    assert len({line[3] for line in lines}) == 1
+
+
+def test_a_node_joins_a_running_job_and_is_lost_again(
+    launch: Launch, endpoint: str, script: Script
+) -> None:
+    worker = script(SHOW)
+    first = launch(*job(endpoint), worker)
+    alone = generation_of([first], 1)
+    second = launch(*job(endpoint), worker)
+    together = generation_of([first, second], 2)
+    second.power_off()
+    again = generation_of([first], 3)
+
+    assert_agree(alone)
+    assert_agree(together)
+    assert_agree(again)
+    # A kept store would show the workers the keys of the generation before.
+    assert len({lines[0][3] for lines in (alone, together, again)}) == 3
+
+
+def test_a_replacement_takes_the_place_of_a_lost_node(
+    launch: Launch, endpoint: str, script: Script
+) -> None:
+    worker = script(SHOW)
+    first = launch(*job(endpoint, nnodes="2"), worker)
+    first.wait_for("waiting for nodes: 1 of 2")
+    second = launch(*job(endpoint, nnodes="2"), worker)
+    generation_of([first, second], 1)
+    second.power_off()
+    first.wait_for("was lost; stopping the workers")
+    third = launch(*job(endpoint, nnodes="2"), worker)
+
+    assert_agree(generation_of([first, third], 2))
+
+
+def test_a_node_that_is_told_to_stop_leaves_at_once(
+    launch: Launch, endpoint: str, script: Script
+) -> None:
+    worker = script(SHOW)
+    first = launch(*job(endpoint), worker)
+    generation_of([first], 1)
+    second = launch(*job(endpoint), worker)
+    generation_of([first, second], 2)
+    second.send(signal.SIGTERM)
+
+    assert second.wait() == 128 + signal.SIGTERM
+    first.wait_for("left: SIGTERM; stopping the workers")
+    assert_agree(generation_of([first], 3))
+
+
+def test_a_failure_on_one_node_restarts_all_with_one_counter(
+    launch: Launch, endpoint: str, script: Script
+) -> None:
+    worker = script(SHOW)
+    agents = [launch(*job(endpoint, "--max-restarts", "2", nnodes="2"), worker)]
+    agents.append(launch(*job(endpoint, "--max-restarts", "2", nnodes="2"), worker))
+    for restart in range(3):
+        assert_agree(generation_of(agents, restart + 1), restart)
+        # Alternate, so that both the coordinator's node and the other one fail.
+        agents[restart % 2].workers()[0].send_signal(signal.SIGKILL)
+
+    assert [agent.wait() for agent in agents] == [128 + signal.SIGKILL] * 2
+    for agent in agents:
+        agent.wait_for("root cause: rank .* SIGKILL")
+        agent.wait_for("error: killed by SIGKILL")
+
+
+def test_the_coordinators_node_can_leave(
+    launch: Launch, endpoint: str, script: Script
+) -> None:
+    """The store is hosted by the first agent, so it is the second that coordinates."""
+    worker = script(SHOW)
+    host = launch(*job(endpoint, nnodes="2:3"), worker)
+    host.wait_for("waiting for nodes: 1 of 2 to 3")
+    second = launch(*job(endpoint, nnodes="2:3"), worker)
+    generation_of([host, second], 1)
+    third = launch(*job(endpoint, nnodes="2:3"), worker)
+    generation_of([host, second, third], 2)
+    second.send(signal.SIGTERM)
+    second.wait()
+
+    assert_agree(generation_of([host, third], 3))
+
+
+def test_a_spare_waits_and_is_used(
+    launch: Launch, endpoint: str, script: Script
+) -> None:
+    worker = script(SHOW)
+    first = launch(*job(endpoint), worker)
+    generation_of([first], 1)
+    second = launch(*job(endpoint), worker)
+    generation_of([first, second], 2)
+    spare = launch(*job(endpoint), worker)
+    spare.wait_for("waiting as a spare")
+    second.power_off()
+
+    assert_agree(generation_of([first, spare], 3))
+
+
+def test_all_nodes_end_together_when_all_workers_are_done(
+    launch: Launch, endpoint: str, script: Script
+) -> None:
+    worker = script("import os; print('rank', os.environ['RANK'])")
+    agents = [launch(*job(endpoint, nnodes="3"), worker) for _ in range(3)]
+
+    assert [agent.wait() for agent in agents] == [0, 0, 0]
+    for agent in agents:
+        agent.wait_for("the job succeeded")
+
+
+def test_a_spare_of_a_job_that_succeeds_ends_well(
+    launch: Launch, endpoint: str, script: Script
+) -> None:
+    worker = script(
+        "import os, pathlib, signal, time\n"
+        "print('rank', os.environ['RANK'], flush=True)\n"
+        "signal.sigwait({signal.SIGUSR1})\n"
+    )
+    worker = script(
+        "import os, signal\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})\n"
+        "print('rank', os.environ['RANK'], flush=True)\n"
+        "signal.sigwait({signal.SIGUSR1})\n"
+    )
+    first = launch(*job(endpoint, nnodes="1"), worker)
+    first.wait_for("rank", count=2)
+    spare = launch(*job(endpoint, nnodes="1"), worker)
+    spare.wait_for("waiting as a spare")
+    for process in first.workers():
+        process.send_signal(signal.SIGUSR1)
+
+    assert first.wait() == 0
+    assert spare.wait() == 0
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_no_process_behind(
+    launch: Launch, script: Script, signum: signal.Signals
+) -> None:
+    worker = script(
+        "import subprocess, sys\n"
+        "sleep = 'import signal; signal.pause()'\n"
+        "child = subprocess.Popen([sys.executable, '-c', sleep])\n"
+        "print('ready', flush=True)\n"
+        "child.wait()\n"
+    )
+    agent = launch("--standalone", "--nproc-per-node", "2", worker)
+    agent.wait_for("ready", count=2)
+    pids = [process.pid for process in agent.workers()]
+    agent.send(signum)
+
+    assert agent.wait() == 128 + signum
+    assert len(pids) == 4
+    assert [pid for pid in pids if is_alive(pid)] == []
+    assert agent.lines[-1] == f"elaunch: stopped by {signum.name}"
+    assert "Traceback" not in re.sub(r"(?m)^\[\d+\] .*$", "", agent.output)
+
+
+def test_a_second_signal_kills_stubborn_workers(launch: Launch, script: Script) -> None:
+    worker = script(
+        "import signal\n"
+        "signal.signal(signal.SIGTERM, lambda *_: print('no', flush=True))\n"
+        "print('ready', flush=True)\n"
+        "while True: signal.pause()\n"
+    )
+    agent = launch("--standalone", "--shutdown-timeout", "600", worker)
+    agent.wait_for("ready")
+    agent.send(signal.SIGINT)
+    agent.wait_for("no")
+    agent.send(signal.SIGINT)
+
+    assert agent.wait() == 128 + signal.SIGINT
+
+
+def test_a_signal_while_waiting_for_nodes_ends_quickly(
+    launch: Launch, endpoint: str, script: Script
+) -> None:
+    agent = launch(*job(endpoint, nnodes="2"), script("pass"))
+    agent.wait_for("waiting for nodes: 1 of 2 ready")
+    agent.send(signal.SIGINT)
+
+    assert agent.wait() == 128 + signal.SIGINT
