@@ -1,0 +1,145 @@
+"""The rendezvous over the simplest store, and what only that one can provoke."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from elaunch.api import (
+    ChangeKind,
+    MemoryStore,
+    RendezvousParameters,
+    Store,
+    StoreRendezvous,
+)
+from elaunch.keyspace import Keyspace
+from elaunch.membership.options import RendezvousOptions
+from elaunch.membership.records import Keys
+from elaunch.options import build_options
+from elaunch.testing import (
+    NewHandler,
+    RendezvousContract,
+    join_all,
+    next_change,
+    parameters,
+)
+
+
+class Place:
+    """A keyspace, and the clients that each handler opened."""
+
+    def __init__(self) -> None:
+        self.keyspace = Keyspace()
+        self.stores: list[list[MemoryStore]] = []
+        self.handlers: list[StoreRendezvous] = []
+
+    def handler(self, params: RendezvousParameters) -> StoreRendezvous:
+        opened: list[MemoryStore] = []
+
+        async def open_store() -> Store:
+            opened.append(MemoryStore(self.keyspace))
+            return opened[-1]
+
+        options = build_options(RendezvousOptions, params.config, "--rdzv-conf")
+        assert isinstance(options, RendezvousOptions)
+        self.stores.append(opened)
+        self.handlers.append(StoreRendezvous(open_store, params, options))
+        return self.handlers[-1]
+
+
+@pytest_asyncio.fixture
+async def place() -> AsyncIterator[Place]:
+    fresh = Place()
+    yield fresh
+    await asyncio.gather(*(handler.aclose() for handler in fresh.handlers))
+
+
+class TestMemoryRendezvous(RendezvousContract):
+    @pytest_asyncio.fixture
+    async def new_handler(self, place: Place) -> AsyncIterator[NewHandler]:
+        yield place.handler
+
+
+SHORT = {"keep_alive_interval": "0.1", "keep_alive_max_attempt": "3"}
+
+
+@pytest.mark.asyncio
+async def test_a_silent_node_is_lost_with_its_lease(place: Place) -> None:
+    nodes = [
+        place.handler(parameters(f"n{i}", nnodes=(1, 2), config=SHORT)) for i in "ab"
+    ]
+    await asyncio.gather(*(node.join() for node in nodes))
+    while (await asyncio.gather(*map(size_of, nodes))) != [2, 2]:
+        for node in nodes:
+            await next_change(node)
+        await join_all(nodes)
+    place.stores[1][0].abandon()
+    change = await next_change(nodes[0])
+    own = await next_change(nodes[1])
+
+    assert change.reason == "node 'nb' was lost"
+    assert own.kind is ChangeKind.LOST
+
+
+async def size_of(node: StoreRendezvous) -> int:
+    membership = node._membership
+    assert membership is not None
+    return membership.group_size
+
+
+@pytest.mark.asyncio
+async def test_the_coordinators_loss_makes_another_decide(place: Place) -> None:
+    nodes = [
+        place.handler(parameters(f"n{i}", nnodes=(2, 3), config=SHORT)) for i in "abc"
+    ]
+    await join_all(nodes[:2])
+    third = asyncio.create_task(nodes[2].join())
+    for node in nodes[:2]:
+        await next_change(node)
+    await join_all(nodes[:2])
+    await third
+    keys = Keys("contract")
+    before = place.keyspace.get(keys.coordinator)
+    leader = next(i for i, node in enumerate(nodes) if node._coordinating)
+    place.stores[leader][0].abandon()
+    rest = [node for node in nodes if node is not nodes[leader]]
+    for node in rest:
+        assert (await next_change(node)).kind is ChangeKind.SUPERSEDED
+    places = await join_all(rest)
+    after = place.keyspace.get(keys.coordinator)
+
+    assert {(p.generation, p.group_size, p.restart_count) for p in places} == {
+        (3, 2, 0)
+    }
+    assert before is not None
+    assert after is not None
+    assert after.revision > before.revision
+
+
+@pytest.mark.asyncio
+async def test_a_lost_node_comes_back_as_a_new_one(place: Place) -> None:
+    (node,) = [place.handler(parameters("n", nnodes=(1, 1), config=SHORT))]
+    await join_all([node])
+    lease = next(iter(place.stores[0][0]._leases))
+    place.keyspace.revoke(lease.number)
+    assert (await next_change(node)).kind is ChangeKind.LOST
+    (again,) = await join_all([node])
+
+    assert again.generation > 1
+    assert again.restart_count == 0
+
+
+@pytest.mark.asyncio
+async def test_nothing_is_left_in_the_store_when_the_job_is_over(place: Place) -> None:
+    from elaunch.rendezvous import NodeState
+
+    nodes = [place.handler(parameters(f"n{i}")) for i in "ab"]
+    await join_all(nodes)
+    for node in nodes:
+        await node.report(NodeState.DONE)
+    for node in nodes:
+        await next_change(node)
+    await asyncio.gather(*(node.aclose() for node in nodes))
+
+    assert place.keyspace.list("").entries == ()

@@ -1,0 +1,1 @@
+"""Rendezvous of agents on one host through an SQLite file."""
