@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -87,7 +88,7 @@ class TestExplain:
 class TestFailureOf:
     RANKS = WorkerRanks(local_rank=1, rank=5, role_rank=5)
 
-    def exit(self, exitcode: int, **facts: object) -> WorkerExit:
+    def exit(self, exitcode: int, **facts: Any) -> WorkerExit:
         return WorkerExit(
             ranks=self.RANKS, pid=9, exitcode=exitcode, timestamp=2.0, **facts
         )

@@ -1,6 +1,7 @@
 """The planner's laws, one by one."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import attrs
 import pytest
@@ -45,7 +46,7 @@ def node(
     joined: int,
     phase: NodePhase = NodePhase.READY,
     generation: int = 0,
-    **changes: object,
+    **changes: Any,
 ) -> Node:
     record = NodeRecord(
         facts=NodeFacts(host=name, address=name),

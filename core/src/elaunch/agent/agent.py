@@ -48,6 +48,7 @@ from elaunch.rendezvous import (
     ChangeKind,
     Membership,
     NodeFacts,
+    NodeState,
     RendezvousHandler,
 )
 from elaunch.spawner import Spawner, StopSchedule, StopStep, WorkerGroup
@@ -148,6 +149,8 @@ class Agent:
                 self._watching.append(self._spawn(self._watch_membership()))
                 self._starting = self._spawn(self._start(membership))
             case Report():
+                if action.state is NodeState.DONE:
+                    self.record(EventName.GROUP_SUCCEEDED)
                 self._reporting = self._spawn(self._report(action, self._reporting))
             case Stop(reason, fenced):
                 self._stopping = self._spawn(self._stop(reason, fenced=fenced))

@@ -4,14 +4,14 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from elaunch.cli.parser import build_parser
+from elaunch.cli.parser import parse
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status; ``docs/exit-codes.md``."""
     verbose = False
     try:
-        args = build_parser().parse_args(argv)
+        args = parse(argv)
         verbose = getattr(args, "verbose", False)
         return _dispatch(args)
     except KeyboardInterrupt:

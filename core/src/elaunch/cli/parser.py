@@ -6,27 +6,13 @@ from typing import NoReturn
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are ours: one message, a suggestion, exit code 2."""
-
-    def parse_known_args(  # type: ignore[override] - argparse overloads it for callers
-        self,
-        args: Sequence[str] | None = None,
-        namespace: argparse.Namespace | None = None,
-    ) -> tuple[argparse.Namespace, list[str]]:
-        """Refuse unknown flags here, where the flags of the subcommand are known."""
-        known, unknown = super().parse_known_args(args, namespace)
-        if unknown:
-            self.error(f"unrecognized arguments: {' '.join(unknown)}")
-        return known, unknown
+    """A parser whose errors are ours: one message for `main` to print, exit code 2."""
 
     def error(self, message: str) -> NoReturn:
         """Raise what `main` prints."""
-        from elaunch.errors import UsageError, suggestion
+        from elaunch.errors import UsageError
 
-        wrong = message.partition("unrecognized arguments: ")[2].split()
-        known = [text for action in self._actions for text in action.option_strings]
-        hint = suggestion(wrong[0].partition("=")[0], known) if wrong else ""
-        raise UsageError(f"{message}{hint}\n  see '{self.prog} --help'")
+        raise UsageError(f"{message}\n  see '{self.prog} --help'")
 
 
 class _Version(argparse.Action):
@@ -43,8 +29,28 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Return the parser of the whole command line."""
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Return the arguments.
+
+    Raises:
+        UsageError: If one is unknown (suggests the nearest flag) or wrong.
+    """
+    parser, commands = build_parsers()
+    args, unknown = parser.parse_known_args(argv)
+    if unknown:
+        from elaunch.errors import suggestion
+
+        command = commands[args.command]
+        known = [flag for action in command._actions for flag in action.option_strings]  # noqa: SLF001 - argparse lists its flags nowhere else
+        hint = suggestion(unknown[0].partition("=")[0], known)
+        command.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+    return args
+
+
+def build_parsers() -> tuple[
+    argparse.ArgumentParser, dict[str, argparse.ArgumentParser]
+]:
+    """Return the parser of the whole command line, and that of each subcommand."""
     parser = _Parser(
         prog="elaunch",
         description="Launch and supervise elastic distributed jobs.",
@@ -54,24 +60,22 @@ def build_parser() -> argparse.ArgumentParser:
         "--version", action=_Version, nargs=0, help="print the version and exit"
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    _add_run(
-        commands.add_parser(
-            "run",
-            help="run this node's agent of a job",
-            description="Run this node's agent of a job: start the workers, watch "
-            "them, restart them when one fails or when nodes come and go.",
-            usage="elaunch run [flags] script [args …]",
-            allow_abbrev=False,
-        )
+    run = commands.add_parser(
+        "run",
+        help="run this node's agent of a job",
+        description="Run this node's agent of a job: start the workers, watch "
+        "them, restart them when one fails or when nodes come and go.",
+        usage="elaunch run [flags] script [args …]",
+        allow_abbrev=False,
     )
-    _add_plugins(
-        commands.add_parser(
-            "plugins",
-            help="list the backends that are installed, and what failed to load",
-            allow_abbrev=False,
-        )
+    _add_run(run)
+    plugins = commands.add_parser(
+        "plugins",
+        help="list the backends that are installed, and what failed to load",
+        allow_abbrev=False,
     )
-    return parser
+    _add_plugins(plugins)
+    return parser, {"run": run, "plugins": plugins}
 
 
 def _add_plugins(parser: argparse.ArgumentParser) -> None:

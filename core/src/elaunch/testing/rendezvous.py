@@ -1,11 +1,11 @@
 """What every rendezvous must do, whatever backend it runs over."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
 
 import pytest
-import pytest_asyncio
 
 from elaunch.api import (
     BudgetPolicy,
@@ -32,7 +32,7 @@ NewHandler = Callable[[RendezvousParameters], RendezvousHandler]
 _LIMIT = 20.0  # seconds; far beyond what anything here takes
 
 
-def parameters(
+def parameters(  # noqa: PLR0913 - the facts of a scenario
     host: str,
     *,
     nnodes: tuple[int, int] = (2, 2),
@@ -87,15 +87,19 @@ async def next_change(handler: RendezvousHandler) -> Change:
 class RendezvousContract:
     """Inherit from it in a class named ``Test...`` and override `new_handler`."""
 
-    @pytest_asyncio.fixture
-    def new_handler(self) -> AsyncIterator[NewHandler]:
-        """Yield a factory of handlers that share one place to meet, empty at first.
+    if TYPE_CHECKING:
+        new_handler: Any  # a fixture of any kind overrides it
+    else:
 
-        Override it with an asynchronous generator, decorated in the same way. It closes
-        what it made when the test is over, all at once: the coordinator of a finished
-        job waits for the goodbyes of the others.
-        """
-        raise NotImplementedError("override the fixture new_handler")
+        @pytest.fixture
+        def new_handler(self):  # noqa: ANN201 - see above
+            """Yield a factory of handlers that share one place to meet, empty at first.
+
+            Override it with a fixture of your own. It closes what it made when the test
+            is over, all at once: the coordinator of a finished job waits for the
+            goodbyes of the others.
+            """
+            raise NotImplementedError("override the fixture new_handler")
 
     @pytest.mark.parametrize("size", [1, 2, 4])
     async def test_nodes_agree(self, new_handler: NewHandler, size: int) -> None:

@@ -7,6 +7,7 @@ of one host share the monotonic clock, so a lease is a row with the time of its 
 import asyncio
 import concurrent.futures
 import contextlib
+import functools
 import sqlite3
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
@@ -145,7 +146,7 @@ class SqliteStore:
         )
         while True:
             place = (since, len(prefix), prefix)
-            rows = await self.run(lambda db, at=place: db.execute(query, at).fetchall())
+            rows = await self.run(functools.partial(_query, query, place))
             for key, value, revision in rows:
                 yield StoreEvent(key, value, revision)
                 since = revision
@@ -215,6 +216,12 @@ def _expire(db: sqlite3.Connection) -> None:
     for (key,) in db.execute(gone, ended).fetchall():
         _delete(db, key)
     db.execute("DELETE FROM leases WHERE ends <= ?", ended)
+
+
+def _query(
+    query: str, place: tuple[object, ...], db: sqlite3.Connection
+) -> list[tuple[str, bytes | None, int]]:
+    return db.execute(query, place).fetchall()
 
 
 def _get(db: sqlite3.Connection, key: str) -> Entry | None:

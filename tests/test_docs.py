@@ -1,0 +1,291 @@
+"""The documentation says what the code does; its examples run."""
+
+import argparse
+import inspect
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import attrs
+import pytest
+
+from elaunch import errors, hookspecs
+from elaunch.cli.parser import build_parsers
+from elaunch.environ import BY_BOOTSTRAP, BY_SPAWNER, TABLE
+from elaunch.events import Event, EventName
+from elaunch.membership.options import RendezvousOptions
+from elaunch.plugins import BLOCK_VARIABLE
+from elaunch.plugins.loader import HOOKS, declared
+
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+LINES, WHOLE = re.MULTILINE, re.DOTALL
+SQLITE = ROOT / "examples" / "elaunch-rdzv-sqlite"
+
+
+def page(name: str) -> str:
+    return (DOCS / name).read_text()
+
+
+def first_cells(text: str) -> list[str]:
+    """Return the first cell of each row of all tables, heads and rules aside."""
+    rows = re.findall(r"^\| (.+?) (?<!\\)\|", text, LINES)
+    return [cell for cell in rows if cell.startswith("`")]
+
+
+def subparser(name: str) -> argparse.ArgumentParser:
+    return build_parsers()[1][name]
+
+
+def flags_of(parser: argparse.ArgumentParser) -> set[str]:
+    flags = {f for a in parser._actions for f in a.option_strings}
+    return flags - {"-h", "--help"}
+
+
+@pytest.mark.parametrize("command", ["run", "plugins"])
+def test_every_flag_is_documented(command: str) -> None:
+    section = page("cli.md").split(f"## `elaunch {command}")[1].split("\n## ")[0]
+    told = {f for c in first_cells(section) for f in re.findall(r"`(--?[\w-]+)", c)}
+
+    assert told == flags_of(subparser(command))
+
+
+def test_defaults_in_the_docs_are_the_parsers() -> None:
+    section = page("cli.md").split("## `elaunch run")[1].split("\n## ")[0]
+    rows = re.findall(
+        r"^\| `(--[\w-]+)[^|]*(?:\\\|[^|]*)*\| `([^`]+)` \|", section, LINES
+    )
+    parser = subparser("run")
+    for flag, default in rows:
+        known = parser.get_default(flag.strip("-").replace("-", "_"))
+
+        assert f"{known:g}" if isinstance(known, float) else str(known) == default
+
+
+def test_every_worker_variable_is_documented_with_its_meaning() -> None:
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", page("environment.md"), LINES))
+    meanings = (
+        {v.name: v.meaning for v in TABLE} | dict(BY_BOOTSTRAP) | dict(BY_SPAWNER)
+    )
+
+    assert rows.keys() == meanings.keys() | {BLOCK_VARIABLE}
+    assert {name: rows[name] for name in meanings} == meanings
+
+
+def test_every_variable_that_the_code_reads_is_documented() -> None:
+    named = set()
+    for path in [*ROOT.glob("core/src/**/*.py"), *ROOT.glob("plugins/*/src/**/*.py")]:
+        named |= set(re.findall(r"\bELAUNCH_[A-Z_]+\b", path.read_text()))
+
+    assert {n for n in named if f"`{n}`" not in page("environment.md")} == set()
+
+
+def test_every_event_is_documented() -> None:
+    table = page("events.md").split("| name | when | facts |")[1]
+
+    assert re.findall(r"^\| `([\w.]+)`", table, LINES) == [e.value for e in EventName]
+    fields = first_cells(page("events.md").split("| name | when")[0])
+    assert {f.strip("`") for f in fields} == {f.name for f in attrs.fields(Event)}
+
+
+def test_every_error_is_in_the_table_of_exit_codes() -> None:
+    rows = re.findall(r"^\| ([^|]+) \| [^|]+ \| (.+) \|$", page("exit-codes.md"), LINES)
+    told = {e: code for code, names in rows for e in re.findall(r"`(\w+)`", names)}
+    classes = {
+        name: cls
+        for name, cls in vars(errors).items()
+        if inspect.isclass(cls) and issubclass(cls, errors.ElaunchError)
+    }
+
+    assert told.keys() == classes.keys()
+    for name, code in told.items():
+        if code.isdigit():
+            assert classes[name].exit_code == int(code)
+
+
+def test_every_hook_is_documented_with_its_signature() -> None:
+    text = page("hooks.md")
+    names = [n for n in vars(hookspecs) if n.startswith("elaunch_register_")]
+
+    assert sorted(names) == sorted(HOOKS)
+    for name in names:
+        hook = getattr(hookspecs, name)
+        source = inspect.getsource(hook)
+        signature = source.split('"""', maxsplit=1)[0].split("@hookspec\n")[1]
+        assert f"```python\n{signature.strip()} ...\n```" in text
+
+
+def test_every_option_of_the_rendezvous_is_documented() -> None:
+    section = page("quickstart.md").split("## Options of the rendezvous")[1]
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([\d.]+) \|", section, LINES))
+    options = RendezvousOptions()
+
+    assert rows.keys() == {field.name for field in attrs.fields(RendezvousOptions)}
+    for name, default in rows.items():
+        value = getattr(options, name)
+        assert float(default) == (options.join_limit if value is None else value)
+
+
+def test_links_lead_somewhere() -> None:
+    for path in PAGES:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[\w-]+)?\)", path.read_text()):
+            assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+def commands() -> list[tuple[str, str]]:
+    """Return every console line of the pages that begins with a prompt."""
+    found = []
+    for path in PAGES:
+        for block in re.findall(r"```console\n(.*?)```", path.read_text(), WHOLE):
+            found += [(path.name, c) for c in re.findall(r"^\$ (.+)$", block, LINES)]
+    return sorted(set(found))
+
+
+@pytest.mark.parametrize(("name", "command"), commands())
+def test_commands_of_the_docs_run(name: str, command: str, tmp_path: Path) -> None:
+    """Each line with a prompt runs as it is, but in a folder of its own."""
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    words = shlex.split(command)
+    assert words[0] == ".venv/bin/elaunch", f"{name}: not ours to run: {command}"
+    ended = subprocess.run(
+        [sys.executable, "-m", "elaunch", *words[1:]],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert ended.returncode == 0, ended.stderr
+
+
+def python_blocks(path: Path) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", path.read_text(), WHOLE)
+
+
+def test_the_function_example_of_the_readme_runs(tmp_path: Path) -> None:
+    (code,) = python_blocks(ROOT / "README.md")
+    script = tmp_path / "job.py"
+    script.write_text(code)
+    ended = subprocess.run(
+        [sys.executable, str(script)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+
+    assert ended.stdout.strip() == re.findall(r"#\s*(\{.*\})", code)[0]
+
+
+def test_the_plugin_page_quotes_the_plugin() -> None:
+    quotes = re.findall(
+        r"```(?:toml|python)\n# (\S+\.(?:toml|py))\n(.*?)```",
+        page("writing-a-plugin.md"),
+        WHOLE,
+    )
+
+    assert [name for name, _ in quotes] == [
+        "pyproject.toml",
+        "src/elaunch_rdzv_sqlite/plugin.py",
+        "tests/test_contract.py",
+    ]
+    for name, text in quotes:
+        assert text == (SQLITE / name).read_text()
+
+
+def test_the_recorder_of_the_plugin_page_works(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from types import ModuleType
+
+    code = python_blocks(DOCS / "writing-a-plugin.md")[-1]
+    module = ModuleType("counter_plugin")
+    exec(code, vars(module))  # noqa: S102 - the page's own code
+    (provider,) = declared("counter", module)["event recorder"]
+    recorder = provider.create(None, None)
+    recorder.record(Event(name="x", run_id="y"))
+    recorder.close()
+
+    assert capsys.readouterr().out == "1 events\n"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Install the page's plugin from its folder into a folder of its own."""
+    target = tmp_path_factory.mktemp("site")
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"),
+            *("--no-build-isolation", "--disable-pip-version-check"),
+            *("--target", str(target), str(SQLITE)),
+        ],
+        check=True,
+        timeout=60,
+    )
+    return target
+
+
+def with_site(site: Path) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(site)}
+
+
+def test_the_plugin_of_the_page_is_listed(site: Path) -> None:
+    listed = subprocess.run(
+        [sys.executable, "-m", "elaunch", "plugins"],
+        env=with_site(site),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert re.search(
+        r"rendezvous +sqlite +elaunch-rdzv-sqlite 1.0.0 +ok", listed.stdout
+    )
+
+
+def test_the_plugin_of_the_page_runs_a_job_of_two_agents(
+    site: Path, tmp_path: Path
+) -> None:
+    agents = [
+        subprocess.Popen(
+            [
+                *(sys.executable, "-m", "elaunch", "run", "--rdzv-backend", "sqlite"),
+                *("--rdzv-endpoint", "job.db", "--rdzv-id", "job", "--nnodes", "2"),
+                *("--local-addr", "127.0.0.1", str(ROOT / "examples/sum_ranks.py")),
+            ],
+            env=with_site(site),
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    said = [agent.communicate(timeout=60)[0] for agent in agents]
+
+    assert [agent.returncode for agent in agents] == [0, 0]
+    assert sorted("".join(said).splitlines()) == [
+        "[0] rank 0 of 2: SUM = 1",
+        "[1] rank 1 of 2: SUM = 1",
+    ]
+
+
+def test_the_plugin_of_the_page_keeps_its_contract(site: Path) -> None:
+    ended = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-q", "-c", str(ROOT / "pyproject.toml")),
+            *("--rootdir", str(SQLITE), str(SQLITE / "tests")),
+        ],
+        env=with_site(site),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+    assert ended.returncode == 0, ended.stdout
