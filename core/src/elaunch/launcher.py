@@ -122,12 +122,18 @@ def launch_agent(
         )
     plugins = load_plugins(config.block_plugins)
     launch = _Launch(_settled(config), entry, plugins, recorders)
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    if not _loop_is_running():
         return _unwrap(asyncio.run(launch.run()))
     with concurrent.futures.ThreadPoolExecutor(1, "elaunch-agent") as thread:
         return _unwrap(thread.submit(asyncio.run, launch.run()).result())
+
+
+def _loop_is_running() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _settled(config: LaunchConfig) -> LaunchConfig:

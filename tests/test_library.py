@@ -1,0 +1,201 @@
+"""`elastic_launch` as programs use it."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from elaunch import (
+    ChildFailedError,
+    LaunchConfig,
+    PluginError,
+    SpawnError,
+    elastic_launch,
+)
+
+
+def config(workers: int = 2, **changes: Any) -> LaunchConfig:
+    return LaunchConfig(
+        **{"min_nodes": 1, "max_nodes": 1, "nproc_per_node": workers, **changes}
+    )
+
+
+def rank_times(factor: int) -> int:
+    return factor * int(os.environ["RANK"])
+
+
+def raise_on_rank_one() -> None:
+    if os.environ["RANK"] == "1":
+        raise KeyError("nope")
+    signal.pause()
+
+
+def fail_once(flag: str) -> str:
+    path = Path(flag)
+    if not path.exists():
+        path.write_text("failed")
+        sys.exit(7)
+    return os.environ["TORCHELASTIC_RESTART_COUNT"]
+
+
+def vanish() -> None:
+    os._exit(0)
+
+
+def test_a_function_gives_its_values_by_global_rank() -> None:
+    assert elastic_launch(config(3), rank_times)(7) == {0: 0, 1: 7, 2: 14}
+
+
+def test_a_closure_travels() -> None:
+    offset = 40
+
+    def add() -> int:
+        return offset + int(os.environ["RANK"])
+
+    assert elastic_launch(config(), add)() == {0: 40, 1: 41}
+
+
+def test_a_command_gives_none() -> None:
+    launched = elastic_launch(config(), sys.executable)("-c", "print('hi')")
+
+    assert launched == {0: None, 1: None}
+
+
+def test_a_function_that_raises_is_the_root_cause() -> None:
+    with pytest.raises(ChildFailedError) as caught:
+        elastic_launch(config(max_restarts=0), raise_on_rank_one)()
+
+    rank, first = caught.value.get_first_failure()
+    assert rank == 1
+    assert first.message == "KeyError: 'nope'"
+    assert first.location.startswith(__file__)
+    assert caught.value.name == "raise_on_rank_one"
+    assert "KeyError: 'nope'" in str(caught.value)
+
+
+def test_a_failure_is_retried_while_the_budget_lasts(tmp_path: Path) -> None:
+    flag = str(tmp_path / "flag")
+
+    assert elastic_launch(config(1, max_restarts=1), fail_once)(flag) == {0: "1"}
+
+
+def test_a_worker_that_vanishes_without_a_value_has_failed() -> None:
+    with pytest.raises(ChildFailedError, match="without returning a value") as caught:
+        elastic_launch(config(1, max_restarts=0), vanish)()
+
+    assert caught.value.status == 1
+
+
+def test_a_program_that_does_not_exist() -> None:
+    with pytest.raises(SpawnError, match="no-such-program"):
+        elastic_launch(config(), "no-such-program")()
+
+
+def test_an_unknown_backend() -> None:
+    with pytest.raises(PluginError, match="no spawner backend is named 'x'"):
+        elastic_launch(config(spawner="x"), rank_times)(1)
+
+
+def test_it_works_in_another_thread() -> None:
+    results: list[dict[int, Any]] = []
+    thread = threading.Thread(
+        target=lambda: results.append(elastic_launch(config(), rank_times)(2))
+    )
+    thread.start()
+    thread.join(timeout=60)
+
+    assert results == [{0: 0, 1: 2}]
+
+
+def test_it_works_inside_a_running_loop() -> None:
+    async def notebook() -> dict[int, Any]:
+        return elastic_launch(config(), rank_times)(3)
+
+    assert asyncio.run(notebook()) == {0: 0, 1: 3}
+
+
+def test_signal_handlers_are_given_back() -> None:
+    before = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
+    elastic_launch(config(1), rank_times)(1)
+
+    assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_jobs_run_side_by_side() -> None:
+    code = (
+        "from elaunch import *; import os;"
+        "c = LaunchConfig(min_nodes=1, max_nodes=1, nproc_per_node=2);"
+        "print(elastic_launch(c, os.getenv)('WORLD_SIZE'))"
+    )
+    jobs = [
+        subprocess.Popen(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(4)
+    ]
+
+    assert [job.communicate(timeout=60)[0] for job in jobs] == [
+        "{0: '2', 1: '2'}\n"
+    ] * 4
+
+
+def test_events_tell_the_whole_story(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    elastic_launch(
+        config(1, max_restarts=1, event_recorders=(f"jsonl:path={path}",)), fail_once
+    )(str(tmp_path / "flag"))
+    events = [json.loads(line) for line in path.read_text().splitlines()]
+
+    assert [event["name"] for event in events] == [
+        "agent.started",
+        "store.hosted",
+        "store.connected",
+        "rendezvous.joining",
+        "rendezvous.coordinator",
+        "generation.joined",
+        "bootstrap.ready",
+        "worker.started",
+        "group.started",
+        "worker.failed",
+        "group.stopping",
+        "generation.superseded",
+        "group.stopped",
+        "generation.joined",
+        "bootstrap.ready",
+        "worker.started",
+        "group.started",
+        "worker.succeeded",
+        "group.succeeded",
+        "rendezvous.left",
+        "job.succeeded",
+        "agent.finished",
+    ]
+    assert {event["schema"] for event in events} == {1}
+    assert len({event["run_id"] for event in events}) == 1
+    stamps = [event["timestamp"] for event in events]
+    assert stamps == sorted(stamps)
+    assert [e["source"] for e in events if e["name"] == "worker.failed"] == ["WORKER"]
+
+
+def test_a_recorder_that_raises_is_disabled_and_the_job_goes_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Broken:
+        def record(self, _: object) -> None:
+            raise OSError("disk full")
+
+        def close(self) -> None:
+            raise OSError("still full")
+
+    launched = elastic_launch(config(1), rank_times, recorders=[Broken()])(1)
+
+    assert launched == {0: 0}
+    assert caplog.text.count("disk full") == 1
+    assert caplog.text.count("still full") == 1

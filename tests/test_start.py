@@ -1,0 +1,41 @@
+"""Start-up is sacred: what a command does not need, it does not import."""
+
+import subprocess
+import sys
+
+import pytest
+
+
+def loaded(code: str) -> set[str]:
+    ended = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return set(ended.stdout.splitlines()[-1].split())
+
+
+HEAVY = {"attrs", "asyncio", "importlib.metadata", "msgspec", "pluggy", "psutil"}
+
+HELP = """
+import contextlib, io
+from elaunch.cli import main
+with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
+    main(["--help"])
+"""
+
+
+@pytest.mark.parametrize("code", ["import elaunch", "import elaunch.worker", HELP])
+def test_what_must_be_light_imports_nothing_heavy(code: str) -> None:
+    assert loaded(code) & HEAVY == set()
+
+
+def test_no_job_imports_a_framework() -> None:
+    code = (
+        "from elaunch import *\n"
+        "c = LaunchConfig(min_nodes=1, max_nodes=1, nproc_per_node=1)\n"
+        "elastic_launch(c, 'true')()"
+    )
+
+    assert loaded(code) & {"torch", "numpy", "jax"} == set()
