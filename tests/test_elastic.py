@@ -131,6 +131,23 @@ def test_the_coordinators_node_can_leave(
     assert_agree(generation_of([host, third], 3))
 
 
+def test_the_loss_of_the_stores_host_is_survived_where_another_can_host(
+    launch: Launch, endpoint: str, script: Script
+) -> None:
+    """Both agents are on one host here, so the survivor can take the endpoint."""
+    short = "last_call_timeout=0,keep_alive_interval=0.5"
+    worker = script(SHOW)
+    host = launch(*job(endpoint, "--rdzv-conf", short), worker)
+    generation_of([host], 1)
+    other = launch(*job(endpoint, "--rdzv-conf", short), worker)
+    generation_of([host, other], 2)
+    host.power_off()
+    other.wait_for("has been lost for .*; stopping the workers")
+    other.wait_for("generation 1: 1 node, 2 workers")
+
+    assert_agree(sorted(found.groups()[1:] for found in other.wait_for(LINE, 4)[2:]))
+
+
 def test_a_spare_waits_and_is_used(
     launch: Launch, endpoint: str, script: Script
 ) -> None:

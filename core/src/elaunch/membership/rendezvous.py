@@ -43,10 +43,13 @@ from elaunch.rendezvous import (
     Outcome,
     RendezvousParameters,
 )
-from elaunch.store import ABSENT, Store
+from elaunch.store import ABSENT, Lease, Store
 
 
 logger = logging.getLogger(__name__)
+
+REUSE_TIMEOUT = 2.0
+"""Seconds that a store which was just lost gets to prove that it is there."""
 
 
 @attrs.define(eq=False)
@@ -112,12 +115,10 @@ class StoreRendezvous:
                 return membership
 
     async def _begin_stay(self) -> Stay:
-        if self._store is None:
-            self._store = await self._open_store()
+        store, lease = await self._hold_lease()
         self._params.record(EventName.RENDEZVOUS_JOINING, address=self._facts.address)
-        lease = await self._store.lease(self._options.lease_ttl)
         node_id = f"{self._facts.host}-{os.getpid()}-{secrets.token_hex(4)}"
-        stay = Stay(self._store, self._keys, lease, node_id)
+        stay = Stay(store, self._keys, lease, node_id)
         self._stay = stay
         await stay.begin()
         self._check_admission(stay)
@@ -129,6 +130,22 @@ class StoreRendezvous:
         )
         stay.joined = revision or ABSENT
         return stay
+
+    async def _hold_lease(self) -> tuple[Store, Lease]:
+        """Return a store that answers, with a lease of it.
+
+        A store that was in use before is tried first: whoever hosts it must keep it.
+        If it is gone, opening it again may find it elsewhere, or host it here.
+        """
+        ttl = self._options.lease_ttl
+        if self._store:
+            with contextlib.suppress(RendezvousUnreachable, TimeoutError):
+                async with asyncio.timeout(REUSE_TIMEOUT):
+                    return self._store, await self._store.lease(ttl)
+            await self._store.close()
+            self._store = None
+        self._store = await self._open_store()
+        return self._store, await self._store.lease(ttl)
 
     async def _admission(self, stay: Stay, patience: Patience) -> Membership | None:
         """Wait for a place; `None` if this stay was lost and another must begin."""
