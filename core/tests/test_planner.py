@@ -144,7 +144,7 @@ class TestSealed:
         leaving = node("b", 2, NodePhase.LEAVING, 1, reason="SIGTERM")
         seen = view(JobPhase.SEALED, [self.running()[0], leaving], self.MEMBERS)
 
-        assert decide(seen) == Form("'b' left: SIGTERM", 0)
+        assert decide(seen) == Form("node 'b' left: SIGTERM", 0)
 
     def test_a_joiner_that_fits_costs_no_restart(self) -> None:
         seen = view(JobPhase.SEALED, self.running(node("c", 3)), self.MEMBERS)

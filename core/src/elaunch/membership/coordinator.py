@@ -7,6 +7,7 @@ older one still has in flight fails its compare-and-set.
 
 import asyncio
 import contextlib
+import logging
 from typing import Any
 
 import attrs
@@ -37,6 +38,9 @@ from elaunch.membership.records import (
 from elaunch.policy import RestartPolicy
 from elaunch.rendezvous import JobSettings
 from elaunch.store import ABSENT, Store, StoreEvent, WatchCompacted
+
+
+logger = logging.getLogger(__name__)
 
 
 class SteppedDownError(Exception):
@@ -74,6 +78,7 @@ class Coordinator:
     _nodes: dict[str, Node] = attrs.field(factory=dict, init=False)
     _members: dict[str, int] = attrs.field(factory=dict, init=False)
     _hosts: dict[str, str] = attrs.field(factory=dict, init=False)
+    _left: dict[str, str] = attrs.field(factory=dict, init=False)
     _done: set[str] = attrs.field(factory=set, init=False)
     _assigned: dict[str, int] = attrs.field(factory=dict, init=False)
     _forming_since: float = attrs.field(default=0.0, init=False)
@@ -81,6 +86,18 @@ class Coordinator:
     _events: asyncio.Queue[StoreEvent | Exception] = attrs.field(
         factory=asyncio.Queue, init=False
     )
+
+    async def serve(self) -> None:
+        """Decide until the job is over, or another coordinator has taken over.
+
+        Raises:
+            RendezvousUnreachable: If the store is lost.
+            RendezvousCorrupt: If the store holds what no agent writes.
+        """
+        try:
+            await self.run()
+        except SteppedDownError:
+            logger.info("no longer the coordinator: another node took over")
 
     async def run(self) -> None:
         """Decide until the job is over, then clean up after the last goodbye.
@@ -130,6 +147,7 @@ class Coordinator:
             nodes=self._nodes,
             members=self._members,
             hosts=self._hosts,
+            left=self._left,
             done=frozenset(self._done),
             forming_since=self._forming_since,
         )
@@ -145,6 +163,7 @@ class Coordinator:
                     size=0,
                 )
                 self._done.clear()
+                self._left.clear()
                 self._quorum_since = None
                 self._forming_since = asyncio.get_running_loop().time()
             case Seal(members):
@@ -171,6 +190,7 @@ class Coordinator:
                     member.node_id,
                     Assignment(
                         membership=place,
+                        host=member.facts.host,
                         token=self.token,
                         previous_rank=member.previous_rank,
                     ),
@@ -259,9 +279,9 @@ class Coordinator:
                 rank = _member_rank(self._job, assignment)
                 if rank is not None:
                     self._members[node_id] = rank
-        for node_id in self._members.keys() & self._nodes.keys():
-            self._hosts[node_id] = self._nodes[node_id].record.facts.host
-            self._note_done(self._nodes[node_id])
+                    self._hosts[node_id] = assignment.host
+        for node in self._nodes.values():
+            self._note_done(node)
         self._forming_since = asyncio.get_running_loop().time()
         return listing.revision
 
@@ -303,10 +323,13 @@ class Coordinator:
     def _apply(self, event: StoreEvent | Exception) -> None:
         if isinstance(event, Exception):
             raise event
-        if event.value is None:
-            self._nodes.pop(event.key.removeprefix(self.keys.nodes), None)
-        else:
+        if event.value is not None:
             self._take(event.key, event.value, event.revision)
+            return
+        node = self._nodes.pop(event.key.removeprefix(self.keys.nodes), None)
+        if node and node.record.phase is NodePhase.LEAVING:
+            # Its goodbye and its end can come at once; the reason must not be lost.
+            self._left[node.node_id] = node.record.reason
 
     async def _clean_up(self) -> None:
         """Remove the job's keys when everybody else has said goodbye."""

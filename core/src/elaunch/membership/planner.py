@@ -38,11 +38,6 @@ class Node:
     joined: int
     record: NodeRecord
 
-    @property
-    def name(self) -> str:
-        """How reasons call it."""
-        return f"{self.record.facts.host!r}"
-
 
 @attrs.frozen(kw_only=True)
 class View:
@@ -54,6 +49,7 @@ class View:
         members: Group rank by node id in the generation that is sealed, or in the one
             before the generation that is forming.
         hosts: Host of each member, for reasons after it is gone.
+        left: Why members left that are gone since.
         done: Members that reported ``DONE`` for the sealed generation, also if gone.
         forming_since: When the coordinator first saw this generation forming.
         quorum_since: When the minimum was first there, `None` while it is not.
@@ -63,6 +59,7 @@ class View:
     nodes: Mapping[str, Node]
     members: Mapping[str, int]
     hosts: Mapping[str, str]
+    left: Mapping[str, str] = attrs.field(factory=dict)
     done: frozenset[str] = frozenset()
     forming_since: float = 0.0
     quorum_since: float | None = None
@@ -249,10 +246,16 @@ def _failures(view: View) -> tuple[ProcessFailure, ...]:
 
 
 def _departure(view: View, gone: list[str]) -> str:
-    lost = [view.hosts.get(m, m) for m in gone if m not in view.nodes]
-    left = [view.nodes[m] for m in gone if m in view.nodes]
+    left = dict(view.left)
+    for node_id in gone:
+        if node_id in view.nodes:
+            left[node_id] = view.nodes[node_id].record.reason
+    lost = [view.hosts[node_id] for node_id in gone if node_id not in left]
     parts = [f"{_names(lost)} was lost"] if lost else []
-    parts += [f"{node.name} left: {node.record.reason}" for node in left[:NAMED]]
+    parts += [
+        f"node {view.hosts[node_id]!r} left: {left[node_id]}"
+        for node_id in [node_id for node_id in gone if node_id in left][:NAMED]
+    ]
     return "; ".join(parts)
 
 

@@ -156,11 +156,13 @@ class Assignment:
 
     Attributes:
         membership: The place.
+        host: Host of the node, to name it by when it is gone.
         token: Fencing token of the coordinator that assigned it.
         previous_rank: Group rank in the generation before, `None` if not a member.
     """
 
     membership: Membership
+    host: str
     token: int
     previous_rank: int | None = None
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import logging
 import os
 import secrets
 import socket
@@ -18,7 +17,7 @@ from elaunch.errors import (
 )
 from elaunch.events import EventName
 from elaunch.failures import ProcessFailure
-from elaunch.membership.coordinator import Coordinator, SteppedDownError
+from elaunch.membership.coordinator import Coordinator
 from elaunch.membership.options import RendezvousOptions
 from elaunch.membership.progress import Patience, progress, who_is_missing
 from elaunch.membership.records import (
@@ -46,7 +45,8 @@ from elaunch.rendezvous import (
 from elaunch.store import ABSENT, Lease, Store
 
 
-logger = logging.getLogger(__name__)
+LAST_DECISION_TIMEOUT = 1.0
+"""Seconds that a coordinator which leaves may take for its last decision."""
 
 REUSE_TIMEOUT = 2.0
 """Seconds that a store which was just lost gets to prove that it is there."""
@@ -244,7 +244,7 @@ class StoreRendezvous:
             close_timeout=self._options.close_timeout,
             record=self._params.record,
         )
-        self._coordinating = stay.run(_coordinate(coordinator))
+        self._coordinating = stay.run(coordinator.serve())
 
     async def changes(self) -> AsyncGenerator[Change, None]:
         """Yield what happens to the current membership; ends after the first change."""
@@ -318,10 +318,23 @@ class StoreRendezvous:
                 # The coordinator of a finished job is the last to go: it cleans up.
                 await asyncio.wait((self._coordinating,))
             elif not over:
-                with contextlib.suppress(RendezvousUnreachable):
+                with contextlib.suppress(RendezvousUnreachable, TimeoutError):
                     await self._say(NodePhase.LEAVING, reason=reason)
+                    await self._see_it_through(stay)
         self._params.record(EventName.RENDEZVOUS_LEFT, reason=reason)
         await self._end_stay()
+
+    async def _see_it_through(self, stay: Stay) -> None:
+        """As coordinator: let the others know why before they are without one."""
+        sealed = stay.job is not None and stay.job.phase is JobPhase.SEALED
+        if not (self._coordinating and self._membership and sealed):
+            return
+        async with asyncio.timeout(LAST_DECISION_TIMEOUT):
+            while not self._coordinating.done():
+                news = stay.news()
+                if self._change(stay, self._membership):
+                    return
+                await news.wait()
 
     async def close(self, outcome: Outcome) -> None:
         """End the job for everybody. The first outcome stays."""
@@ -383,10 +396,3 @@ class StoreRendezvous:
         if self._stay is None or self._membership is None:
             raise RendezvousUnreachable("this node is not a member: join first")
         return self._stay, self._membership
-
-
-async def _coordinate(coordinator: Coordinator) -> None:
-    try:
-        await coordinator.run()
-    except SteppedDownError:
-        logger.info("no longer the coordinator: another node took over")

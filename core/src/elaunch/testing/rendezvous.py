@@ -166,7 +166,7 @@ class RendezvousContract:
         (place,) = await join_all(nodes[:1])
 
         assert change.kind is ChangeKind.SUPERSEDED
-        assert change.reason == "'n1' left: maintenance"
+        assert change.reason == "node 'n1' left: maintenance"
         assert (place.group_size, place.restart_count) == (1, 0)
 
     async def test_a_spare_takes_the_free_place(self, new_handler: NewHandler) -> None:
