@@ -73,7 +73,10 @@ class Agent:
 
     def wait(self) -> int:
         """Wait for the end of the process and of its output."""
-        status = self.process.wait(timeout=DEADLINE)
+        try:
+            status = self.process.wait(timeout=DEADLINE)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"the agent does not end:\n{self.output}") from None
         self._reader.join(timeout=DEADLINE)
         return status
 

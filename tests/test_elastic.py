@@ -232,7 +232,7 @@ def test_a_second_signal_kills_stubborn_workers(launch: Launch, script: Script) 
     agent = launch("--standalone", "--shutdown-timeout", "600", worker)
     agent.wait_for("ready")
     agent.send(signal.SIGINT)
-    agent.wait_for("no")
+    agent.wait_for("^no$")
     agent.send(signal.SIGINT)
 
     assert agent.wait() == 128 + signal.SIGINT
