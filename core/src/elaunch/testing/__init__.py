@@ -1,1 +1,43 @@
 """The plugin author's kit: contract suites to inherit from."""
+
+import pytest
+
+
+# Before they are imported, so that a contract that fails shows the values it compared.
+pytest.register_assert_rewrite(
+    "elaunch.testing.plugin",
+    "elaunch.testing.recorder",
+    "elaunch.testing.rendezvous",
+    "elaunch.testing.spawner",
+    "elaunch.testing.spawner_functions",
+    "elaunch.testing.spawner_stop",
+    "elaunch.testing.store",
+)
+
+from elaunch.testing.lifeline import Lifeline  # noqa: E402 - see above
+from elaunch.testing.plugin import PluginContract  # noqa: E402 - see above
+from elaunch.testing.recorder import RecorderContract  # noqa: E402 - see above
+from elaunch.testing.rendezvous import (  # noqa: E402 - see above
+    NewHandler,
+    RendezvousContract,
+    join_all,
+    next_change,
+    parameters,
+)
+from elaunch.testing.spawner import SpawnerContract  # noqa: E402 - see above
+from elaunch.testing.store import NewStore, StoreContract  # noqa: E402 - see above
+
+
+__all__ = [
+    "Lifeline",
+    "NewHandler",
+    "NewStore",
+    "PluginContract",
+    "RecorderContract",
+    "RendezvousContract",
+    "SpawnerContract",
+    "StoreContract",
+    "join_all",
+    "next_change",
+    "parameters",
+]

@@ -1,1 +1,1 @@
-"""Event recorders `con"""
+"""Event recorders `console`, `jsonl` and `null`."""

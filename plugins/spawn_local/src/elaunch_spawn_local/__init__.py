@@ -1,1 +1,1 @@
-"""Spawner `local` and """
+"""Spawner `local` and monitor `process`: workers that are processes of this host."""

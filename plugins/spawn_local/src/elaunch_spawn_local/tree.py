@@ -1,0 +1,174 @@
+"""The processes that workers started, wherever they went.
+
+psutil tells processes apart that had the same id one after the other. It is imported
+where it is used, because most jobs end without a need for it.
+"""
+
+import os
+import select
+import sys
+import time
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+
+if TYPE_CHECKING:
+    from psutil import Process
+
+
+_PROC = Path("/proc")
+_HAS_PROC = (_PROC / "self" / "environ").exists()
+
+
+def descendants(leaders: Iterable[int]) -> set["Process"]:
+    """Return all processes below the given ones, by parenthood.
+
+    A process keeps its identity (process id and time of creation), so that none of
+    them is ever mistaken for a later one that got its id.
+    """
+    below: dict[int, list[int]] = {}
+    for pid, parent in _parents():
+        below.setdefault(parent, []).append(pid)
+    pids: list[int] = []
+    level = list(leaders)
+    while level:
+        level = [child for pid in level for child in below.get(pid, ())]
+        pids += level
+    return _identified(pids)
+
+
+def marked(mark: bytes, besides: Collection[int]) -> set["Process"]:
+    """Return all processes that were started with ``mark`` in their environment.
+
+    It finds those that no parent leads to any more: whose parent has ended, and who
+    left the session of the worker.
+
+    Args:
+        mark: Beginning of a ``NAME=value`` that only the workers got.
+        besides: Process ids to leave out.
+    """
+    pids = [
+        pid
+        for pid in _all_pids()
+        if pid not in besides and _has_mark(_environment(pid), mark)
+    ]
+    return alive(_identified(pids))
+
+
+def alive(processes: Collection["Process"]) -> set["Process"]:
+    """Return those that still run; a zombie doesn't, it only waits to be reaped."""
+    found: set[Process] = set()
+    if not processes:
+        return found
+    import psutil
+
+    for process in processes:
+        try:
+            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                found.add(process)
+        except psutil.NoSuchProcess:
+            continue
+        except psutil.AccessDenied:  # it runs as somebody else, but it runs
+            found.add(process)
+    return found
+
+
+def kill(processes: Collection["Process"]) -> None:
+    """Send SIGKILL to each that is still the process it was."""
+    if not processes:
+        return
+    import psutil
+
+    for process in processes:
+        try:
+            process.kill()
+        except psutil.Error:  # gone, or another user's: `wait_gone` tells
+            continue
+
+
+def wait_gone(processes: Collection["Process"], timeout: float) -> set["Process"]:
+    """Block until all have ended, at most ``timeout`` seconds; return the others."""
+    deadline = time.monotonic() + timeout
+    waiting = alive(processes)
+    for process in waiting:
+        _wait(process, deadline)
+    return alive(waiting)
+
+
+def _wait(process: "Process", deadline: float) -> None:
+    try:
+        fd = os.pidfd_open(process.pid) if sys.platform == "linux" else None
+    except OSError:
+        fd = None
+    if fd is None:
+        # No event tells of the end of somebody else's child here.
+        while alive([process]) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return
+    try:
+        if process.is_running():  # else the descriptor is of a successor in its id
+            poll = select.poll()
+            poll.register(fd, select.POLLIN)
+            poll.poll(max(0.0, deadline - time.monotonic()) * 1000)
+    finally:
+        os.close(fd)
+
+
+def _identified(pids: Collection[int]) -> set["Process"]:
+    found: set[Process] = set()
+    if not pids:
+        return found
+    import psutil
+
+    for pid in pids:
+        try:
+            found.add(psutil.Process(pid))
+        except psutil.Error:
+            continue
+    return found
+
+
+def _parents() -> Iterator[tuple[int, int]]:
+    """Yield process id and parent's id of every process."""
+    if _HAS_PROC:
+        for pid in _all_pids():
+            try:
+                stat = (_PROC / str(pid) / "stat").read_bytes()
+            except OSError:
+                continue
+            # pid (name, which may contain anything) state parent ...
+            yield pid, int(stat.rpartition(b")")[2].split(None, 2)[1])
+    else:
+        import psutil
+
+        for process in psutil.process_iter(["ppid"]):
+            yield process.pid, process.info["ppid"] or 0
+
+
+def _all_pids() -> list[int]:
+    if _HAS_PROC:
+        return [int(entry.name) for entry in _PROC.iterdir() if entry.name.isdigit()]
+    import psutil
+
+    return psutil.pids()
+
+
+def _environment(pid: int) -> bytes:
+    """Return ``NAME=value`` of a process, each ended by a null byte; b"" if hidden."""
+    if _HAS_PROC:
+        try:
+            return (_PROC / str(pid) / "environ").read_bytes()
+        except OSError:
+            return b""
+    import psutil
+
+    try:
+        variables = psutil.Process(pid).environ()
+    except (psutil.Error, OSError):
+        return b""
+    return b"".join(os.fsencode(f"{k}={v}") + b"\0" for k, v in variables.items())
+
+
+def _has_mark(environment: bytes, mark: bytes) -> bool:
+    return environment.startswith(mark) or b"\0" + mark in environment

@@ -1,0 +1,226 @@
+"""What a group of local workers does beyond the contract."""
+
+import asyncio
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+import pytest
+
+from elaunch.api import CommandEntry, FunctionEntry, StopSchedule, StopStep
+from elaunch.testing.groups import (
+    IGNORE_SIGTERM,
+    SLEEP,
+    SOON,
+    Steps,
+    exits,
+    started,
+    worker,
+)
+from elaunch.testing.lifeline import HOLD, Lifeline
+from elaunch_spawn_local import group as group_module
+from elaunch_spawn_local.child import Child
+from elaunch_spawn_local.exit_watcher import PidfdWatcher, ThreadWatcher
+from elaunch_spawn_local.local import LocalSpawner, NewWatcher
+
+
+WATCHERS = pytest.mark.parametrize("new_watcher", [PidfdWatcher, ThreadWatcher])
+
+# A process of a new session whose parent has ended: no parenthood leads to it.
+_PARENT = """
+import subprocess, sys
+subprocess.Popen([sys.executable, "-c", sys.argv[1]], start_new_session=True)
+"""
+DAEMON = f"""
+import subprocess, sys
+argv = [sys.executable, "-c", {_PARENT!r}, {HOLD + SLEEP!r}]
+subprocess.run(argv, check=True)
+"""
+
+
+def python(code: str) -> CommandEntry:
+    return CommandEntry((sys.executable, "-c", code), "code")
+
+
+def open_files() -> int:
+    return len(list(Path("/dev/fd").iterdir()))
+
+
+def content(directory: Path) -> list[Path]:
+    return list(directory.iterdir())
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "tmp"
+    path.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(path))
+    return path
+
+
+@pytest.mark.asyncio
+async def test_a_daemon_of_a_live_worker_is_killed(tmp_path: Path) -> None:
+    async with Lifeline(tmp_path / "lifeline") as lifeline:
+        one = worker(0, **lifeline.environment)
+        code = DAEMON + HOLD + SLEEP
+        async with started(LocalSpawner("job"), python(code), one) as group:
+            pids = set(await lifeline.held_by(2))
+            steps = Steps()
+            await group.stop(StopSchedule(grace=SOON), steps)
+
+            assert await lifeline.released()
+            assert steps.names == [StopStep.SIGNAL, StopStep.KILL]
+            assert steps.taken[1][2] == sorted(pids - set(group.pids.values()))
+
+
+@pytest.mark.asyncio
+async def test_a_daemon_of_a_worker_that_ended_is_killed(tmp_path: Path) -> None:
+    async with Lifeline(tmp_path / "lifeline") as lifeline:
+        one = worker(0, **lifeline.environment)
+        async with started(LocalSpawner("job"), python(DAEMON), one) as group:
+            [daemon] = await lifeline.held_by(1)
+            await exits(group)
+            steps = Steps()
+            await group.stop(StopSchedule(grace=SOON), steps)
+
+            assert await lifeline.released()
+            assert steps.names == [StopStep.KILL]
+            assert steps.taken[0][2] == [daemon]
+
+
+@pytest.mark.asyncio
+async def test_a_group_leaves_another_alone(tmp_path: Path) -> None:
+    spawner = LocalSpawner("job")
+    async with (
+        Lifeline(tmp_path / "one") as one,
+        Lifeline(tmp_path / "two") as two,
+        started(spawner, python(HOLD + SLEEP), worker(0, **one.environment)) as first,
+        started(spawner, python(HOLD + SLEEP), worker(0, **two.environment)),
+    ):
+        await one.held_by(1)
+        await two.held_by(1)
+        await first.stop(StopSchedule(grace=SOON), Steps())
+        await first.close()
+
+        assert await one.released()
+        assert not await two.released()
+
+
+@WATCHERS
+@pytest.mark.asyncio
+async def test_a_stop_that_was_cancelled_can_be_asked_again(
+    tmp_path: Path, new_watcher: NewWatcher
+) -> None:
+    async with Lifeline(tmp_path / "lifeline") as lifeline:
+        one = worker(0, **lifeline.environment)
+        code = IGNORE_SIGTERM + HOLD + SLEEP
+        spawner = LocalSpawner("job", new_watcher)
+        async with started(spawner, python(code), one) as group:
+            await lifeline.held_by(1)
+            first = Steps()
+            stop = asyncio.create_task(group.stop(StopSchedule(grace=600), first))
+            await first.first.wait()
+            stop.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await stop
+            second = Steps()
+            await group.stop(StopSchedule(grace=0), second)
+
+            assert await lifeline.released()
+            assert first.names == [StopStep.SIGNAL]
+            assert second.names == [StopStep.SIGNAL, StopStep.KILL]
+
+
+@pytest.mark.asyncio
+async def test_workers_that_end_during_the_grace_end_it(tmp_path: Path) -> None:
+    async with Lifeline(tmp_path / "lifeline") as lifeline:
+        workers = [worker(rank, **lifeline.environment) for rank in range(4)]
+        code = HOLD + SLEEP
+        async with started(LocalSpawner("job"), python(code), *workers) as group:
+            await lifeline.held_by(4)
+            async with asyncio.timeout(SOON):
+                await group.stop(StopSchedule(grace=600), Steps())
+            ended = await exits(group, 4)
+
+    assert {end.exitcode for end in ended.values()} == {-15}
+
+
+@pytest.mark.asyncio
+async def test_who_cant_be_killed_is_named_and_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Lifeline(tmp_path / "lifeline") as lifeline:
+        one = worker(0, **lifeline.environment)
+        async with started(LocalSpawner("job"), python(HOLD + SLEEP), one) as group:
+            [pid] = await lifeline.held_by(1)
+            with monkeypatch.context() as patch:
+                patch.setattr(group_module, "KILL_LIMIT", 0.1)
+                patch.setattr(Child, "signal_group", lambda *_: None)
+                await group.stop(StopSchedule(grace=0), Steps())
+
+            [record] = caplog.records
+            assert record.getMessage() == (
+                f"process {pid} is still there 0.1 s after SIGKILL; the kernel holds "
+                "it, look for a hanging file system or device"
+            )
+
+
+@WATCHERS
+@pytest.mark.asyncio
+async def test_nothing_is_left_open(temporary: Path, new_watcher: NewWatcher) -> None:
+    await asyncio.to_thread(str)  # the executor's own thread and files come first
+    threads, files = threading.active_count(), open_files()
+    spawner = LocalSpawner("job", new_watcher)
+    for entry in (python("raise SystemExit(1)"), FunctionEntry(str, (), "str")):
+        group = await spawner.start(entry, [worker(0), worker(1)])
+        await exits(group, 2)
+        await group.close()
+    group = await spawner.start(python(SLEEP), [worker(0)])
+
+    await spawner.close()
+
+    assert content(temporary) == []
+    assert open_files() == files
+    # Threads of the executor stay; the pump's and watchers' must not.
+    names = [thread.name for thread in threading.enumerate()]
+    assert not [name for name in names if name.startswith("elaunch-")]
+    assert threads <= threading.active_count()
+
+
+@pytest.mark.asyncio
+async def test_the_directory_of_workers_files_is_private(temporary: Path) -> None:
+    code = (
+        "import os; p = os.path.dirname(os.environ['TORCHELASTIC_ERROR_FILE']);"
+        "assert all(os.stat(d).st_mode & 0o077 == 0"
+        " for d in (p, os.path.dirname(p), os.path.dirname(os.path.dirname(p))))"
+    )
+    async with started(LocalSpawner("job"), python(code)) as group:
+        assert content(temporary)
+        assert (await exits(group))[0].exitcode == 0
+
+
+@pytest.mark.asyncio
+async def test_the_user_may_keep_python_buffered(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PYTHONUNBUFFERED", "")
+    code = "import os; print(repr(os.environ['PYTHONUNBUFFERED']))"
+    async with started(LocalSpawner("job"), python(code)) as group:
+        await exits(group)
+
+    assert capfd.readouterr().out == "''\n"
+
+
+@pytest.mark.asyncio
+async def test_a_worker_has_no_input_and_leads_its_session(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    code = (
+        "import os, sys; "
+        "print(repr(sys.stdin.read()), os.getsid(0) == os.getpid() == os.getpgid(0))"
+    )
+    async with started(LocalSpawner("job"), python(code)) as group:
+        await exits(group)
+
+    assert capfd.readouterr().out == "'' True\n"

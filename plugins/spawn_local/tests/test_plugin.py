@@ -1,0 +1,31 @@
+"""What the plugin declares."""
+
+import pytest
+
+from elaunch.api import MonitorParameters, SpawnerParameters
+from elaunch_spawn_local import plugin
+from elaunch_spawn_local.local import LocalSpawner
+from elaunch_spawn_local.process_monitor import ProcessMonitor
+
+
+def test_it_provides_a_spawner() -> None:
+    [local] = plugin.elaunch_register_spawners()
+
+    assert local.name == "local"
+    spawner = local.create(SpawnerParameters("job"), local.options())
+    assert isinstance(spawner, LocalSpawner)
+
+
+def test_it_provides_a_monitor() -> None:
+    [process] = plugin.elaunch_register_monitors()
+    options = plugin.ProcessMonitorOptions(interval=1.0, max_rss=2)
+
+    assert process.name == "process"
+    monitor = process.create(MonitorParameters("job"), options)
+    assert monitor == ProcessMonitor(1.0, 2)
+
+
+@pytest.mark.parametrize("options", [{"interval": 0.0}, {"max_rss": -1}])
+def test_options_are_checked(options: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        plugin.ProcessMonitorOptions(**options)  # type: ignore[arg-type]  # wrong on purpose
