@@ -25,8 +25,8 @@ RendezvousError RendezvousHandler RendezvousOptions RendezvousParameters
 RendezvousProvider RendezvousTimeout RendezvousUnreachable RestartPolicy
 RestartPolicyProvider Severity Source SpawnError Spawner SpawnerParameters
 SpawnerProvider StopSchedule StopStep Store StoreEvent StoreRendezvous Subscription
-UnknownLease UsageError Verdict WatchCompacted WorkerExit WorkerGroup WorkerRanks
-WorkerSpec discard
+UnknownLease UsageError Verdict WatchCompacted WorkerEntry WorkerExit WorkerGroup
+WorkerRanks WorkerSpec discard
 """
 
 

@@ -81,6 +81,7 @@ from elaunch.store import (
 from elaunch.workers import (
     CommandEntry,
     FunctionEntry,
+    WorkerEntry,
     WorkerExit,
     WorkerRanks,
     WorkerSpec,
@@ -155,6 +156,7 @@ __all__ = [
     "UsageError",
     "Verdict",
     "WatchCompacted",
+    "WorkerEntry",
     "WorkerExit",
     "WorkerGroup",
     "WorkerRanks",

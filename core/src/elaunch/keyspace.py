@@ -4,6 +4,7 @@ No I/O and no clock: time is handed in. `MemoryStore` puts it behind the store p
 one process; a server puts a socket in front of it.
 """
 
+import itertools
 from collections import deque
 from collections.abc import Callable
 
@@ -137,8 +138,10 @@ class Keyspace:
         forgotten = self.revision - len(self._past)
         if since < forgotten:
             raise WatchCompacted
-        for event in self._past:
-            if event.revision > since and event.key.startswith(prefix):
+        # Revisions are consecutive, so what is missed is the end of the past.
+        missed = itertools.islice(reversed(self._past), self.revision - since)
+        for event in reversed(tuple(missed)):
+            if event.key.startswith(prefix):
                 deliver(event)
         subscription = Subscription(prefix, deliver)
         self._watchers.setdefault(prefix, []).append(subscription)

@@ -30,7 +30,7 @@ from elaunch.rendezvous import (
     RendezvousParameters,
 )
 from elaunch.spawner import SpawnerParameters
-from elaunch.workers import CommandEntry, Entry, FunctionEntry
+from elaunch.workers import CommandEntry, FunctionEntry, WorkerEntry
 
 
 _RUN_ID = re.compile(r"[^/\x00-\x1f]{1,200}")
@@ -91,7 +91,9 @@ class elastic_launch:  # noqa: N801 - the name that users of torchelastic know
         return launch_agent(self._config, entry, recorders=self._recorders)
 
 
-def make_entry(entrypoint: Callable[..., Any] | str, args: Sequence[Any]) -> Entry:
+def make_entry(
+    entrypoint: Callable[..., Any] | str, args: Sequence[Any]
+) -> WorkerEntry:
     """Return what workers run, from a function or a program and its arguments."""
     if isinstance(entrypoint, str):
         argv = (entrypoint, *(str(arg) for arg in args))
@@ -101,7 +103,7 @@ def make_entry(entrypoint: Callable[..., Any] | str, args: Sequence[Any]) -> Ent
 
 
 def launch_agent(
-    config: LaunchConfig, entry: Entry, *, recorders: Sequence[EventRecorder] = ()
+    config: LaunchConfig, entry: WorkerEntry, *, recorders: Sequence[EventRecorder] = ()
 ) -> dict[int, Any]:
     """Run one agent to its end; blocks.
 
@@ -159,7 +161,7 @@ class _Launch:
     """One launch: resolves every name before anything starts."""
 
     config: LaunchConfig
-    entry: Entry
+    entry: WorkerEntry
     plugins: Plugins
     recorders: Sequence[EventRecorder]
 

@@ -5,9 +5,12 @@ from collections.abc import AsyncGenerator
 
 import attrs
 
-from elaunch.errors import RendezvousUnreachable
+from elaunch.errors import RendezvousUnreachable, UsageError
 from elaunch.keyspace import Keyspace, UnknownLease
 from elaunch.store import Entry, Lease, Listing, StoreEvent
+
+
+CLOSED = "the store client is closed"
 
 
 @attrs.define(eq=False)
@@ -51,6 +54,9 @@ class MemoryStore:
 
     keyspace: Keyspace = attrs.field(factory=Keyspace)
     _leases: list[MemoryLease] = attrs.field(factory=list, init=False)
+    _watching: list[asyncio.Queue[StoreEvent | None]] = attrs.field(
+        factory=list, init=False
+    )
     _closed: bool = attrs.field(default=False, init=False)
 
     async def get(self, key: str) -> Entry | None:
@@ -83,14 +89,17 @@ class MemoryStore:
 
     async def watch(self, prefix: str, since: int) -> AsyncGenerator[StoreEvent, None]:
         """Yield every change under ``prefix`` after ``since``, in order."""
-        events: asyncio.Queue[StoreEvent] = asyncio.Queue()
+        events: asyncio.Queue[StoreEvent | None] = asyncio.Queue()
         keyspace = self._ready()
         subscription = keyspace.subscribe(prefix, since, events.put_nowait)
+        self._watching.append(events)
         try:
-            while True:
-                yield await events.get()
+            while (event := await events.get()) is not None:
+                yield event
         finally:
             keyspace.unsubscribe(subscription)
+            self._watching.remove(events)
+        raise RendezvousUnreachable(CLOSED)
 
     async def lease(self, ttl: float) -> Lease:
         """Grant a lease and keep it alive until it is revoked."""
@@ -105,7 +114,7 @@ class MemoryStore:
         """End all leases of this client."""
         for lease in self._leases:
             await lease.revoke()
-        self._closed = True
+        self._end()
 
     def abandon(self) -> None:
         """Vanish without goodbye, as a killed process does: leases stop being renewed.
@@ -116,14 +125,23 @@ class MemoryStore:
         for lease in self._leases:
             lease.lose("the client is gone")
             loop.call_later(lease.ttl, lambda: self.keyspace.expire(now=loop.time()))
+        self._end()
+
+    def _end(self) -> None:
         self._closed = True
+        for events in self._watching:
+            events.put_nowait(None)
 
     def _ready(self) -> Keyspace:
         if self._closed:
-            raise RendezvousUnreachable("the store client is closed")
+            raise RendezvousUnreachable(CLOSED)
         self.keyspace.expire(asyncio.get_running_loop().time())
         return self.keyspace
 
 
 def _number(lease: Lease | None) -> int | None:
-    return lease.number if isinstance(lease, MemoryLease) else None
+    if lease is None:
+        return None
+    if not isinstance(lease, MemoryLease):
+        raise UsageError(f"{lease!r} is not a lease of this kind of store")
+    return lease.number

@@ -8,7 +8,7 @@ from typing import Protocol
 import attrs
 
 from elaunch.provider import Provider
-from elaunch.workers import Entry, WorkerExit, WorkerSpec
+from elaunch.workers import WorkerEntry, WorkerExit, WorkerSpec
 
 
 @attrs.frozen(kw_only=True)
@@ -65,7 +65,9 @@ class WorkerGroup(Protocol):
 class Spawner(Protocol):
     """Starts groups of workers."""
 
-    async def start(self, entry: Entry, workers: Sequence[WorkerSpec]) -> WorkerGroup:
+    async def start(
+        self, entry: WorkerEntry, workers: Sequence[WorkerSpec]
+    ) -> WorkerGroup:
         """Start all workers or none.
 
         Raises:

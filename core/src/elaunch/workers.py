@@ -42,7 +42,8 @@ class FunctionEntry:
     name: str
 
 
-Entry = CommandEntry | FunctionEntry
+WorkerEntry = CommandEntry | FunctionEntry
+"""What workers run."""
 
 
 @attrs.frozen(kw_only=True)

@@ -52,11 +52,14 @@ from elaunch.rendezvous import (
     RendezvousHandler,
 )
 from elaunch.spawner import Spawner, StopSchedule, StopStep, WorkerGroup
-from elaunch.workers import Entry, WorkerExit, failure_of
+from elaunch.workers import WorkerEntry, WorkerExit, failure_of
 
 
 BOOTSTRAP_TIMEOUT = 60.0
 """Seconds that members wait for what group rank 0 publishes; its death ends it."""
+
+EXITS_TIMEOUT = 5.0
+"""Seconds to hear of every worker's end when all of them are gone."""
 
 REPORT_TIMEOUT = 10.0
 """Seconds that a report may hold up the goodbye."""
@@ -85,7 +88,7 @@ class Agent:
     spawner: Spawner
     bootstrap: Bootstrap
     monitors: Sequence[Monitor]
-    entry: Entry
+    entry: WorkerEntry
     node: NodeFacts
     max_restarts: int
     shutdown_timeout: float
@@ -257,7 +260,8 @@ class Agent:
                 self._note_step,
             )
             if self._reaping:
-                await asyncio.wait((self._reaping,))
+                # A process that even SIGKILL does not end is never told.
+                await asyncio.wait((self._reaping,), timeout=EXITS_TIMEOUT)
             await self._close_group()
             self.record(EventName.GROUP_STOPPED, reason=reason)
         self._feed(Stopped())

@@ -12,9 +12,9 @@ import pytest
 
 from elaunch.api import (
     CommandEntry,
-    FunctionEntry,
     Spawner,
     StopStep,
+    WorkerEntry,
     WorkerExit,
     WorkerGroup,
     WorkerRanks,
@@ -67,7 +67,7 @@ class Steps:
 
 @contextlib.asynccontextmanager
 async def started(
-    spawner: Spawner, entry: CommandEntry | FunctionEntry, *workers: WorkerSpec
+    spawner: Spawner, entry: WorkerEntry, *workers: WorkerSpec
 ) -> AsyncIterator[WorkerGroup]:
     """Start a group, and close it and its spawner at the end."""
     try:

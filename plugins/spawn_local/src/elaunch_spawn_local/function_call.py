@@ -5,9 +5,13 @@ mode 0600 in a directory of mode 0700 that this user's agent made a moment ago, 
 written and read by this user's own processes.
 """
 
+import contextlib
 import pickle
 import sys
+from collections.abc import Iterator, Sequence
+from importlib.machinery import PathFinder
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import attrs
@@ -38,11 +42,13 @@ def write_call(entry: FunctionEntry, path: Path) -> None:
         SpawnError: If the function or its arguments can't be pickled, or the file
             can't be written.
     """
-    import cloudpickle  # type: ignore[import-untyped]  # it has no annotations
+    import cloudpickle
 
     try:
+        with _sent_by_value(getattr(entry.function, "__module__", None)):
+            call = cloudpickle.dumps((entry.function, entry.args))
         # The path first, and by itself: the function may need it to be unpickled.
-        data = pickle.dumps(sys.path) + cloudpickle.dumps((entry.function, entry.args))
+        data = pickle.dumps(sys.path) + call
     except Exception as error:
         raise SpawnError(
             f"function {entry.name!r} or its arguments can't be sent to workers: "
@@ -75,6 +81,40 @@ def read_value(result: Path) -> Value:
     except Exception as error:  # noqa: BLE001 - unpickling runs the value's own code
         why = f"{type(error).__name__}: {error}"
         return Value(error=f"the function's value can't be read back: {why}")
+
+
+@contextlib.contextmanager
+def _sent_by_value(name: str | None) -> Iterator[None]:
+    """Pickle a module's functions by value if a worker could not import it.
+
+    That is so for modules that were loaded from a file, as test runners do.
+    """
+    import cloudpickle
+
+    module = sys.modules.get(name or "")
+    if module is None or name == "__main__" or _importable(module):
+        yield
+        return
+    cloudpickle.register_pickle_by_value(module)
+    try:
+        yield
+    finally:
+        cloudpickle.unregister_pickle_by_value(module)
+
+
+def _importable(module: ModuleType) -> bool:
+    """Whether the module is found on the path, as a worker would look for it."""
+    if getattr(module, "__file__", None) is None:
+        return True  # built in
+    path: Sequence[str] | None = None
+    name = ""
+    for part in module.__name__.split("."):
+        name = f"{name}.{part}" if name else part
+        spec = PathFinder.find_spec(name, path)
+        if spec is None:
+            return False
+        path = spec.submodule_search_locations
+    return True
 
 
 def _write_private(path: Path, data: bytes) -> None:

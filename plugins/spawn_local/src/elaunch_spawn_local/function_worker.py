@@ -23,7 +23,7 @@ def _perform(call: Path) -> Any:
 
 @record
 def _hand_back(value: Any, result: Path) -> None:
-    import cloudpickle  # type: ignore[import-untyped]  # it has no annotations
+    import cloudpickle
 
     try:
         data = cloudpickle.dumps(value)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import attrs
 
-from elaunch.api import CommandEntry, FunctionEntry, SpawnError, WorkerSpec
+from elaunch.api import FunctionEntry, SpawnError, WorkerEntry, WorkerSpec
 from elaunch_spawn_local.child import Child, launch
 from elaunch_spawn_local.exit_watcher import ExitWatcher, new_exit_watcher
 from elaunch_spawn_local.function_call import command, write_call
@@ -48,7 +48,7 @@ class LocalSpawner:
     _groups: list[LocalGroup] = attrs.field(factory=list, init=False)
 
     async def start(
-        self, entry: CommandEntry | FunctionEntry, workers: Sequence[WorkerSpec]
+        self, entry: WorkerEntry, workers: Sequence[WorkerSpec]
     ) -> LocalGroup:
         """Start all workers or none.
 
@@ -106,7 +106,7 @@ class LocalSpawner:
 
 
 def _start_one(
-    entry: CommandEntry | FunctionEntry,
+    entry: WorkerEntry,
     spec: WorkerSpec,
     directory: Path,
     group: LocalGroup,

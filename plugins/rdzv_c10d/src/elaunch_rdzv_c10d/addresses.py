@@ -1,0 +1,155 @@
+"""Endpoints and the sockets that listen at them."""
+
+import asyncio
+import errno
+import ipaddress
+import re
+import socket
+from collections.abc import Sequence
+
+import attrs
+
+from elaunch.api import UsageError
+
+
+DEFAULT_PORT = 29400
+"""Port of an endpoint that names none."""
+
+BACKLOG = 4096
+"""Connections that may wait to be accepted: all workers connect in one moment."""
+
+_MAX_PORT = 65_535
+_PORT_TRIES = 16
+_ENDPOINT = re.compile(
+    r"(?:\[(?P<six>[^\]]+)\]|(?P<name>[^\[\]:]+))(?::(?P<port>\d+))?"
+)
+
+Address = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int]]
+"""What a socket can be bound to."""
+
+
+@attrs.frozen
+class Endpoint:
+    """Where a store is.
+
+    Attributes:
+        host: Name or address.
+        port: Port; 0 lets the host's system choose one.
+    """
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> "Endpoint":
+        """Read ``host``, ``host:port``, ``[ipv6]:port`` or, for this host, nothing.
+
+        Raises:
+            UsageError: If it is none of these.
+        """
+        if not text:
+            return cls("127.0.0.1", 0)
+        found = _ENDPOINT.fullmatch(text.strip())
+        port = int(found["port"] or DEFAULT_PORT) if found else 0
+        if not found or port > _MAX_PORT:
+            raise UsageError(
+                f"{text!r} is not an endpoint; write 'host' or 'host:port', and an "
+                "IPv6 address in brackets, as in '[::1]:29400'"
+            )
+        host = found["six"] or found["name"]
+        if host == "localhost" and port == 0:
+            host = "127.0.0.1"
+        return cls(host, port)
+
+    @property
+    def address(self) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+        """The host as an address, or `None` if it is a name."""
+        try:
+            return ipaddress.ip_address(self.host)
+        except ValueError:
+            return None
+
+    def __str__(self) -> str:
+        return (
+            f"[{self.host}]:{self.port}"
+            if ":" in self.host
+            else f"{self.host}:{self.port}"
+        )
+
+
+async def resolve(host: str, port: int) -> list[Address]:
+    """Return the addresses of a host, in an order that is the same for everybody.
+
+    Raises:
+        OSError: If it has none.
+    """
+    found = await asyncio.get_running_loop().getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    # Two agents of one host that try to listen at once must begin at the same address,
+    # or each would take one and leave the hosting to the other.
+    addresses = {
+        (family, address)
+        for family, _, _, _, address in found
+        if isinstance(address[0], str)
+    }
+    return sorted(addresses, key=repr)
+
+
+def listen(addresses: Sequence[Address]) -> list[socket.socket]:
+    """Return a listening socket for each address that belongs to this host.
+
+    All have one port. If the addresses leave it open, a free one is chosen.
+
+    Raises:
+        OSError: If none of the addresses belongs to this host, or if one that does
+            can't be had; then no socket is left open.
+    """
+    for _ in range(_PORT_TRIES - 1):
+        try:
+            return _listen(addresses)
+        except OSError as error:
+            chosen = addresses[0][1][1] == 0
+            if error.errno != errno.EADDRINUSE or not chosen:
+                raise
+    return _listen(addresses)
+
+
+def _listen(addresses: Sequence[Address]) -> list[socket.socket]:
+    listeners: list[socket.socket] = []
+    foreign: OSError | None = None
+    try:
+        for family, address in addresses:
+            # A port that the system chose for the first address goes for all.
+            port = listeners[0].getsockname()[1] if listeners else address[1]
+            try:
+                listeners.append(_listener(family, (address[0], port, *address[2:])))
+            except OSError as error:
+                if error.errno not in {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}:
+                    raise
+                foreign = error
+    except OSError:
+        for listener in listeners:
+            listener.close()
+        raise
+    if not listeners and foreign:
+        raise foreign
+    return listeners
+
+
+def _listener(
+    family: socket.AddressFamily, address: tuple[object, ...]
+) -> socket.socket:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(address)
+        # Now, not later: with SO_REUSEADDR it is listen that only one can do.
+        listener.listen(BACKLOG)
+        listener.setblocking(False)  # noqa: FBT003 - positional in the standard library
+    except OSError:
+        listener.close()
+        raise
+    return listener

@@ -1,0 +1,197 @@
+"""One connection of a control client, from connecting to its end. No retries."""
+
+import asyncio
+import os
+import random
+import socket
+from collections.abc import Awaitable, Callable, Iterator
+from typing import TypeVar
+
+import attrs
+import msgspec
+
+from elaunch_rdzv_c10d.addresses import Endpoint
+from elaunch_rdzv_c10d.messages import (
+    MAGIC,
+    BrokenFrameError,
+    FrameReader,
+    Hello,
+    ServerMessage,
+    Welcome,
+    decode_server_message,
+    frame,
+)
+from elaunch_rdzv_c10d.receiver import Receiver
+
+
+DIAL_TIMEOUT = 5.0
+"""Seconds that connecting and the handshake may take before another try is better."""
+
+
+_TELL_EVERY = 10.0  # seconds between two words about what does not work
+
+_Result = TypeVar("_Result")
+
+
+class NotAStoreError(Exception):
+    """What answers at the endpoint does not speak our protocol."""
+
+
+class GivenUpError(Exception):
+    """It did not work for as long as it was tried; the message says what went wrong."""
+
+
+def back_off() -> Iterator[float]:
+    """Yield seconds to wait between tries: 0.05 doubling to 1, less a random part."""
+    delay = 0.05
+    while True:
+        # Random, so that a thousand agents don't come back in one moment.
+        yield delay * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+        delay = min(delay * 2, 1.0)
+
+
+async def insist(
+    attempt: Callable[[], Awaitable[_Result]],
+    passing: type[OSError],
+    timeout: float,  # noqa: ASYNC109 - part of what is raised
+    on_waiting: Callable[[str], None],
+) -> _Result:
+    """Try until it works.
+
+    Args:
+        attempt: What to try.
+        passing: Errors that may pass; all others are raised.
+        timeout: Seconds to try.
+        on_waiting: Told what went wrong: first when the first try failed, then every
+            ten seconds.
+
+    Raises:
+        GivenUpError: If it never worked.
+    """
+    loop = asyncio.get_running_loop()
+    tell_at = loop.time()
+    trouble = "no answer"
+    try:
+        async with asyncio.timeout(timeout):
+            for delay in back_off():
+                try:
+                    return await attempt()
+                except passing as error:
+                    trouble = reason_of(error)
+                if loop.time() >= tell_at:
+                    tell_at += _TELL_EVERY
+                    on_waiting(trouble)
+                await asyncio.sleep(delay)
+    except TimeoutError:
+        raise GivenUpError(f"no success for {timeout:g} s: {trouble}") from None
+    raise AssertionError("the back-off never ends")
+
+
+def reason_of(error: Exception) -> str:
+    """Return what went wrong with a connection, in the words of a message."""
+    if isinstance(error, socket.gaierror):
+        return f"the name can't be resolved ({error.strerror})"
+    if isinstance(error, OSError) and error.errno:
+        return os.strerror(error.errno).lower()
+    return str(error)
+
+
+@attrs.define(eq=False)
+class Connection(Receiver):
+    """The client's end of one connection.
+
+    Attributes:
+        welcome: The server's first message, or why there is none.
+        on_message: Called with each message after the first.
+        on_lost: Called with the reason when the connection breaks after its welcome;
+            not when we end it.
+        over: Whether the connection has ended.
+    """
+
+    welcome: asyncio.Future[Welcome]
+    on_message: Callable[[ServerMessage], None]
+    on_lost: Callable[["Connection", str], None]
+    _transport: asyncio.Transport | None = attrs.field(default=None, init=False)
+    _reader: FrameReader = attrs.field(factory=FrameReader, init=False)
+    over: bool = attrs.field(default=False, init=False)
+    _unsent: list[bytes] = attrs.field(factory=list, init=False)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        if isinstance(transport, asyncio.Transport):
+            self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Deliver every message that is whole."""
+        try:
+            for body in self._reader.feed(data):
+                message = decode_server_message(body)
+                if self.welcome.done():
+                    self.on_message(message)
+                elif isinstance(message, Welcome):
+                    self.welcome.set_result(message)
+                else:
+                    self._break(NotAStoreError("its first frame is not a welcome"))
+        except (BrokenFrameError, msgspec.DecodeError) as error:
+            self._break(NotAStoreError(f"it sent {data[:20]!r}: {error}"))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell that the connection is gone, unless we ended it."""
+        self._break(exc or NotAStoreError("it closed the connection"))
+
+    def send(self, data: bytes) -> None:
+        """Send bytes with everything else that this turn of the loop sends."""
+        if not self._unsent:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._unsent.append(data)
+
+    def hang_up(self) -> None:
+        """End the connection at once. Twice is fine."""
+        self.over = True
+        if self._transport:
+            self._transport.abort()
+
+    def _flush(self) -> None:
+        if self._transport and not self._transport.is_closing():
+            self._transport.write(b"".join(self._unsent))
+        self._unsent.clear()
+
+    def _break(self, error: Exception) -> None:
+        if self.over:
+            return
+        self.hang_up()
+        if self.welcome.done():
+            self.on_lost(self, reason_of(error))
+        else:
+            self.welcome.set_exception(error)
+
+
+async def dial(
+    endpoint: Endpoint,
+    hello: Hello,
+    on_message: Callable[[ServerMessage], None],
+    on_lost: Callable[[Connection, str], None],
+) -> tuple[Connection, Welcome]:
+    """Connect and shake hands, once.
+
+    Raises:
+        OSError: If that fails in a way that may pass.
+        NotAStoreError: If something answers that is not a control store.
+    """
+    loop = asyncio.get_running_loop()
+    connection = Connection(loop.create_future(), on_message, on_lost)
+    try:
+        async with asyncio.timeout(DIAL_TIMEOUT):
+            await loop.create_connection(
+                lambda: connection, endpoint.host, endpoint.port
+            )
+            connection.send(MAGIC + frame(hello))
+            welcome = await connection.welcome
+    except BaseException as error:
+        connection.hang_up()
+        if isinstance(error, TimeoutError) and not error.errno:
+            raise TimeoutError(f"no answer within {DIAL_TIMEOUT:g} s") from None
+        raise
+    if connection.over:
+        raise ConnectionResetError("it broke the connection after its welcome")
+    return connection, welcome

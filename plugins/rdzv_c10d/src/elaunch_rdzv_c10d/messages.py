@@ -1,0 +1,283 @@
+"""What agents and the control store say to each other, and how it is framed.
+
+A connection opens with `MAGIC`. Everything after it, in both directions, is frames: a
+32-bit little-endian length and that many bytes of JSON, which msgspec decodes into the
+classes below and nothing else; ``bytes`` travel as base64. The client's first frame is
+`Hello`, the server's first is `Welcome`.
+"""
+
+import struct
+from collections.abc import Iterator
+from typing import Annotated
+
+import attrs
+import msgspec
+
+from elaunch.api import Entry, StoreEvent
+from elaunch_rdzv_c10d.wire import MAX_KEY, MAX_VALUE
+
+
+MAGIC = b"ELAUNCH1\n"
+"""First bytes of a control client; a TCPStore client begins with another byte."""
+
+MAX_FRAME = 16 * 1024 * 1024
+"""Most bytes of JSON in a frame."""
+
+MAX_IN_FLIGHT = 256
+"""Most unanswered requests of a client, and answers that the server remembers."""
+
+_LENGTH = struct.Struct("<I")
+
+# Whatever was written can be told to watchers in one frame, in base64 and escaped.
+Key = Annotated[str, msgspec.Meta(max_length=MAX_KEY)]
+Value = Annotated[bytes, msgspec.Meta(max_length=MAX_VALUE)]
+
+
+class Hello(msgspec.Struct, frozen=True, tag="hello"):
+    """Opens a session, or goes on with one after the connection broke.
+
+    Attributes:
+        run_id: Id of the client's job.
+        grace: Seconds the session outlives a connection that breaks.
+        session: Id of the session to go on with.
+    """
+
+    run_id: str
+    grace: Annotated[float, msgspec.Meta(ge=0)]
+    session: str | None = None
+
+
+class Get(msgspec.Struct, frozen=True, tag="get"):
+    """Asks for an entry; `Found` answers."""
+
+    key: str
+
+
+class Put(msgspec.Struct, frozen=True, tag="put"):
+    """Writes a key; `Written` answers."""
+
+    key: Key
+    value: Value
+    lease: int | None = None
+
+
+class CompareAndSet(msgspec.Struct, frozen=True, tag="compare_and_set"):
+    """Writes a key at an expected revision; `Written` answers."""
+
+    key: Key
+    value: Value
+    expected: int
+    lease: int | None = None
+
+
+class Delete(msgspec.Struct, frozen=True, tag="delete"):
+    """Deletes a key; `Deleted` answers."""
+
+    key: str
+    expected: int | None = None
+
+
+class List(msgspec.Struct, frozen=True, tag="list"):
+    """Asks for all entries under a prefix; `Listed` answers."""
+
+    prefix: str
+
+
+class Grant(msgspec.Struct, frozen=True, tag="grant"):
+    """Asks for a lease of ``ttl`` seconds; `Granted` answers."""
+
+    ttl: Annotated[float, msgspec.Meta(gt=0)]
+
+
+class Renew(msgspec.Struct, frozen=True, tag="renew"):
+    """Keeps a lease alive; `Done` answers, or `Refused`."""
+
+    lease: int
+
+
+class Revoke(msgspec.Struct, frozen=True, tag="revoke"):
+    """Ends a lease; `Done` answers."""
+
+    lease: int
+
+
+class Goodbye(msgspec.Struct, frozen=True, tag="goodbye"):
+    """Ends the session with all its leases and watches; `Done` answers."""
+
+
+Operation = Get | Put | CompareAndSet | Delete | List | Grant | Renew | Revoke | Goodbye
+
+WRITES = (Put, CompareAndSet, Delete, Grant, Revoke)
+"""Operations that must not be applied twice."""
+
+
+class Request(msgspec.Struct, frozen=True, tag="request"):
+    """One operation; the `Answer` bears the same id, which a repetition keeps."""
+
+    id: int
+    operation: Operation
+
+
+class Watch(msgspec.Struct, frozen=True, tag="watch"):
+    """Subscribes to a prefix: `Changed` comes at once for the past, then `Watching`.
+
+    `Compacted` comes instead if the past is forgotten. The id is the client's.
+    """
+
+    id: int
+    prefix: str
+    since: int
+
+
+class Unwatch(msgspec.Struct, frozen=True, tag="unwatch"):
+    """Ends a subscription."""
+
+    id: int
+
+
+class Welcome(msgspec.Struct, frozen=True, tag="welcome"):
+    """Answers `Hello`.
+
+    Attributes:
+        session: Id of the session: a secret between the two.
+        resumed: Whether it is the one that was asked for.
+        store: Id of the store; another one knows nothing of the revisions of this.
+        run_id: Id of the job that hosts the store.
+    """
+
+    session: str
+    resumed: bool
+    store: str
+    run_id: str
+
+
+class Found(msgspec.Struct, frozen=True, tag="found"):
+    """The entry, if there is one."""
+
+    entry: Entry | None
+
+
+class Written(msgspec.Struct, frozen=True, tag="written"):
+    """The new revision, or `None` if the key was not at the expected one."""
+
+    revision: int | None
+
+
+class Deleted(msgspec.Struct, frozen=True, tag="deleted"):
+    """Whether this request deleted the key."""
+
+    deleted: bool
+
+
+class Listed(msgspec.Struct, frozen=True, tag="listed"):
+    """The entries under the prefix, and the revision they are from."""
+
+    entries: tuple[Entry, ...]
+    revision: int
+
+
+class Granted(msgspec.Struct, frozen=True, tag="granted"):
+    """Number of the new lease."""
+
+    lease: int
+
+
+class Done(msgspec.Struct, frozen=True, tag="done"):
+    """It is done."""
+
+
+class Refused(msgspec.Struct, frozen=True, tag="refused"):
+    """It was not done, and why."""
+
+    reason: str
+
+
+Result = Found | Written | Deleted | Listed | Granted | Done | Refused
+
+
+class Answer(msgspec.Struct, frozen=True, tag="answer"):
+    """Answers a request.
+
+    Attributes:
+        id: Id of the request.
+        result: What came of it.
+        revision: Revision of the store now. Every change up to it, under any prefix
+            that this session watches, has been sent before.
+    """
+
+    id: int
+    result: Result
+    revision: int
+
+
+class Changed(msgspec.Struct, frozen=True, tag="changed"):
+    """One change under a watched prefix."""
+
+    watch: int
+    event: StoreEvent
+
+
+class Watching(msgspec.Struct, frozen=True, tag="watching"):
+    """Everything up to ``revision`` has been sent for this watch."""
+
+    watch: int
+    revision: int
+
+
+class Compacted(msgspec.Struct, frozen=True, tag="compacted"):
+    """The watch can't begin where it asked to."""
+
+    watch: int
+
+
+ClientMessage = Hello | Request | Watch | Unwatch
+ServerMessage = Welcome | Answer | Changed | Watching | Compacted
+
+_encode = msgspec.json.Encoder().encode
+decode_client_message = msgspec.json.Decoder(ClientMessage).decode
+decode_server_message = msgspec.json.Decoder(ServerMessage).decode
+
+
+class BrokenFrameError(Exception):
+    """The peer sent what is no frame of this protocol."""
+
+
+def frame(message: ClientMessage | ServerMessage) -> bytes:
+    """Return a message as a frame, whatever its length: see `fits`."""
+    body = _encode(message)
+    return _LENGTH.pack(len(body)) + body
+
+
+def fits(framed: bytes) -> bool:
+    """Return whether the other side would accept this frame."""
+    return len(framed) <= MAX_FRAME + _LENGTH.size
+
+
+@attrs.define(eq=False)
+class FrameReader:
+    """The receiving half of one connection."""
+
+    _buffer: bytearray = attrs.field(factory=bytearray, init=False)
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Take what arrived and yield the body of each frame that is whole.
+
+        Raises:
+            BrokenFrameError: If a length is over `MAX_FRAME`. The reader is spent.
+        """
+        buffer = self._buffer
+        buffer += data
+        at = 0
+        while len(buffer) - at >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(buffer, at)
+            if length > MAX_FRAME:
+                raise BrokenFrameError(
+                    f"a frame of {length} bytes; the limit is {MAX_FRAME}"
+                )
+            end = at + _LENGTH.size + length
+            if end > len(buffer):
+                break
+            body = bytes(memoryview(buffer)[at + _LENGTH.size : end])
+            at = end
+            yield body
+        del buffer[:at]
