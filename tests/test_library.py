@@ -156,7 +156,6 @@ def test_events_tell_the_whole_story(tmp_path: Path) -> None:
     assert [event["name"] for event in events] == [
         "agent.started",
         "store.hosted",
-        "store.connected",
         "rendezvous.joining",
         "rendezvous.coordinator",
         "generation.joined",

@@ -43,11 +43,11 @@ async def test_files_of_the_current_directory_shadow_nothing(
 
 
 @pytest.mark.asyncio
-async def test_a_function_that_cant_be_restored_is_an_error_of_the_worker(
+async def test_a_function_of_a_module_that_workers_cant_import_travels_by_value(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "elaunch_test_gone.py"
-    path.write_text("def answer(): return 42\n")
+    path.write_text("def answer(): return helper()\ndef helper(): return 42\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     import elaunch_test_gone  # type: ignore[import-not-found]  # made just now
 
@@ -57,8 +57,27 @@ async def test_a_function_that_cant_be_restored_is_an_error_of_the_worker(
         ended = (await exits(group))[0]
     sys.modules.pop("elaunch_test_gone")
 
+    assert (ended.exitcode, ended.value) == (0, 42)
+
+
+class Unrestorable:
+    """Pickles well, and fails when it is unpickled."""
+
+    def __call__(self) -> None:
+        """Never get here."""
+
+    def __reduce__(self) -> tuple[type[int], tuple[str]]:
+        return int, ("not a number",)
+
+
+@pytest.mark.asyncio
+async def test_a_function_that_cant_be_restored_is_an_error_of_the_worker() -> None:
+    entry = FunctionEntry(Unrestorable(), (), "unrestorable")
+    async with started(LocalSpawner("job"), entry) as group:
+        ended = (await exits(group))[0]
+
     assert ended.exitcode == 1
-    assert ended.message == ("ModuleNotFoundError: No module named 'elaunch_test_gone'")
+    assert ended.message.startswith("ValueError: invalid literal for int()")
 
 
 @pytest.mark.asyncio
