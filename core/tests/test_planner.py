@@ -175,6 +175,15 @@ class TestSealed:
             "rank 1 on 'host-1' failed: boom (restart 1 of 1)", 1
         )
 
+    def test_a_failed_node_that_is_ready_again_still_has_failed(self) -> None:
+        """Its two records came at once, and only the last one was seen."""
+        ready = node("b", 2, NodePhase.READY, 1, failures=(failure(1),))
+        seen = view(JobPhase.SEALED, [self.running()[0], ready], self.MEMBERS)
+
+        assert decide(seen) == Form(
+            "rank 1 on 'host-1' failed: boom (restart 1 of 1)", 1
+        )
+
     def test_a_failure_beyond_the_budget_ends_the_job(self) -> None:
         nodes = [
             node("a", 1, NodePhase.FAILED, 1, failures=(failure(0, 2.0),)),

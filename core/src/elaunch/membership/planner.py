@@ -235,11 +235,12 @@ def _here(view: View, node_id: str) -> bool:
 
 
 def _failures(view: View) -> tuple[ProcessFailure, ...]:
+    """Return what members report of the sealed generation, stopped already or not."""
     return tuple(
         failure
         for node_id in view.members
         if (node := view.nodes.get(node_id)) is not None
-        and node.record.phase is NodePhase.FAILED
+        and node.record.phase in (NodePhase.FAILED, NodePhase.READY)
         and node.record.generation == view.job.generation
         for failure in node.record.failures
     )

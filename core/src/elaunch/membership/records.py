@@ -103,7 +103,8 @@ class NodeRecord:
             whose workers this node has stopped, 0 for none.
         joined: Revision of its first record: the order in which nodes came. 0 in that
             first record itself, where the key's own revision stands for it.
-        failures: Failures of its workers, for ``FAILED``.
+        failures: Failures of its workers, for ``FAILED``. A node that is ready again
+            repeats them: the two records can come so fast that only the last is seen.
         reason: Why it leaves, for ``LEAVING``.
     """
 

@@ -73,6 +73,7 @@ class StoreRendezvous:
     _stay: Stay | None = attrs.field(default=None, init=False)
     _coordinating: asyncio.Task[None] | None = attrs.field(default=None, init=False)
     _membership: Membership | None = attrs.field(default=None, init=False)
+    _failures: tuple[ProcessFailure, ...] = attrs.field(default=(), init=False)
     _published: str = attrs.field(default="", init=False)
     _outcome: Outcome | None = attrs.field(default=None, init=False)
 
@@ -108,10 +109,10 @@ class StoreRendezvous:
             if stay is None:
                 stay = await self._begin_stay()
             elif self._membership:
-                await self._say(NodePhase.READY)
+                await self._say(NodePhase.READY, failures=self._failures)
             membership = await self._admission(stay, patience)
             if membership:
-                self._membership = membership
+                self._membership, self._failures = membership, ()
                 return membership
 
     async def _begin_stay(self) -> Stay:
@@ -305,6 +306,7 @@ class StoreRendezvous:
         self, state: NodeState, failures: tuple[ProcessFailure, ...] = ()
     ) -> None:
         """Tell the job how this node's workers are."""
+        self._failures = failures
         await self._say(NodePhase(state.value), failures=failures)
 
     async def leave(self, reason: str) -> None:

@@ -203,6 +203,20 @@ class RendezvousContract:
             assert end.outcome.state is OutcomeState.FAILED
             assert [f.rank for f in end.outcome.failures] == [0]
 
+    async def test_who_failed_may_join_again_at_once(
+        self, new_handler: NewHandler
+    ) -> None:
+        """A failure is not forgotten because the node was quick to stop its workers."""
+        nodes = [new_handler(parameters(f"n{i}", max_restarts=1)) for i in range(2)]
+        await join_all(nodes)
+        await nodes[0].report(NodeState.FAILED, (failure(0),))
+        again = asyncio.create_task(nodes[0].join())
+        change = await next_change(nodes[1])
+        (place,) = await join_all(nodes[1:])
+
+        assert "rank 0 on 'host-0' failed: boom" in change.reason
+        assert (place.restart_count, (await again).restart_count) == (1, 1)
+
     async def test_the_job_succeeds_when_all_are_done(
         self, new_handler: NewHandler
     ) -> None:
