@@ -105,7 +105,6 @@ class Agent:
     _starting: asyncio.Task[None] | None = attrs.field(default=None, init=False)
     _watching: list[asyncio.Task[None]] = attrs.field(factory=list, init=False)
     _reaping: asyncio.Task[None] | None = attrs.field(default=None, init=False)
-    _stopping: asyncio.Task[None] | None = attrs.field(default=None, init=False)
     _group: WorkerGroup | None = attrs.field(default=None, init=False)
     _terminating: bool = attrs.field(default=False, init=False)
 
@@ -156,7 +155,7 @@ class Agent:
                     self.record(EventName.GROUP_SUCCEEDED)
                 self._reporting = self._spawn(self._report(action, self._reporting))
             case Stop(reason, fenced):
-                self._stopping = self._spawn(self._stop(reason, fenced=fenced))
+                self._spawn(self._stop(reason, fenced=fenced))
             case Kill():
                 self._spawn(self._kill())
             case Leave(reason):
