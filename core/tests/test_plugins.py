@@ -13,7 +13,7 @@ from elaunch.errors import (
     UsageError,
 )
 from elaunch.launcher import get_rdzv_handler
-from elaunch.plugins import Plugins, Status
+from elaunch.plugins import Plugins, Status, load_plugins
 from elaunch.plugins.loader import load
 from elaunch.policy import PolicyParameters
 from elaunch.rendezvous import RendezvousParameters
@@ -169,6 +169,17 @@ def test_a_blocked_plugin_is_not_even_imported(site: Site) -> None:
     (blocked,) = [p for p in load(("boom",)) if p.name == "boom"]
 
     assert blocked.status is Status.BLOCKED
+
+
+def test_the_environment_blocks_too(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.install("boom-two", "boom_two", "raise SystemExit('imported')")
+    monkeypatch.setenv("ELAUNCH_BLOCK_PLUGINS", "events_log, boom_two")
+    plugins = load_plugins(("spawn_local",))
+    blocked = {p.name for p in plugins.loaded if p.status is Status.BLOCKED}
+
+    assert blocked == {"boom_two", "events_log", "spawn_local"}
 
 
 def test_an_unknown_name_lists_what_exists_and_suggests(site: Site) -> None:

@@ -34,7 +34,7 @@ class LaunchConfig:
         node_rank: Group rank this node should get; `None` for any.
         shutdown_timeout: Seconds workers get between the signal to stop and SIGKILL,
             whatever the reason.
-        spawner: Spawner, as ``NAME[:key=value,…]``.
+        spawner: Spawner, as ``NAME[:key=value,...]``.
         bootstrap: Bootstrap, likewise; ``auto`` is ``c10d`` where it is installed and
             ``port`` otherwise.
         restart_policy: Restart policy, likewise.

@@ -42,7 +42,9 @@ def parse_spec(text: str, flag: str) -> tuple[str, dict[str, str]]:
     """
     name, _, rest = text.partition(":")
     if not name.strip():
-        raise UsageError(f"{flag}: {text!r} names no backend; write NAME[:key=value,…]")
+        raise UsageError(
+            f"{flag}: {text!r} names no backend; write NAME[:key=value,...]"
+        )
     return name.strip(), parse_pairs(rest, flag)
 
 

@@ -65,7 +65,7 @@ def build_parsers() -> tuple[
         help="run this node's agent of a job",
         description="Run this node's agent of a job: start the workers, watch "
         "them, restart them when one fails or when nodes come and go.",
-        usage="elaunch run [flags] script [args …]",
+        usage="elaunch run [flags] script [args ...]",
         allow_abbrev=False,
     )
     _add_run(run)
@@ -141,7 +141,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     what.add_argument(
         "args",
         nargs=argparse.REMAINDER,
-        metavar="args …",
+        metavar="args ...",
         help="everything after the script belongs to the script",
     )
     voice = parser.add_argument_group("what it says").add_mutually_exclusive_group()
@@ -218,7 +218,7 @@ def _add_failure(failure: argparse._ActionsContainer) -> None:
     )
     failure.add_argument(
         "--restart-policy",
-        metavar="NAME[:K=V,…]",
+        metavar="NAME[:K=V,...]",
         default="default",
         help="who decides after a failure (default: default)",
     )
@@ -227,26 +227,26 @@ def _add_failure(failure: argparse._ActionsContainer) -> None:
 def _add_backends(backends: argparse._ActionsContainer) -> None:
     backends.add_argument(
         "--spawner",
-        metavar="NAME[:K=V,…]",
+        metavar="NAME[:K=V,...]",
         default="local",
         help="who starts the workers (default: local)",
     )
     backends.add_argument(
         "--bootstrap",
-        metavar="NAME[:K=V,…]",
+        metavar="NAME[:K=V,...]",
         default="auto",
         help="how workers find each other (default: c10d if installed, else port)",
     )
     backends.add_argument(
         "--monitor",
-        metavar="NAME[:K=V,…]",
+        metavar="NAME[:K=V,...]",
         action="append",
         default=[],
         help="who watches the workers; may be given several times",
     )
     backends.add_argument(
         "--event-recorder",
-        metavar="NAME[:K=V,…]",
+        metavar="NAME[:K=V,...]",
         action="append",
         default=[],
         help="who keeps the events, for example jsonl:path=events.jsonl; may be given "
