@@ -1,21 +1,33 @@
 """The rendezvous over the simplest store, and what only that one can provoke."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
+import attrs
 import pytest
 import pytest_asyncio
 
 from elaunch.api import (
     ChangeKind,
     MemoryStore,
+    NodeState,
+    RendezvousClosed,
     RendezvousParameters,
     Store,
+    StoreEvent,
     StoreRendezvous,
 )
 from elaunch.keyspace import Keyspace
 from elaunch.membership.options import RendezvousOptions
-from elaunch.membership.records import Keys
+from elaunch.membership.records import (
+    JobPhase,
+    JobRecord,
+    Keys,
+    NodePhase,
+    NodeRecord,
+    decode,
+    encode,
+)
 from elaunch.options import build_options
 from elaunch.testing import (
     NewHandler,
@@ -132,8 +144,6 @@ async def test_a_lost_node_comes_back_as_a_new_one(place: Place) -> None:
 
 @pytest.mark.asyncio
 async def test_nothing_is_left_in_the_store_when_the_job_is_over(place: Place) -> None:
-    from elaunch.rendezvous import NodeState
-
     nodes = [place.handler(parameters(f"n{i}")) for i in "ab"]
     await join_all(nodes)
     for node in nodes:
@@ -143,3 +153,59 @@ async def test_nothing_is_left_in_the_store_when_the_job_is_over(place: Place) -
     await asyncio.gather(*(node.aclose() for node in nodes))
 
     assert place.keyspace.list("").entries == ()
+
+
+async def record_where(
+    place: Place, matches: Callable[[NodeRecord], bool]
+) -> NodeRecord:
+    """Wait until the one node of the job says something."""
+    keys = Keys("contract")
+    said: asyncio.Queue[StoreEvent] = asyncio.Queue()
+    watching = place.keyspace.subscribe(keys.nodes, 0, said.put_nowait)
+    async with asyncio.timeout(10):
+        while True:
+            event = await said.get()
+            record = decode(NodeRecord, event.key, event.value or b"")
+            if matches(record):
+                place.keyspace.unsubscribe(watching)
+                return record
+
+
+@pytest.mark.asyncio
+async def test_a_member_that_missed_its_generation_says_that_it_has_no_workers(
+    place: Place,
+) -> None:
+    """Sealed and forming again came at once, so it only saw the second."""
+    keys = Keys("contract")
+    params = parameters("slow", nnodes=(1, 2))
+    assert params.settings is not None
+    sealed = JobRecord(
+        phase=JobPhase.SEALED, generation=1, settings=params.settings, token=1
+    )
+    forming = attrs.evolve(sealed, phase=JobPhase.FORMING, generation=2)
+    place.keyspace.put(keys.coordinator, b"{}")  # so that nobody else decides
+    joining = asyncio.create_task(place.handler(params).join())
+    await record_where(place, lambda record: record.generation == 0)
+    place.keyspace.put(keys.state, encode(sealed))
+    place.keyspace.put(keys.state, encode(forming))
+    record = await record_where(place, lambda record: record.generation == 1)
+    joining.cancel()
+    await asyncio.gather(joining, return_exceptions=True)
+
+    assert record.phase is NodePhase.READY
+
+
+@pytest.mark.asyncio
+async def test_a_node_that_comes_back_after_the_end_does_not_start_anew(
+    place: Place,
+) -> None:
+    node = place.handler(parameters("n", nnodes=(1, 1), config=SHORT))
+    await join_all([node])
+    (lease,) = place.stores[0][0]._leases
+    place.keyspace.revoke(lease.number)
+    assert (await next_change(node)).kind is ChangeKind.LOST
+    for entry in place.keyspace.list("/contract/").entries:
+        place.keyspace.delete(entry.key)
+
+    with pytest.raises(RendezvousClosed, match="ended while this node was away"):
+        await join_all([node])

@@ -21,7 +21,6 @@ from elaunch.membership.coordinator import Coordinator
 from elaunch.membership.options import RendezvousOptions
 from elaunch.membership.progress import Patience, progress, who_is_missing
 from elaunch.membership.records import (
-    Assignment,
     JobPhase,
     JobRecord,
     Keys,
@@ -75,6 +74,7 @@ class StoreRendezvous:
     _membership: Membership | None = attrs.field(default=None, init=False)
     _failures: tuple[ProcessFailure, ...] = attrs.field(default=(), init=False)
     _published: str = attrs.field(default="", init=False)
+    _knew_job: bool = attrs.field(default=False, init=False)
     _outcome: Outcome | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -109,6 +109,7 @@ class StoreRendezvous:
             if stay is None:
                 stay = await self._begin_stay()
             elif self._membership:
+                stay.stopped = self._membership.generation
                 await self._say(NodePhase.READY, failures=self._failures)
             membership = await self._admission(stay, patience)
             if membership:
@@ -122,6 +123,10 @@ class StoreRendezvous:
         stay = Stay(store, self._keys, lease, node_id)
         self._stay = stay
         await stay.begin()
+        if self._knew_job and stay.job is None:
+            raise RendezvousClosed(
+                f"job {self.run_id!r} is over: it ended while this node was away"
+            )
         self._check_admission(stay)
         revision = await stay.store.compare_and_set(
             self._keys.node(node_id),
@@ -145,7 +150,7 @@ class StoreRendezvous:
                     return self._store, await self._store.lease(ttl)
             await self._store.close()
             self._store = None
-        self._store = await self._open_store()
+        self._store, self._knew_job = await self._open_store(), False
         return self._store, await self._store.lease(ttl)
 
     async def _admission(self, stay: Stay, patience: Patience) -> Membership | None:
@@ -157,11 +162,16 @@ class StoreRendezvous:
             job = stay.job
             if job and job.phase is JobPhase.SEALED and job.generation > seen:
                 seen = job.generation
-                place = await self._place(stay, job)
+                place = await stay.place(job)
                 if place:
                     return place
-                if await stay.store.get(self._keys.node(stay.node_id)) is None:
+                if not await stay.is_known():
                     stay.lose("this node was excluded: its workers took too long")
+            elif job and job.phase is JobPhase.FORMING and job.generation > seen + 1:
+                # Generations passed by unseen, maybe with this node as a member; its
+                # workers run in none of them, and the coordinator waits to hear that.
+                seen = stay.stopped = job.generation - 1
+                await self._say(NodePhase.READY)
             elif not stay.decided:
                 await self._contest(stay)
             else:
@@ -178,7 +188,7 @@ class StoreRendezvous:
         if spare:
             patience.rearm(loop.time())
         elif loop.time() >= patience.deadline:
-            nodes = await self._list_nodes(stay)
+            nodes = await stay.nodes()
             raise RendezvousTimeout(
                 who_is_missing(self.run_id, nodes, self._settings, patience.limit)
             )
@@ -189,23 +199,8 @@ class StoreRendezvous:
                 await news.wait()
         if loop.time() >= patience.next_progress:
             patience.told(loop.time())
-            facts = progress(await self._list_nodes(stay), self._settings, spare=spare)
+            facts = progress(await stay.nodes(), self._settings, spare=spare)
             self._params.record(EventName.RENDEZVOUS_WAITING, **facts)
-
-    async def _list_nodes(self, stay: Stay) -> list[NodeRecord]:
-        listing = await stay.store.list(self._keys.nodes)
-        return [decode(NodeRecord, e.key, e.value) for e in listing.entries]
-
-    async def _place(self, stay: Stay, job: JobRecord) -> Membership | None:
-        """Return this node's place in the sealed generation, if it has one."""
-        key = self._keys.assignment(stay.node_id)
-        entry = await stay.store.get(key)
-        if entry is None:
-            return None
-        assignment = decode(Assignment, key, entry.value)
-        place = assignment.membership
-        current = (place.generation, assignment.token) == (job.generation, job.token)
-        return place if current else None
 
     def _check_admission(self, stay: Stay) -> None:
         if stay.broken:
@@ -213,6 +208,7 @@ class StoreRendezvous:
         job = stay.job
         if job is None:
             return
+        self._knew_job = True
         if job.phase is JobPhase.CLOSED:
             self._outcome = job.outcome
             raise RendezvousClosed(f"job {self.run_id!r} is over: {job.reason}")
@@ -245,7 +241,7 @@ class StoreRendezvous:
             close_timeout=self._options.close_timeout,
             record=self._params.record,
         )
-        self._coordinating = stay.run(coordinator.serve())
+        self._coordinating = stay.run(coordinator.serve)
 
     async def changes(self) -> AsyncGenerator[Change, None]:
         """Yield what happens to the current membership; ends after the first change."""
@@ -373,9 +369,12 @@ class StoreRendezvous:
         stay = self._stay
         if stay is None:
             raise RendezvousUnreachable("this node has not joined")
+        about = stay.stopped
+        if phase is not NodePhase.READY and self._membership:
+            about = self._membership.generation
         record = attrs.evolve(
             self._record(phase),
-            generation=self._membership.generation if self._membership else 0,
+            generation=about,
             joined=stay.joined,
             failures=failures,
             reason=reason,

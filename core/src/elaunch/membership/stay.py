@@ -6,12 +6,20 @@ begins another.
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import attrs
 
 from elaunch.errors import RendezvousUnreachable
-from elaunch.membership.records import JobRecord, Keys, decode, decode_info
+from elaunch.membership.records import (
+    Assignment,
+    JobRecord,
+    Keys,
+    NodeRecord,
+    decode,
+    decode_info,
+)
+from elaunch.rendezvous import Membership
 from elaunch.store import ABSENT, Lease, Store, WatchCompacted
 
 
@@ -25,6 +33,7 @@ class Stay:
         lease: Under it live the node's own keys.
         node_id: Id of this stay; another stay of the same node has another.
         joined: Revision of the node's first record.
+        stopped: The last generation of which this node has no workers any more.
         job: The job's record, once seen. It stays known after the final clean-up.
         decided: Whether there is a coordinator.
         bootstraps: What was published for each generation, by key.
@@ -37,6 +46,7 @@ class Stay:
     lease: Lease
     node_id: str
     joined: int = ABSENT
+    stopped: int = 0
     job: JobRecord | None = None
     decided: bool = False
     bootstraps: dict[str, Mapping[str, str]] = attrs.field(factory=dict)
@@ -49,9 +59,9 @@ class Stay:
         """Read the job as it is and follow it from there."""
         self.lease.lost.add_done_callback(lambda lost: self.lose(lost.result()))
         since = await self._read()
-        self.run(self._follow(since))
+        self.run(lambda: self._follow(since))
 
-    def run(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+    def run(self, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
         """Run something for as long as the stay lasts; a fault in it is not lost."""
         task = asyncio.create_task(self._guard(work))
         self._tasks.append(task)
@@ -63,6 +73,26 @@ class Stay:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.lease.revoke()
+
+    async def place(self, job: JobRecord) -> Membership | None:
+        """Return this node's place in a sealed generation, if it has one."""
+        key = self.keys.assignment(self.node_id)
+        entry = await self.store.get(key)
+        if entry is None:
+            return None
+        assignment = decode(Assignment, key, entry.value)
+        place = assignment.membership
+        current = (place.generation, assignment.token) == (job.generation, job.token)
+        return place if current else None
+
+    async def is_known(self) -> bool:
+        """Whether the job still counts this node as alive."""
+        return await self.store.get(self.keys.node(self.node_id)) is not None
+
+    async def nodes(self) -> list[NodeRecord]:
+        """Return what all nodes of the job say of themselves."""
+        listing = await self.store.list(self.keys.nodes)
+        return [decode(NodeRecord, e.key, e.value) for e in listing.entries]
 
     def news(self) -> asyncio.Event:
         """Return an event that is set at the next news.
@@ -76,9 +106,9 @@ class Stay:
         self.lost = self.lost or reason
         self._wake()
 
-    async def _guard(self, work: Coroutine[None, None, None]) -> None:
+    async def _guard(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
-            await work
+            await work()
         except RendezvousUnreachable as error:
             self.lose(str(error))
         except Exception as error:  # noqa: BLE001 - kept for the agent, which raises it
