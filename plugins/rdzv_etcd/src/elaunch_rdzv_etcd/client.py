@@ -1,0 +1,305 @@
+"""etcd's v2 API as blocking calls over python-etcd. For use in threads.
+
+This is the only module that knows python-etcd. Each call is one request: python-etcd
+and urllib3 retry nothing, because only the caller knows what may be sent twice.
+"""
+
+import contextlib
+import logging
+import ssl
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+import etcd
+import urllib3
+
+from elaunch.api import WatchCompacted
+from elaunch_rdzv_etcd.nodes import Change, Node, Seen
+from elaunch_rdzv_etcd.target import Target
+
+
+_INDEX_HEADER = "X-Etcd-Index"
+_PASSING = frozenset({300, 301, 400})  # no quorum, an election, a recovery
+_GONE = frozenset({"delete", "expire", "compareAndDelete"})
+_NO_V2 = "404"
+
+if logging.getLogger("etcd.client").level == logging.NOTSET:
+    # It logs as an error what is retried here, and the end of every watch.
+    logging.getLogger("etcd.client").setLevel(logging.CRITICAL)
+
+
+class Unavailable(Exception):
+    """No answer; whether the request was carried out is unknown. Worth a retry."""
+
+
+class Refused(Exception):
+    """The server answers that it won't. A retry would not help."""
+
+
+class ConditionFailed(Exception):
+    """The key was not as the request demanded; nothing was changed."""
+
+
+@attrs.define(eq=False)
+class _Http:
+    """What python-etcd needs of urllib3, with a view of the response it waits for.
+
+    The headers of a watch come at once, its body when something changes.
+    """
+
+    pool: urllib3.PoolManager
+    response: urllib3.BaseHTTPResponse | None = None
+    interrupted: bool = False
+
+    def request(
+        self, method: str, url: str, **options: Any
+    ) -> urllib3.BaseHTTPResponse:
+        """Make a request without a body."""
+        self.response = None
+        self.response = self.pool.request(method, url, **options)
+        if self.interrupted:
+            self.interrupt()
+        return self.response
+
+    def request_encode_body(
+        self, method: str, url: str, **options: Any
+    ) -> urllib3.BaseHTTPResponse:
+        """Make a request with a body."""
+        return self.pool.request_encode_body(method, url, **options)
+
+    def interrupt(self) -> None:
+        """Make the request that is waiting end now; for use from another thread."""
+        self.interrupted = True
+        # A response that is already complete has nothing to shut down.
+        with contextlib.suppress(OSError, RuntimeError, ValueError):
+            if self.response:
+                self.response.shutdown()
+
+    def clear(self) -> None:
+        """Close the connections, those in use as soon as their request is over."""
+        # Clearing alone leaves them open until everything that knows them is garbage.
+        for key in self.pool.pools.keys():  # noqa: SIM118 - it can't be iterated
+            self.pool.pools[key].close()
+        self.pool.clear()
+
+
+@attrs.define(eq=False)
+class EtcdClient:
+    """Blocking requests to one endpoint.
+
+    Every method raises `Unavailable` or `Refused` besides what it says itself.
+
+    Attributes:
+        target: Where etcd is.
+        connections: Connections that are kept open, one for each thread.
+    """
+
+    target: Target
+    connections: int
+    _http: _Http = attrs.field(init=False)
+    _etcd: Any = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        target = self.target
+        tls: dict[str, Any] = {"ssl_context": target.tls} if target.tls else {}
+        self._http = _Http(
+            urllib3.PoolManager(maxsize=self.connections, retries=False, **tls)
+        )
+        self._etcd = etcd.Client(
+            host=target.host,
+            port=target.port,
+            protocol=target.protocol,
+            read_timeout=target.timeout,
+        )
+        # Its own pool would retry writes behind our back.
+        self._etcd.http = self._http
+
+    def read(self, path: str) -> Node | None:
+        """Return the file at a path, or `None`. Reads are linearizable."""
+        with self._translated():
+            try:
+                result = self._etcd.read(path, quorum=True)
+            except etcd.EtcdKeyNotFound:
+                return None
+        return None if result.dir else _node(result)
+
+    def list(self, path: str) -> tuple[list[Node], int]:
+        """Return all files below a directory, and the index of etcd at that moment."""
+        with self._translated():
+            try:
+                result = self._etcd.read(path, recursive=True, quorum=True)
+            except etcd.EtcdKeyNotFound as error:
+                return [], int(error.payload["index"])
+        nodes = [_node(leaf) for leaf in result.leaves if not leaf.dir]
+        return nodes, int(result.etcd_index)
+
+    def put(self, path: str, text: str, ttl: int | None) -> int:
+        """Write a file whatever it held; return the index."""
+        return self._write(path, text, ttl)
+
+    def create(self, path: str, text: str, ttl: int | None) -> int:
+        """Write a file that does not exist; return the index.
+
+        Raises:
+            ConditionFailed: If it exists.
+        """
+        return self._write(path, text, ttl, prevExist=False)
+
+    def swap(self, path: str, text: str, ttl: int | None, index: int) -> int:
+        """Write a file that was last modified at an index; return the new index.
+
+        Raises:
+            ConditionFailed: If it was not.
+        """
+        return self._write(path, text, ttl, prevIndex=index)
+
+    def renew(self, path: str, ttl: int, index: int) -> int:
+        """Give a file that was last modified at an index its whole time to live again.
+
+        Watches hear nothing of it.
+
+        Returns:
+            The new index.
+
+        Raises:
+            ConditionFailed: If it was not.
+        """
+        return self._write(
+            path, None, ttl, prevIndex=index, prevExist=True, refresh=True
+        )
+
+    def delete(self, path: str, index: int | None = None) -> bool:
+        """Delete a file, with an index only if it was last modified then.
+
+        Returns:
+            Whether there was such a file.
+
+        Raises:
+            ConditionFailed: If it was last modified at another index.
+        """
+        condition = {} if index is None else {"prevIndex": index}
+        with self._translated():
+            try:
+                self._etcd.delete(path, **condition)
+            except etcd.EtcdKeyNotFound:
+                return False
+            except etcd.EtcdCompareFailed as error:
+                raise ConditionFailed from error
+        return True
+
+    def watch(self, path: str, since: int, *, recursive: bool) -> Seen:
+        """Wait a moment for the first change of a path after an index.
+
+        Raises:
+            WatchCompacted: If etcd has forgotten changes after that index. It keeps
+                the last 1,000 of the whole cluster.
+        """
+        with self._translated():
+            try:
+                result = self._etcd.watch(
+                    path,
+                    index=since + 1,
+                    timeout=self.target.timeout,
+                    recursive=recursive,
+                )
+            except etcd.EtcdWatchTimedOut as error:
+                return Seen(self._watched_up_to(since, error), None)
+            except etcd.EtcdEventIndexCleared as error:
+                raise WatchCompacted from error
+        gone = result.action in _GONE
+        change = Change(
+            path=result.key,
+            index=int(result.modifiedIndex),
+            node=None if gone or result.dir else _node(result),
+            gone=gone,
+            expired=result.action == "expire",
+            directory=bool(result.dir),
+        )
+        return Seen(change.index, change)
+
+    def interrupt(self) -> None:
+        """End a watch that is waiting in another thread, and all later ones at once."""
+        self._http.interrupt()
+
+    def close(self) -> None:
+        """Close the connections, those in use as soon as their request is over."""
+        self._http.clear()
+
+    def _watched_up_to(self, since: int, error: Exception) -> int:
+        """Return the index at which etcd began to wait, having looked at all before."""
+        response = self._http.response
+        if response is None:
+            raise Unavailable(_plain(error)) from error
+        index = int(response.headers.get(_INDEX_HEADER, since))
+        if index < since:
+            # The server has lost its data, or is far behind: begin anew.
+            raise WatchCompacted from error
+        return index
+
+    def _write(
+        self, path: str, text: str | None, ttl: int | None, **condition: object
+    ) -> int:
+        with self._translated():
+            try:
+                result = self._etcd.write(path, text, ttl=ttl, **condition)
+            except (
+                etcd.EtcdAlreadyExist,
+                etcd.EtcdCompareFailed,
+                etcd.EtcdKeyNotFound,
+            ) as error:
+                raise ConditionFailed from error
+        return int(result.modifiedIndex)
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        known = self._etcd.expected_cluster_id
+        try:
+            yield
+        except etcd.EtcdClusterIdChanged as error:
+            # python-etcd tells it once and goes on with the new cluster.
+            self._etcd.expected_cluster_id = known
+            raise Refused("another cluster answers at this endpoint now") from error
+        except etcd.EtcdConnectionFailed as error:
+            if _is_certificate_error(error.cause):
+                raise Refused(_plain(error)) from error
+            raise Unavailable(_plain(error)) from error
+        except etcd.EtcdException as error:
+            raise _judge(error) from error
+
+
+def _judge(error: Any) -> Unavailable | Refused:
+    payload = error.payload or {}
+    code = payload.get("errorCode")
+    if code is None and _NO_V2 in str(payload.get("cause")):
+        return Refused(
+            "the server does not offer the v2 API: start etcd up to 3.5 with "
+            "--enable-v2; etcd 3.6 has it no more"
+        )
+    denied = isinstance(error, etcd.EtcdInsufficientPermissions)
+    # An answer without a code is none of etcd's, or one that was cut off.
+    if (code is None or code in _PASSING) and not denied:
+        return Unavailable(str(error))
+    return Refused(str(error))
+
+
+def _node(result: Any) -> Node:
+    return Node(
+        path=result.key,
+        text=result.value or "",
+        created=int(result.createdIndex),
+        index=int(result.modifiedIndex),
+    )
+
+
+def _is_certificate_error(error: BaseException | None) -> bool:
+    reason = error.args[0] if error is not None and error.args else None
+    return isinstance(reason, ssl.SSLCertVerificationError)
+
+
+def _plain(error: BaseException) -> str:
+    """Return what went wrong without the names of three libraries around it."""
+    cause = getattr(error, "cause", None) or error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    return str(cause) or type(cause).__name__

@@ -1,0 +1,196 @@
+"""Leases. etcd's v2 API has none, only a time to live for each key.
+
+So a lease is the set of keys that were put under it. Each is renewed by a task of its
+own, on condition that it was not modified since, so that a key which somebody else has
+overwritten is not given a time to live again.
+"""
+
+import asyncio
+import contextlib
+import enum
+import math
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+import attrs
+
+from elaunch.api import RendezvousError, RendezvousUnreachable, WatchCompacted
+from elaunch_rdzv_etcd.client import ConditionFailed, EtcdClient
+from elaunch_rdzv_etcd.link import Link
+from elaunch_rdzv_etcd.writes import Deletion
+
+
+AnswerT = TypeVar("AnswerT")
+
+_RENEWALS = 3  # in one time to live
+_TRUSTED = 0.8  # part of its time to live for which a renewal counts
+
+
+class _Fate(enum.Enum):
+    RENEWED = enum.auto()
+    TAKEN = enum.auto()
+    EXPIRED = enum.auto()
+
+
+@attrs.define(eq=False)
+class _Held:
+    """A key that lives by a lease."""
+
+    key: str
+    path: str
+    write_id: str
+    index: int
+    confirmed: float
+    keeper: asyncio.Task[None] | None = None
+
+
+@attrs.define(eq=False)
+class EtcdLease:
+    """A set of keys that are kept alive together.
+
+    Attributes:
+        seconds: Time to live of each key.
+        lost: Done, with the reason, as soon as the lease can't be counted on.
+    """
+
+    seconds: int
+    lost: asyncio.Future[str]
+    _client: EtcdClient
+    _link: Link
+    _held: dict[str, _Held] = attrs.field(factory=dict, init=False)
+    _writes: set[asyncio.Future[Any]] = attrs.field(factory=set, init=False)
+
+    @classmethod
+    def grant(cls, ttl: float, client: EtcdClient, link: Link) -> "EtcdLease":
+        """Return a lease without keys. etcd counts in whole seconds, from 1."""
+        lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        return cls(max(1, math.ceil(ttl)), lost, client, link)
+
+    @property
+    def ttl(self) -> float:
+        """Seconds without renewal after which etcd deletes the keys."""
+        return float(self.seconds)
+
+    def check(self, key: str) -> None:
+        """Refuse a key if the lease is over.
+
+        Raises:
+            RendezvousUnreachable: If it is.
+        """
+        if self.lost.done():
+            raise RendezvousUnreachable(
+                f"the lease of {key!r} is lost: {self.lost.result()}; join again"
+            )
+
+    async def see_through(self, write: Coroutine[None, None, AnswerT]) -> AnswerT:
+        """Write a key that is to be attached, also when the caller is cancelled.
+
+        A thread can't be cancelled; the key that it writes must not be forgotten.
+        """
+        task = asyncio.create_task(write)
+        self._writes.add(task)
+        task.add_done_callback(self._seen_through)
+        return await asyncio.shield(task)
+
+    async def attach(
+        self, key: str, path: str, write_id: str, *, index: int, since: float
+    ) -> None:
+        """Keep a key alive that was written not earlier than the time ``since``.
+
+        Raises:
+            RendezvousUnreachable: If the lease is over by now; the key is deleted.
+        """
+        self.detach(path)
+        held = _Held(key, path, write_id, index, since)
+        if self.lost.done():
+            await self._delete(held)
+            self.check(key)
+        held.keeper = asyncio.create_task(self._keep(held))
+        self._held[path] = held
+
+    def detach(self, path: str) -> None:
+        """Let a key be: it has another life now. An unknown one is fine."""
+        held = self._held.pop(path, None)
+        if held and held.keeper:
+            held.keeper.cancel()
+
+    async def revoke(self) -> None:
+        """End the lease and delete its keys now, those that nobody has overwritten.
+
+        What can't be deleted now goes when its time to live is over.
+        """
+        self._lose("it was revoked")
+        if self._writes:
+            # Connecting and reading have a time-out each.
+            await asyncio.wait(self._writes, timeout=2 * self._client.target.timeout)
+        held = tuple(self._held.values())
+        self._held.clear()
+        await asyncio.gather(*map(self._delete, held))
+
+    async def _keep(self, held: _Held) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(held.confirmed + self.ttl / _RENEWALS - loop.time())
+            sent = loop.time()
+            limit = held.confirmed + self.ttl * _TRUSTED
+            try:
+                async with asyncio.timeout_at(limit):
+                    fate = await self._link.call(
+                        lambda: _renew(self._client, held, self.seconds), limit - sent
+                    )
+            except TimeoutError:
+                silence = loop.time() - held.confirmed
+                self._lose(str(self._link.unreachable(silence)))
+                return
+            except RendezvousError as error:
+                self._lose(str(error))
+                return
+            if fate is _Fate.EXPIRED:
+                self._lose(f"etcd let {held.key!r} expire")
+                return
+            if fate is _Fate.TAKEN:
+                if self._held.get(held.path) is held:
+                    del self._held[held.path]
+                return
+            held.confirmed = sent
+
+    async def _delete(self, held: _Held) -> None:
+        deletion = Deletion(
+            self._client, held.path, write_id=held.write_id, index=held.index
+        )
+        with contextlib.suppress(RendezvousUnreachable):
+            await self._link.call(deletion, min(self.ttl, self._client.target.timeout))
+
+    def _seen_through(self, write: asyncio.Future[Any]) -> None:
+        self._writes.discard(write)
+        if not write.cancelled():
+            write.exception()  # told to the caller, unless that one was cancelled
+
+    def _lose(self, reason: str) -> None:
+        if not self.lost.done():
+            self.lost.set_result(reason)
+        for held in self._held.values():
+            if held.keeper and held.keeper is not asyncio.current_task():
+                held.keeper.cancel()
+
+
+def _renew(client: EtcdClient, held: _Held, ttl: int) -> _Fate:
+    while True:
+        try:
+            held.index = client.renew(held.path, ttl, held.index)
+        except ConditionFailed:
+            node = client.read(held.path)
+            if node is None or node.write_id != held.write_id:
+                return _fate(client, held)
+            held.index = node.index  # an earlier attempt was carried out after all
+        else:
+            return _Fate.RENEWED
+
+
+def _fate(client: EtcdClient, held: _Held) -> _Fate:
+    """Ask etcd's history what happened to a key that is not ours any more."""
+    try:
+        change = client.watch(held.path, held.index, recursive=False).change
+    except WatchCompacted:
+        return _Fate.EXPIRED
+    return _Fate.TAKEN if change and not change.expired else _Fate.EXPIRED

@@ -1,0 +1,68 @@
+"""Options of the backend `etcd-v2` (``--rdzv-conf``)."""
+
+import re
+
+import attrs
+
+from elaunch.api import RendezvousOptions
+
+
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
+
+
+def _positive(_: object, field: "attrs.Attribute[float]", value: float) -> None:
+    if not value > 0:
+        raise ValueError(f"{field.name!r} must be greater than 0, not {value:g}")
+
+
+def _http_or_https(_: object, field: "attrs.Attribute[str]", value: str) -> None:
+    if value not in {"http", "https"}:
+        raise ValueError(f"{field.name!r} is 'http' or 'https', not {value!r}")
+
+
+def _needs_https(
+    options: "EtcdV2Options", field: "attrs.Attribute[str | None]", value: str | None
+) -> None:
+    if value is not None and options.protocol != "https":
+        raise ValueError(f"{field.name!r} is for TLS only; add protocol=https")
+
+
+def _needs_cert(
+    options: "EtcdV2Options", field: "attrs.Attribute[str | None]", value: str | None
+) -> None:
+    if value is not None and options.cert is None:
+        raise ValueError(f"{field.name!r} is the key of a certificate; add cert=FILE")
+
+
+def _path(_: object, field: "attrs.Attribute[str]", value: str) -> None:
+    names = value.removeprefix("/").removesuffix("/").split("/")
+    if value != "/" and not (value[:1] == "/" and all(map(_NAME.fullmatch, names))):
+        raise ValueError(
+            f"{field.name!r} is a path of letters, digits, '-', '_' and '.', "
+            f"not {value!r}; write for example /elaunch"
+        )
+
+
+@attrs.frozen(kw_only=True)
+class EtcdV2Options(RendezvousOptions):
+    """How to reach etcd, besides the times that every rendezvous has.
+
+    Attributes:
+        protocol: ``http`` or ``https``.
+        ca_cert: File of the certificates that the server's must be signed by; without
+            it those that OpenSSL trusts by default.
+        cert: File of this client's certificate.
+        key: File of this client's private key; without it the key is in ``cert``.
+        prefix: Directory in etcd under which all jobs lie.
+        request_timeout: How long one request may wait for an answer before it is
+            tried again, in seconds.
+        connect_timeout: How long to wait for a server at the start, in seconds.
+    """
+
+    protocol: str = attrs.field(default="http", validator=_http_or_https)
+    ca_cert: str | None = attrs.field(default=None, validator=_needs_https)
+    cert: str | None = attrs.field(default=None, validator=_needs_https)
+    key: str | None = attrs.field(default=None, validator=[_needs_https, _needs_cert])
+    prefix: str = attrs.field(default="/elaunch", validator=_path)
+    request_timeout: float = attrs.field(default=2.0, validator=_positive)
+    connect_timeout: float = attrs.field(default=60.0, validator=_positive)

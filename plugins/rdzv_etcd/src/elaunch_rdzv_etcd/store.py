@@ -1,0 +1,167 @@
+"""The store port over etcd's v2 API."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+import attrs
+
+from elaunch.api import Entry, Lease, Listing, StoreEvent
+from elaunch_rdzv_etcd.client import EtcdClient
+from elaunch_rdzv_etcd.lease import EtcdLease
+from elaunch_rdzv_etcd.link import Link, closed
+from elaunch_rdzv_etcd.nodes import Node
+from elaunch_rdzv_etcd.paths import Paths
+from elaunch_rdzv_etcd.target import Target
+from elaunch_rdzv_etcd.watch import Watch
+from elaunch_rdzv_etcd.writes import Deletion, Write, Written
+
+
+_THREADS = 8
+_RENEWAL_THREADS = 2  # apart, so that no amount of other requests delays a renewal
+
+
+@attrs.define(eq=False)
+class EtcdV2Store:
+    """A client of etcd's v2 API.
+
+    Attributes:
+        target: Where etcd is.
+        patience: Seconds without any answer after which a call or a watch gives up.
+        paths: Where keys lie in etcd.
+    """
+
+    target: Target
+    patience: float
+    paths: Paths
+    _client: EtcdClient = attrs.field(init=False)
+    link: Link = attrs.field(init=False)
+    _renewals: Link = attrs.field(init=False)
+    _leases: list[EtcdLease] = attrs.field(factory=list, init=False)
+    _closing: asyncio.Future[None] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        threads = _THREADS + _RENEWAL_THREADS
+        self._client = EtcdClient(self.target, connections=threads)
+        self.link = Link(self.target, _THREADS, self.patience)
+        self._renewals = Link(self.target, _RENEWAL_THREADS, self.patience)
+        self._closing = asyncio.get_running_loop().create_future()
+
+    async def probe(self, limit: float) -> None:
+        """Ask etcd for something, once, to learn whether it is there.
+
+        Raises:
+            Unavailable: If there was no answer by the time of the limit.
+            Refused: If it refuses, for example because it has no v2 API.
+        """
+        path = self.paths.of_prefix("")
+        await self.link.attempt(lambda: self._client.read(path), limit)
+
+    async def get(self, key: str) -> Entry | None:
+        """Return the entry of a key, or `None`."""
+        self._check_open()
+        path = self.paths.of_key(key)
+        node = await self.link.call(lambda: self._client.read(path))
+        return _entry(key, node) if node else None
+
+    async def put(self, key: str, value: bytes, *, lease: Lease | None = None) -> int:
+        """Write a key and return its new revision."""
+        written = await self._write(key, value, None, lease)
+        if written is None:
+            raise AssertionError("a put without a condition can't fail on one")
+        return written.revision
+
+    async def compare_and_set(
+        self, key: str, value: bytes, *, expected: int, lease: Lease | None = None
+    ) -> int | None:
+        """Write a key if its revision is ``expected``.
+
+        After a broken connection `None` can also mean that the key was written and
+        then, before this client could see it, written by somebody else.
+        """
+        written = await self._write(key, value, expected, lease)
+        return written.revision if written else None
+
+    async def delete(self, key: str, *, expected: int | None = None) -> bool:
+        """Delete a key, if ``expected`` is given only at that revision."""
+        self._check_open()
+        path = self.paths.of_key(key)
+        deleted = await self.link.call(Deletion(self._client, path, expected))
+        if deleted:
+            self._detach(path)
+        return deleted
+
+    async def list(self, prefix: str) -> Listing:
+        """Return all entries whose key begins with ``prefix``."""
+        self._check_open()
+        directory = self.paths.of_prefix(prefix)
+        nodes, revision = await self.link.call(lambda: self._client.list(directory))
+        keys = [(self.paths.key(node.path), node) for node in nodes]
+        entries = [_entry(k, n) for k, n in keys if k and k.startswith(prefix)]
+        return Listing(tuple(sorted(entries, key=lambda e: e.key)), revision)
+
+    async def watch(self, prefix: str, since: int) -> AsyncGenerator[StoreEvent, None]:
+        """Yield every change under ``prefix`` after ``since``, in order."""
+        self._check_open()
+        watch = Watch(prefix, since, self.paths, self.link, self._closing)
+        try:
+            while True:
+                yield await watch.next()
+        finally:
+            watch.close()
+
+    async def lease(self, ttl: float) -> Lease:
+        """Grant a lease of ``ttl`` seconds, rounded up, and keep its keys alive."""
+        self._check_open()
+        lease = EtcdLease.grant(ttl, self._client, self._renewals)
+        lease.lost.add_done_callback(lambda _: self._leases.remove(lease))
+        self._leases.append(lease)
+        return lease
+
+    async def close(self) -> None:
+        """End all leases and watches of this client. Twice is fine."""
+        if self._closing.done():
+            return
+        self._closing.set_result(None)
+        await asyncio.gather(*(lease.revoke() for lease in tuple(self._leases)))
+        self.link.close()
+        self._renewals.close()
+        self._client.close()
+
+    async def _write(
+        self, key: str, value: bytes, expected: int | None, lease: Lease | None
+    ) -> Written | None:
+        self._check_open()
+        path = self.paths.of_key(key)
+        if lease is None:
+            write = Write(self._client, path, value, None, expected)
+            return await self._carry_out(key, write, None)
+        if not isinstance(lease, EtcdLease):
+            raise TypeError(f"a lease of another kind of store: {lease!r}")
+        lease.check(key)
+        write = Write(self._client, path, value, lease.seconds, expected)
+        return await lease.see_through(self._carry_out(key, write, lease))
+
+    async def _carry_out(
+        self, key: str, write: Write, lease: EtcdLease | None
+    ) -> Written | None:
+        since = asyncio.get_running_loop().time()
+        written = await self.link.call(write)
+        if written:
+            self._detach(write.path)
+        if written and lease:
+            await lease.attach(
+                key, write.path, write.write_id, index=written.index, since=since
+            )
+        return written
+
+    def _detach(self, path: str) -> None:
+        for lease in self._leases:
+            lease.detach(path)
+
+    def _check_open(self) -> None:
+        if self._closing.done():
+            raise closed()
+
+
+def _entry(key: str, node: Node) -> Entry:
+    return Entry(key, node.value, node.revision)

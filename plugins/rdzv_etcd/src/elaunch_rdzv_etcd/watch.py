@@ -1,0 +1,114 @@
+"""A watch of etcd's v2 API: one long poll after the other, each for the next change."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import attrs
+
+from elaunch.api import StoreEvent, WatchCompacted
+from elaunch_rdzv_etcd.client import EtcdClient, Refused, Unavailable
+from elaunch_rdzv_etcd.link import Link, closed, pause
+from elaunch_rdzv_etcd.nodes import Change, Seen
+from elaunch_rdzv_etcd.paths import Paths
+
+
+@attrs.define(eq=False)
+class Watch:
+    """Changes under one prefix. It has a connection and a thread of its own.
+
+    Attributes:
+        prefix: The prefix.
+        since: Index of etcd up to which everything has been seen. It moves also when
+            nothing under the prefix changes: etcd remembers the last 1,000 changes of
+            the whole cluster, renewals of leases included.
+    """
+
+    prefix: str
+    since: int
+    _paths: Paths
+    _link: Link
+    _closing: asyncio.Future[None]
+    _client: EtcdClient = attrs.field(init=False)
+    _thread: ThreadPoolExecutor = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._client = EtcdClient(self._link.target, connections=1)
+        self._thread = ThreadPoolExecutor(1, "elaunch-etcd-watch")
+
+    async def next(self) -> StoreEvent:
+        """Return the next change.
+
+        Raises:
+            WatchCompacted: If etcd has forgotten it, or a directory with all its keys
+                was deleted at once.
+            RendezvousUnreachable: If there was no answer for the link's patience, or
+                the store client was closed.
+        """
+        while True:
+            seen = await self._poll()
+            self.since = seen.index
+            event = self._event(seen.change) if seen.change else None
+            if event:
+                return event
+
+    def close(self) -> None:
+        """End the watch at once; its thread follows."""
+        self._client.interrupt()
+        self._thread.submit(self._client.close)
+        self._thread.shutdown(wait=False)
+
+    async def _poll(self) -> Seen:
+        clock = asyncio.get_running_loop().time
+        limit = clock() + self._link.patience
+        attempt = 0
+        while True:
+            try:
+                return await self._attempt()
+            except Unavailable as error:
+                self._link.trouble = str(error)
+                left = limit - clock()
+                if left <= 0:
+                    raise self._link.unreachable(self._link.patience) from error
+                await self._until_closing(min(pause(attempt), left))
+                attempt += 1
+            except Refused as error:
+                raise self._link.refused(error) from error
+
+    async def _attempt(self) -> Seen:
+        path = self._paths.of_prefix(self.prefix)
+        loop = asyncio.get_running_loop()
+        poll = loop.run_in_executor(
+            self._thread, lambda: self._client.watch(path, self.since, recursive=True)
+        )
+        try:
+            await self._until_closing(self._link.patience, poll)
+            if not poll.done():
+                raise self._link.unreachable(self._link.patience)
+            return poll.result()
+        finally:
+            poll.cancel()
+
+    async def _until_closing(self, limit: float, *others: asyncio.Future[Any]) -> None:
+        """Wait for a time or one of the others; raise if the store is closed."""
+        await asyncio.wait(
+            {self._closing, *others},
+            timeout=limit,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        if self._closing.done():
+            raise closed()
+
+    def _event(self, change: Change) -> StoreEvent | None:
+        if change.directory:
+            if change.gone:
+                raise WatchCompacted
+            return None
+        key = self._paths.key(change.path)
+        if key is None or not key.startswith(self.prefix):
+            return None
+        if change.node is None:
+            return StoreEvent(key, None, change.index)
+        if change.node.revision != change.index:
+            return None  # written once more, with the revision it had got
+        return StoreEvent(key, change.node.value, change.index)
