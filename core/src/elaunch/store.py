@@ -67,7 +67,10 @@ class WatchCompacted(Exception):
 
 
 class Lease(Protocol):
-    """Life of the keys put under it; kept alive by the store that granted it."""
+    """Life of the keys put under it; kept alive by the store that granted it.
+
+    Keeping it alive is no change of its keys: their revisions stay, watches are silent.
+    """
 
     @property
     def ttl(self) -> float:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
-from elaunch.api import ABSENT, RendezvousUnreachable, Store, StoreEvent
+from elaunch.api import ABSENT, Entry, RendezvousUnreachable, Store, StoreEvent
 
 
 NewStore = Callable[[], Awaitable[Store]]
@@ -251,6 +251,20 @@ class StoreContract:
         assert lease.ttl >= self.min_lease_ttl
         assert await other.get("/leased") is not None
 
+    async def test_renewing_a_lease_changes_no_key(self, client: NewStore) -> None:
+        """Who holds a revision can still replace it, however old the key is."""
+        store = await client()
+        lease = await store.lease(self.min_lease_ttl)
+        revision = await store.put("/leased", b"old", lease=lease)
+        await asyncio.wait({lease.lost}, timeout=1.5 * self.min_lease_ttl)
+
+        entry = await store.get("/leased")
+        replaced = await store.compare_and_set("/leased", b"new", expected=revision)
+
+        assert entry is not None
+        assert entry.revision == revision
+        assert replaced is not None
+
     async def test_a_revoked_lease_takes_its_keys_with_it(
         self, client: NewStore
     ) -> None:
@@ -315,6 +329,29 @@ class StoreContract:
         assert (gone.key, gone.value) == ("/a/leased", None)
         assert [entry.key for entry in (await other.list("/a/")).entries] == ["/a/kept"]
         assert lease.lost.done()
+
+    async def test_a_watch_ends_with_its_client(self, client: NewStore) -> None:
+        """Whoever waits for changes that can't come any more is told."""
+        store = await client()
+        revision = await store.put("/a", b"first")
+        events = store.watch("/", revision - 1)
+        first = await _next(events)
+        waiting = asyncio.create_task(_next(events))
+        await store.close()
+
+        assert first.value == b"first"
+        with pytest.raises(RendezvousUnreachable):
+            await waiting
+
+    @pytest.mark.parametrize("key", ["/job id/_x", "/a//b", "/a/../b", "/ü/%2F", "a"])
+    async def test_any_text_is_a_key(self, client: NewStore, key: str) -> None:
+        """Keys are only text to a store; prefixes are only text, too."""
+        store = await client()
+        revision = await store.put(key, b"value")
+
+        assert await store.get(key) == Entry(key, b"value", revision)
+        assert [e.key for e in (await store.list(key[:-1])).entries] == [key]
+        assert await store.delete(key)
 
     async def test_a_closed_client_is_of_no_use(self, client: NewStore) -> None:
         """Closing twice is fine; every other use raises."""
