@@ -114,6 +114,21 @@ def test_a_failure_on_one_node_restarts_all_with_one_counter(
         agent.wait_for("error: killed by SIGKILL")
 
 
+def test_the_stores_host_ends_quickly_too_when_it_is_told_to(
+    launch: Launch, endpoint: str, script: Script
+) -> None:
+    """Its departure takes the store along; it does not wait for those who use it."""
+    worker = script(SHOW)
+    host = launch(*job(endpoint), worker)
+    generation_of([host], 1)
+    other = launch(*job(endpoint), worker)
+    generation_of([host, other], 2)
+    host.send(signal.SIGTERM)
+
+    assert host.wait() == 128 + signal.SIGTERM
+    assert_agree(generation_of([other], 3))
+
+
 def test_the_coordinators_node_can_leave(
     launch: Launch, endpoint: str, script: Script
 ) -> None:

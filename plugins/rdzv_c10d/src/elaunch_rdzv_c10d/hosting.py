@@ -27,6 +27,12 @@ from elaunch_rdzv_c10d.thread_host import ThreadedServer
 _OURS = "the address is this node's"
 _FOREIGN = "the address is another node's"
 _TAKEN = "the port is taken on this node"
+_LINGER = 2.0
+"""Seconds that the other agents have to go once the host is done.
+
+At the end of a job they hear it at once and go at once. When the host is told to stop
+before that, they stay, and it must not wait for them.
+"""
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - to be replaced
 
 
@@ -125,7 +131,7 @@ class StoreOpener:
         self.params.record(EventName.STORE_HOSTED, endpoint=str(endpoint), rule=rule)
         self._warn_of_loopback(address)
         store = await self._connect(_LOOPBACK.get(address, address), port)
-        store.after_close = partial(_shut_down, server, self.options.close_timeout)
+        store.after_close = partial(_shut_down, server)
         return store
 
     async def _join(self, rule: str) -> ControlStore:
@@ -172,9 +178,9 @@ class StoreOpener:
             )
 
 
-async def _shut_down(server: ThreadedServer, timeout: float) -> None:  # noqa: ASYNC109 - a limit, not a failure
-    """Let the other agents finish with the store, then end it."""
+async def _shut_down(server: ThreadedServer) -> None:
+    """Let the other agents hear how the job ended, then end the store."""
     try:
-        await server.drained(timeout)
+        await server.drained(_LINGER)
     finally:
         await server.stop()
