@@ -1,5 +1,6 @@
 """Reading from a connection without a new buffer for every read."""
 
+import abc
 import asyncio
 import threading
 
@@ -17,7 +18,7 @@ class _Buffers(threading.local):
 _buffers = _Buffers()
 
 
-class Receiver(asyncio.BufferedProtocol):
+class Receiver(asyncio.BufferedProtocol, abc.ABC):
     """A protocol that gets what arrives in `data_received`.
 
     asyncio's own `asyncio.Protocol` allocates 256 KiB for each read. For the few bytes
@@ -35,6 +36,6 @@ class Receiver(asyncio.BufferedProtocol):
         """Deliver what was read."""
         self.data_received(bytes(_buffers.view[:nbytes]))
 
+    @abc.abstractmethod
     def data_received(self, data: bytes) -> None:
         """Take what arrived."""
-        raise NotImplementedError
