@@ -45,9 +45,7 @@ class Plugin:
 
     Attributes:
         name: Entry-point name.
-        distribution: Name of the distribution it came from.
-        version: Version of that distribution.
-        module: The module it names.
+        point: The entry point.
         status: How it went.
         reason: Type and text of what it raised, or who blocked it; empty if ok.
         error: What it raised.
@@ -56,14 +54,24 @@ class Plugin:
     """
 
     name: str
-    distribution: str
-    version: str
-    module: str
+    point: importlib.metadata.EntryPoint = attrs.field(repr=False)
     status: Status
     reason: str = ""
     error: BaseException | None = attrs.field(default=None, repr=False)
     seconds: float = 0.0
     providers: Mapping[str, tuple[Provider[Any, Any], ...]] = attrs.field(factory=dict)
+
+    # Reading these parses a file: too slow for a start-up that needs neither.
+
+    @property
+    def distribution(self) -> str:
+        """Name of the distribution it came from."""
+        return self.point.dist.name if self.point.dist else "unknown distribution"
+
+    @property
+    def version(self) -> str:
+        """Version of that distribution."""
+        return self.point.dist.version if self.point.dist else "?"
 
     @property
     def origin(self) -> str:
@@ -78,20 +86,13 @@ def load(block: Collection[str]) -> tuple[Plugin, ...]:
         block: Names of plugins, or of their distributions, to leave alone.
     """
     found = importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)
-    points = sorted(found, key=lambda point: (point.name, _distribution(point)[0]))
+    points = sorted(found, key=lambda point: (point.name, point.value))
     return tuple(_load_one(point, block) for point in points)
 
 
 def _load_one(point: importlib.metadata.EntryPoint, block: Collection[str]) -> Plugin:
-    distribution, version = _distribution(point)
-    plugin = Plugin(
-        name=point.name,
-        distribution=distribution,
-        version=version,
-        module=point.value,
-        status=Status.OK,
-    )
-    if point.name in block or distribution in block:
+    plugin = Plugin(name=point.name, point=point, status=Status.OK)
+    if block and (point.name in block or plugin.distribution in block):
         return attrs.evolve(plugin, status=Status.BLOCKED, reason="blocked by the user")
     begin = time.perf_counter()
     try:
@@ -107,11 +108,6 @@ def _load_one(point: importlib.metadata.EntryPoint, block: Collection[str]) -> P
     return attrs.evolve(
         plugin, providers=providers, seconds=time.perf_counter() - begin
     )
-
-
-def _distribution(point: importlib.metadata.EntryPoint) -> tuple[str, str]:
-    dist = point.dist
-    return (dist.name, dist.version) if dist else ("unknown distribution", "?")
 
 
 def declared(name: str, module: object) -> dict[str, tuple[Provider[Any, Any], ...]]:
