@@ -169,6 +169,7 @@ class Coordinator:
             case Seal(members):
                 await self._seal(members)
             case Exclude(node_ids):
+                await self._check_office()
                 for node_id in node_ids:
                     await self.store.delete(self.keys.node(node_id))
                     self._nodes.pop(node_id, None)
@@ -220,8 +221,11 @@ class Coordinator:
             if revision is not None:
                 self._assigned[node_id] = revision
                 return
-            # A coordinator that is fenced by now wrote it last; it can't again.
+            # Another coordinator wrote it: an older one, which is overruled, or a newer
+            # one. The key is read before the office is checked, so that whatever a
+            # newer one writes from here on makes the next attempt fail.
             entry = await self.store.get(key)
+            await self._check_office()
             expected = entry.revision if entry else ABSENT
 
     async def _claim(self) -> JobRecord:
@@ -247,6 +251,16 @@ class Coordinator:
             if revision is not None:
                 self._state_revision = revision
                 return job
+
+    async def _check_office(self) -> None:
+        """Make sure that nobody has claimed the job since.
+
+        Raises:
+            SteppedDownError: If another coordinator has, or the job is over.
+        """
+        entry = await self.store.get(self.keys.state)
+        if entry is None or entry.revision != self._state_revision:
+            raise SteppedDownError
 
     async def _write_state(self, **changes: Any) -> None:
         job = attrs.evolve(self._job, **changes)

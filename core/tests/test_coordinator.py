@@ -1,0 +1,125 @@
+"""The coordinator's fence: what an older one has in flight comes to nothing."""
+
+import attrs
+import pytest
+import pytest_asyncio
+
+from elaunch.events import discard
+from elaunch.keyspace import Keyspace
+from elaunch.membership.coordinator import Coordinator, SteppedDownError
+from elaunch.membership.planner import Exclude, Form
+from elaunch.membership.records import (
+    Assignment,
+    JobPhase,
+    JobRecord,
+    Keys,
+    decode,
+    encode,
+)
+from elaunch.memory_store import MemoryStore
+from elaunch.policy import BudgetPolicy
+from elaunch.rendezvous import JobSettings, Membership
+
+
+KEYS = Keys("job")
+
+
+def coordinator(keyspace: Keyspace, token: int) -> Coordinator:
+    return Coordinator(
+        store=MemoryStore(keyspace),
+        keys=KEYS,
+        settings=JobSettings(min_nodes=1, max_nodes=2),
+        policy=BudgetPolicy(0),
+        token=token,
+        node_id=f"node-{token}",
+        last_call_timeout=0,
+        close_timeout=1,
+        record=discard,
+    )
+
+
+def assignment(token: int) -> Assignment:
+    place = Membership(
+        generation=1,
+        group_rank=0,
+        group_size=1,
+        base_rank=0,
+        world_size=1,
+        base_role_rank=0,
+        role_world_size=1,
+        restart_count=0,
+        reason="",
+    )
+    return Assignment(membership=place, host="h", token=token)
+
+
+def assigned(keyspace: Keyspace) -> int:
+    entry = keyspace.get(KEYS.assignment("n"))
+    assert entry is not None
+    return decode(Assignment, entry.key, entry.value).token
+
+
+@pytest_asyncio.fixture
+async def keyspace() -> Keyspace:
+    return Keyspace()
+
+
+async def in_office(keyspace: Keyspace, token: int) -> Coordinator:
+    new = coordinator(keyspace, token)
+    new._job = await new._claim()
+    await new._read()
+    return new
+
+
+@pytest.mark.asyncio
+async def test_an_older_one_cant_change_the_state(keyspace: Keyspace) -> None:
+    older = await in_office(keyspace, 1)
+    await in_office(keyspace, 2)
+
+    with pytest.raises(SteppedDownError):
+        await older._perform(Form("too late", 0))
+
+
+@pytest.mark.asyncio
+async def test_an_older_one_cant_overrule_an_assignment(keyspace: Keyspace) -> None:
+    older = await in_office(keyspace, 1)
+    newer = await in_office(keyspace, 2)
+    await newer._assign("n", assignment(2))
+
+    with pytest.raises(SteppedDownError):
+        await older._assign("n", assignment(1))
+    assert assigned(keyspace) == 2
+
+
+@pytest.mark.asyncio
+async def test_a_newer_one_overrules_what_was_in_flight(keyspace: Keyspace) -> None:
+    older = await in_office(keyspace, 1)
+    newer = await in_office(keyspace, 2)
+    await older._assign("n", assignment(1))
+    await newer._assign("n", assignment(2))
+
+    assert assigned(keyspace) == 2
+
+
+@pytest.mark.asyncio
+async def test_an_older_one_excludes_nobody(keyspace: Keyspace) -> None:
+    older = await in_office(keyspace, 1)
+    await in_office(keyspace, 2)
+    keyspace.put(KEYS.node("n"), b"alive")
+
+    with pytest.raises(SteppedDownError):
+        await older._perform(Exclude(("n",)))
+    assert keyspace.get(KEYS.node("n")) is not None
+
+
+@pytest.mark.asyncio
+async def test_a_users_close_overtakes_whoever_is_in_office(keyspace: Keyspace) -> None:
+    present = await in_office(keyspace, 1)
+    entry = keyspace.get(KEYS.state)
+    assert entry is not None
+    job = decode(JobRecord, entry.key, entry.value)
+    closed = attrs.evolve(job, phase=JobPhase.CLOSED, reason="enough")
+    keyspace.put(KEYS.state, encode(closed))
+    await present._perform(Form("a node joined", 0))
+
+    assert present._job == closed
