@@ -255,12 +255,21 @@ class Coordinator:
     async def _check_office(self) -> None:
         """Make sure that nobody has claimed the job since.
 
+        Only a user's explicit close may overtake a coordinator that still is one; then
+        the end is taken over from there.
+
         Raises:
-            SteppedDownError: If another coordinator has, or the job is over.
+            SteppedDownError: If another coordinator has claimed it.
         """
         entry = await self.store.get(self.keys.state)
-        if entry is None or entry.revision != self._state_revision:
+        if entry is None:
             raise SteppedDownError
+        if entry.revision == self._state_revision:
+            return
+        job = decode(JobRecord, entry.key, entry.value)
+        if job.phase is not JobPhase.CLOSED:
+            raise SteppedDownError
+        self._state_revision, self._job = entry.revision, job
 
     async def _write_state(self, **changes: Any) -> None:
         job = attrs.evolve(self._job, **changes)
@@ -268,16 +277,9 @@ class Coordinator:
             self.keys.state, encode(job), expected=self._state_revision
         )
         if revision is None:
-            # Only a user's explicit close may overtake a coordinator that still is one.
-            entry = await self.store.get(self.keys.state)
-            if entry is None:
-                raise SteppedDownError
-            job = decode(JobRecord, entry.key, entry.value)
-            if job.phase is not JobPhase.CLOSED:
-                raise SteppedDownError
-            revision = entry.revision
-        self._state_revision = revision
-        self._job = job
+            await self._check_office()
+        else:
+            self._state_revision, self._job = revision, job
 
     async def _read(self) -> int:
         """Build the view from the store alone; return the revision it stands for."""
