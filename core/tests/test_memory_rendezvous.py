@@ -113,7 +113,9 @@ async def test_the_coordinators_loss_makes_another_decide(place: Place) -> None:
     await third
     keys = Keys("contract")
     before = place.keyspace.get(keys.coordinator)
-    leader = next(i for i, node in enumerate(nodes) if node._coordinating)
+    leader = next(
+        i for i, node in enumerate(nodes) if node._stay and node._stay.coordinating
+    )
     place.stores[leader][0].abandon()
     rest = [node for node in nodes if node is not nodes[leader]]
     for node in rest:

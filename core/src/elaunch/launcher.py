@@ -6,7 +6,7 @@ import re
 import secrets
 import socket
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
@@ -193,9 +193,6 @@ class _Launch:
 
     async def _agent(self, recording: Recording, node: NodeFacts) -> Result:
         config, plugins = self.config, self.plugins
-        policy_name, policy_options = parse_spec(
-            config.restart_policy, "--restart-policy"
-        )
         params = RendezvousParameters(
             backend=config.rdzv_backend,
             endpoint=config.rdzv_endpoint,
@@ -212,17 +209,18 @@ class _Launch:
                 restart_policy=config.restart_policy,
                 shutdown_timeout=config.shutdown_timeout,
             ),
-            policy=plugins.policies.create(
-                policy_name, PolicyParameters(config.max_restarts), policy_options
+            policy=plugins.policies.build(
+                config.restart_policy,
+                "--restart-policy",
+                PolicyParameters(config.max_restarts),
             ),
             record=recording,
         )
-        spawner_name, spawner_options = parse_spec(config.spawner, "--spawner")
         agent = Agent(
             bootstrap=self._bootstrap(node),
             monitors=self._monitors(),
-            spawner=plugins.spawners.create(
-                spawner_name, SpawnerParameters(config.run_id), spawner_options
+            spawner=plugins.spawners.build(
+                config.spawner, "--spawner", SpawnerParameters(config.run_id)
             ),
             handler=get_rdzv_handler(params, plugins=plugins),
             entry=self.entry,
@@ -243,15 +241,15 @@ class _Launch:
     def _monitors(self) -> list[Monitor]:
         params = MonitorParameters(self.config.run_id)
         return [
-            self.plugins.monitors.create(name, params, options)
-            for name, options in _specs(self.config.monitors, "--monitor")
+            self.plugins.monitors.build(spec, "--monitor", params)
+            for spec in self.config.monitors
         ]
 
     def _named_recorders(self) -> list[EventRecorder]:
         params = RecorderParameters(self.config.run_id)
         return [
-            self.plugins.recorders.create(name, params, options)
-            for name, options in _specs(self.config.event_recorders, "--event-recorder")
+            self.plugins.recorders.build(spec, "--event-recorder", params)
+            for spec in self.config.event_recorders
         ]
 
     def _tell(self, recording: Recording, error: BaseException | None) -> None:
@@ -271,7 +269,3 @@ class _Launch:
         recording(
             EventName.AGENT_FINISHED, status=status, error=str(error) if error else ""
         )
-
-
-def _specs(texts: Sequence[str], flag: str) -> list[tuple[str, Mapping[str, str]]]:
-    return [parse_spec(text, flag) for text in texts]

@@ -70,10 +70,8 @@ class StoreRendezvous:
 
     _store: Store | None = attrs.field(default=None, init=False)
     _stay: Stay | None = attrs.field(default=None, init=False)
-    _coordinating: asyncio.Task[None] | None = attrs.field(default=None, init=False)
     _membership: Membership | None = attrs.field(default=None, init=False)
     _failures: tuple[ProcessFailure, ...] = attrs.field(default=(), init=False)
-    _published: str = attrs.field(default="", init=False)
     _knew_job: bool = attrs.field(default=False, init=False)
     _outcome: Outcome | None = attrs.field(default=None, init=False)
 
@@ -155,22 +153,25 @@ class StoreRendezvous:
 
     async def _admission(self, stay: Stay, patience: Patience) -> Membership | None:
         """Wait for a place; `None` if this stay was lost and another must begin."""
-        seen = self._membership.generation if self._membership else 0
         while not stay.lost:
             news = stay.news()
             self._check_admission(stay)
             job = stay.job
-            if job and job.phase is JobPhase.SEALED and job.generation > seen:
-                seen = job.generation
+            if job and job.phase is JobPhase.SEALED and job.generation > stay.stopped:
                 place = await stay.place(job)
                 if place:
                     return place
+                stay.stopped = job.generation
                 if not await stay.is_known():
                     stay.lose("this node was excluded: its workers took too long")
-            elif job and job.phase is JobPhase.FORMING and job.generation > seen + 1:
+            elif (
+                job
+                and job.phase is JobPhase.FORMING
+                and job.generation > stay.stopped + 1
+            ):
                 # Generations passed by unseen, maybe with this node as a member; its
                 # workers run in none of them, and the coordinator waits to hear that.
-                seen = stay.stopped = job.generation - 1
+                stay.stopped = job.generation - 1
                 await self._say(NodePhase.READY)
             elif not stay.decided:
                 await self._contest(stay)
@@ -241,7 +242,7 @@ class StoreRendezvous:
             close_timeout=self._options.close_timeout,
             record=self._params.record,
         )
-        self._coordinating = stay.run(coordinator.serve)
+        stay.coordinating = stay.run(coordinator.serve)
 
     async def changes(self) -> AsyncGenerator[Change, None]:
         """Yield what happens to the current membership; ends after the first change."""
@@ -286,9 +287,9 @@ class StoreRendezvous:
         stay, membership = self._joined()
         key = self._keys.bootstrap(membership.generation)
         await stay.store.put(key, encode(dict(info)), lease=stay.lease)
-        if self._published:
-            await stay.store.delete(self._published)
-        self._published = key
+        if stay.published:
+            await stay.store.delete(stay.published)
+        stay.published = key
 
     async def bootstrap(self) -> Mapping[str, str]:
         """Wait for what group rank 0 publishes for the current generation."""
@@ -312,9 +313,9 @@ class StoreRendezvous:
             return
         if not stay.lost:
             over = stay.job is not None and stay.job.phase is JobPhase.CLOSED
-            if over and self._coordinating:
+            if over and stay.coordinating:
                 # The coordinator of a finished job is the last to go: it cleans up.
-                await asyncio.wait((self._coordinating,))
+                await asyncio.wait((stay.coordinating,))
             elif not over:
                 with contextlib.suppress(RendezvousUnreachable, TimeoutError):
                     await self._say(NodePhase.LEAVING, reason=reason)
@@ -325,10 +326,10 @@ class StoreRendezvous:
     async def _see_it_through(self, stay: Stay) -> None:
         """As coordinator: let the others know why before they are without one."""
         sealed = stay.job is not None and stay.job.phase is JobPhase.SEALED
-        if not (self._coordinating and self._membership and sealed):
+        if not (stay.coordinating and self._membership and sealed):
             return
         async with asyncio.timeout(LAST_DECISION_TIMEOUT):
-            while not self._coordinating.done():
+            while not stay.coordinating.done():
                 news = stay.news()
                 if self._change(stay, self._membership):
                     return
@@ -388,8 +389,7 @@ class StoreRendezvous:
 
     async def _end_stay(self) -> None:
         stay, self._stay = self._stay, None
-        self._membership = self._coordinating = None
-        self._published = ""
+        self._membership = None
         if stay:
             await stay.end()
 

@@ -33,7 +33,9 @@ class Stay:
         lease: Under it live the node's own keys.
         node_id: Id of this stay; another stay of the same node has another.
         joined: Revision of the node's first record.
-        stopped: The last generation of which this node has no workers any more.
+        stopped: The last generation of which this node has no workers (any more).
+        published: Key of the bootstrap that this node published last, or empty.
+        coordinating: Runs while this node is the coordinator, `None` if it never was.
         job: The job's record, once seen. It stays known after the final clean-up.
         decided: Whether there is a coordinator.
         bootstraps: What was published for each generation, by key.
@@ -47,6 +49,8 @@ class Stay:
     node_id: str
     joined: int = ABSENT
     stopped: int = 0
+    published: str = ""
+    coordinating: asyncio.Task[None] | None = None
     job: JobRecord | None = None
     decided: bool = False
     bootstraps: dict[str, Mapping[str, str]] = attrs.field(factory=dict)

@@ -11,7 +11,7 @@ from elaunch.errors import (
     PluginFailed,
     UnknownBackend,
 )
-from elaunch.options import build_options
+from elaunch.options import build_options, parse_spec
 from elaunch.plugins.known import KNOWN
 from elaunch.plugins.loader import Plugin, Status
 from elaunch.provider import Provider
@@ -95,6 +95,21 @@ class Catalogue(Generic[ParamsT, PortT]):
                 f"could not build {self.kind} {name!r}: "
                 f"{type(error).__name__}: {error}",
             ) from error
+
+    def build(self, spec: str, flag: str, params: ParamsT) -> PortT:
+        """Build the backend that a user named as ``NAME[:key=value,...]``.
+
+        Args:
+            spec: What the user wrote.
+            flag: The flag it was written for, for messages.
+            params: Parameters of the kind.
+
+        Raises:
+            UsageError: Also if ``spec`` is malformed.
+            PluginError: As for `create`.
+        """
+        name, given = parse_spec(spec, flag)
+        return self.create(name, params, given)
 
     def _missing(self, name: str) -> ElaunchError:
         known = {n: dist for (kind, n), dist in KNOWN.items() if kind == self.kind}
