@@ -72,7 +72,7 @@ def test_a_replacement_takes_the_place_of_a_lost_node(
 ) -> None:
     worker = script(SHOW)
     first = launch(*job(endpoint, nnodes="2"), worker)
-    first.wait_for("waiting for nodes: 1 of 2")
+    first.wait_for("waiting: 1/2 nodes .* missing 1 more node")
     second = launch(*job(endpoint, nnodes="2"), worker)
     generation_of([first, second], 1)
     second.power_off()
@@ -135,7 +135,7 @@ def test_the_coordinators_node_can_leave(
     """The store is hosted by the first agent, so it is the second that coordinates."""
     worker = script(SHOW)
     host = launch(*job(endpoint, nnodes="2:3"), worker)
-    host.wait_for("waiting for nodes: 1 of 2 to 3")
+    host.wait_for("waiting: 1/2-3 nodes")
     second = launch(*job(endpoint, nnodes="2:3"), worker)
     generation_of([host, second], 1)
     third = launch(*job(endpoint, nnodes="2:3"), worker)
@@ -257,7 +257,7 @@ def test_a_signal_while_waiting_for_nodes_ends_quickly(
     launch: Launch, endpoint: str, script: Script
 ) -> None:
     agent = launch(*job(endpoint, nnodes="2"), script("pass"))
-    agent.wait_for("waiting for nodes: 1 of 2 ready")
+    agent.wait_for("waiting: 1/2 nodes")
     agent.send(signal.SIGINT)
 
     assert agent.wait() == 128 + signal.SIGINT

@@ -24,9 +24,11 @@ from elaunch.rendezvous import JobSettings, Membership
 KEYS = Keys("job")
 
 
-def coordinator(keyspace: Keyspace, token: int) -> Coordinator:
+async def coordinator(keyspace: Keyspace, token: int) -> Coordinator:
+    store = MemoryStore(keyspace)
     return Coordinator(
-        store=MemoryStore(keyspace),
+        store=store,
+        lease=await store.lease(60),
         keys=KEYS,
         settings=JobSettings(min_nodes=1, max_nodes=2),
         policy=BudgetPolicy(0),
@@ -65,7 +67,7 @@ async def keyspace() -> Keyspace:
 
 
 async def in_office(keyspace: Keyspace, token: int) -> Coordinator:
-    new = coordinator(keyspace, token)
+    new = await coordinator(keyspace, token)
     new._job = await new._claim()
     await new._read()
     return new

@@ -8,18 +8,19 @@ import pytest
 
 from elaunch.failures import ProcessFailure
 from elaunch.membership.planner import (
+    RETURN_GRACE,
     STOP_MARGIN,
     Close,
     Decision,
     Exclude,
     Form,
-    Node,
     Seal,
-    View,
     Wait,
     plan,
 )
+from elaunch.membership.ranks import order
 from elaunch.membership.records import JobPhase, JobRecord, NodePhase, NodeRecord
+from elaunch.membership.view import Node, View
 from elaunch.policy import BudgetPolicy
 from elaunch.rendezvous import JobSettings, NodeFacts, OutcomeState
 
@@ -86,6 +87,19 @@ def view(
     )
 
 
+def with_settings(seen: View, **changes: Any) -> View:
+    """Return the same view of a job with other settings, which all its nodes have."""
+    settings = attrs.evolve(seen.job.settings, **changes)
+    return attrs.evolve(
+        seen,
+        job=attrs.evolve(seen.job, settings=settings),
+        nodes={
+            node_id: attrs.evolve(n, record=attrs.evolve(n.record, settings=settings))
+            for node_id, n in seen.nodes.items()
+        },
+    )
+
+
 def decide(seen: View, now: float = 0.0) -> Decision:
     return plan(seen, BudgetPolicy(SETTINGS.max_restarts), LAST_CALL, now)
 
@@ -102,7 +116,7 @@ class TestFirstGeneration:
     def test_the_minimum_waits_for_the_last_call(self) -> None:
         seen = view(JobPhase.FORMING, [node("a", 1), node("b", 2)], quorum_since=10.0)
 
-        assert decide(seen, now=12.0) == Wait(15.0)
+        assert decide(seen, now=12.0) == Wait(15.0, quorum=True)
         assert sealed_over(decide(seen, now=15.0)) == ["a", "b"]
 
     def test_the_maximum_ends_the_wait(self) -> None:
@@ -269,6 +283,100 @@ class TestForming:
 
     def test_too_few_wait_for_replacements(self) -> None:
         assert decide(self.forming(node("a", 1, generation=1)), now=99.0) == Wait()
+
+
+class TestUnits:
+    UNITS: Mapping[str, int] = {"min_nodes": 2, "max_nodes": 5, "node_unit": 2}
+
+    def forming(self, count: int) -> View:
+        nodes = [node(f"n{i}", i) for i in range(count)]
+        seen = view(JobPhase.FORMING, nodes, quorum_since=0.0)
+        return with_settings(seen, **self.UNITS)
+
+    def sealed(self, members: int, more: int) -> View:
+        nodes = [node(f"m{i}", i, NodePhase.RUNNING, 1) for i in range(members)]
+        nodes += [node(f"n{i}", 10 + i) for i in range(more)]
+        ranks = {f"m{i}": i for i in range(members)}
+        return with_settings(view(JobPhase.SEALED, nodes, ranks), **self.UNITS)
+
+    @pytest.mark.parametrize(("ready", "size"), [(2, 2), (3, 2), (4, 4), (5, 4)])
+    def test_a_generation_has_a_multiple_of_the_unit(
+        self, ready: int, size: int
+    ) -> None:
+        assert len(sealed_over(decide(self.forming(ready), now=LAST_CALL))) == size
+
+    def test_the_largest_multiple_ends_the_last_call(self) -> None:
+        assert len(sealed_over(decide(self.forming(4)))) == 4
+        assert isinstance(decide(self.forming(3)), Wait)
+
+    def test_joiners_wait_until_a_unit_is_there(self) -> None:
+        assert decide(self.sealed(2, 1)) == Wait()
+        assert decide(self.sealed(2, 2)) == Form("nodes 'n0', 'n1' joined", 0)
+        assert decide(self.sealed(4, 2)) == Wait()
+
+    def test_the_first_ranks_stay_when_a_unit_breaks(self) -> None:
+        nodes = [node(f"m{i}", 9 - i, generation=1) for i in (0, 2, 3)]
+        ranks = {f"m{i}": i for i in range(4)}
+        seen = view(JobPhase.FORMING, nodes, ranks, generation=2)
+
+        assert sealed_over(decide(with_settings(seen, **self.UNITS))) == ["m0", "m2"]
+
+
+class TestPopulation:
+    """What ends a job whose minimum can't be reached any more."""
+
+    def forming(self, population: int | None, **changes: Any) -> View:
+        seen = view(
+            JobPhase.FORMING,
+            [node("a", 1, generation=1)],
+            {"a": 0, "b": 1},
+            generation=2,
+        )
+        return with_settings(attrs.evolve(seen, **changes), population=population)
+
+    def test_replacements_are_waited_for_where_they_may_come(self) -> None:
+        assert decide(self.forming(None), now=999.0) == Wait()
+        assert decide(self.forming(3), now=999.0) == Wait()
+
+    def test_a_lost_node_has_time_to_come_back(self) -> None:
+        assert decide(self.forming(2), now=1.0) == Wait(RETURN_GRACE)
+
+    def test_a_minimum_that_cant_be_reached_ends_the_job(self) -> None:
+        decision = decide(self.forming(2), now=RETURN_GRACE)
+
+        assert isinstance(decision, Close)
+        assert decision.outcome.state is OutcomeState.FAILED
+        assert decision.outcome.reason == (
+            "the minimum of 2 nodes can't be reached any more: of the 2 nodes of the "
+            "job at most 1 are left; node 'b' was lost"
+        )
+
+    def test_whoever_said_goodbye_is_not_waited_for(self) -> None:
+        decision = decide(self.forming(2, left={"b": "SIGTERM"}))
+
+        assert isinstance(decision, Close)
+        assert decision.outcome.reason.endswith("node 'b' left: SIGTERM")
+
+    def test_those_who_departed_before_count(self) -> None:
+        seen = self.forming(3)
+        seen = attrs.evolve(seen, job=attrs.evolve(seen.job, departed=1))
+
+        assert decide(seen, now=1.0) == Wait(RETURN_GRACE)
+
+    def test_an_agent_that_came_back_has_not_departed(self) -> None:
+        nodes = [node("a", 1, generation=1), node("b~2", 5)]
+        seen = view(JobPhase.FORMING, nodes, {"a": 0, "b~1": 1}, generation=2)
+
+        assert sealed_over(decide(seen)) == ["a", "b~2"]
+        assert decide(seen) == Seal(order(seen.candidates()), departed=0)
+
+    def test_a_replacement_lets_the_lost_one_be_counted(self) -> None:
+        nodes = [node("a", 1, generation=1), node("c~1", 5)]
+        seen = view(JobPhase.FORMING, nodes, {"a": 0, "b~1": 1}, generation=2)
+        decision = decide(seen)
+
+        assert isinstance(decision, Seal)
+        assert decision.departed == 1
 
 
 @pytest.mark.parametrize("nodes", [[], [node("a", 1)]])

@@ -41,6 +41,9 @@ class JobSettings:
         max_restarts: Restarts that failures may cost the job.
         restart_policy: Name of the restart policy with its options.
         shutdown_timeout: Seconds that workers get between signal and SIGKILL.
+        node_unit: A generation has a multiple of so many nodes.
+        population: How many nodes will ever come, `None` if replacements may. It lets
+            a job end as soon as its minimum can't be reached any more.
     """
 
     min_nodes: int
@@ -48,6 +51,14 @@ class JobSettings:
     max_restarts: int = 0
     restart_policy: str = "default"
     shutdown_timeout: float = 30.0
+    node_unit: int = 1
+    population: int | None = None
+
+    def fitting(self, count: int) -> int:
+        """Return how many of so many nodes a generation can have; 0 if too few."""
+        most = min(count, self.max_nodes)
+        size = most - most % self.node_unit
+        return size if size >= self.min_nodes else 0
 
 
 @attrs.frozen(kw_only=True)

@@ -67,9 +67,14 @@ def _waiting(facts: Facts) -> str:
             f"that it takes at most"
         )
     least, most = facts["min_nodes"], facts["max_nodes"]
-    wanted = f"{least}" if least == most else f"{least} to {most}"
-    hosts = ", ".join(facts["hosts"])
-    return f"waiting for nodes: {facts['ready']} of {wanted} ready ({hosts})"
+    wanted = f"{least}" if least == most else f"{least}-{most}"
+    hosts = f" ({', '.join(facts['hosts'])})" if facts["hosts"] else ""
+    missing = ", ".join(facts["missing"]) or "nobody"
+    gone = f" (seen before: {', '.join(facts['gone'])})" if facts["gone"] else ""
+    return (
+        f"waiting: {facts['ready']}/{wanted} nodes{hosts}; missing {missing}{gone}; "
+        f"my address {facts['address']}; store {facts['store']}"
+    )
 
 
 def _joined(facts: Facts) -> str:

@@ -13,34 +13,30 @@ from typing import Any
 import attrs
 
 from elaunch.events import EventName, Record
-from elaunch.membership.planner import (
-    Close,
-    Exclude,
-    Form,
-    Node,
-    Seal,
-    View,
-    Wait,
-    has_quorum,
-    plan,
-)
-from elaunch.membership.ranks import Candidate, memberships
+from elaunch.membership.planner import Close, Exclude, Form, Seal, Wait, plan
+from elaunch.membership.ranks import memberships
 from elaunch.membership.records import (
     Assignment,
     JobPhase,
     JobRecord,
     Keys,
-    NodePhase,
-    NodeRecord,
     decode,
     encode,
 )
+from elaunch.membership.roster import Roster
 from elaunch.policy import RestartPolicy
 from elaunch.rendezvous import JobSettings
-from elaunch.store import ABSENT, Store, StoreEvent, WatchCompacted
+from elaunch.store import ABSENT, Lease, Store, StoreEvent, WatchCompacted
 
 
 logger = logging.getLogger(__name__)
+
+
+WAITING_INTERVAL = 0.1
+"""Seconds after which a job that waits says for whom, and fewest between two times."""
+
+WAITING_RATE = 500
+"""Most nodes that hear of it in a second: in a large job it is said less often."""
 
 
 class SteppedDownError(Exception):
@@ -56,6 +52,7 @@ class Coordinator:
         keys: Keys of the job.
         settings: Settings for the job if this is its first coordinator.
         policy: Asked after failures.
+        lease: Under it lies what must not outlive this coordinator.
         token: Fencing token: the revision at which ``job/coordinator`` was created.
         node_id: The node it runs on, which is the last to leave.
         last_call_timeout: Seconds the first generation waits beyond the minimum.
@@ -67,6 +64,7 @@ class Coordinator:
     keys: Keys
     settings: JobSettings
     policy: RestartPolicy
+    lease: Lease
     token: int
     node_id: str
     last_call_timeout: float
@@ -75,17 +73,14 @@ class Coordinator:
 
     _job: JobRecord = attrs.field(init=False)
     _state_revision: int = attrs.field(default=ABSENT, init=False)
-    _nodes: dict[str, Node] = attrs.field(factory=dict, init=False)
-    _members: dict[str, int] = attrs.field(factory=dict, init=False)
-    _hosts: dict[str, str] = attrs.field(factory=dict, init=False)
-    _left: dict[str, str] = attrs.field(factory=dict, init=False)
-    _done: set[str] = attrs.field(factory=set, init=False)
-    _assigned: dict[str, int] = attrs.field(factory=dict, init=False)
-    _forming_since: float = attrs.field(default=0.0, init=False)
-    _quorum_since: float | None = attrs.field(default=None, init=False)
+    _roster: Roster = attrs.field(init=False)
+    _waiting_due: float | None = attrs.field(default=None, init=False)
     _events: asyncio.Queue[StoreEvent | Exception] = attrs.field(
         factory=asyncio.Queue, init=False
     )
+
+    def __attrs_post_init__(self) -> None:
+        self._roster = Roster(self.keys)
 
     async def serve(self) -> None:
         """Decide until the job is over, or another coordinator has taken over.
@@ -128,29 +123,37 @@ class Coordinator:
             await asyncio.gather(pump, return_exceptions=True)
 
     async def _decide(self) -> None:
-        now = asyncio.get_running_loop().time()
-        view = self._view()
-        if not has_quorum(view):
-            self._quorum_since = None
-        elif self._quorum_since is None:
-            self._quorum_since = now
-        view = attrs.evolve(view, quorum_since=self._quorum_since)
+        now = self._now()
+        view = self._roster.view(self._job)
         decision = plan(view, self.policy, self.last_call_timeout, now)
-        if isinstance(decision, Wait):
-            await self._next_events(decision.until)
-        else:
+        if not isinstance(decision, Wait):
             await self._perform(decision)
+            return
+        self._roster.note_quorum(now, quorum=decision.quorum)
+        await self._tell_waiting(now)
+        await self._next_events(_earliest(decision.until, self._waiting_due))
 
-    def _view(self) -> View:
-        return View(
-            job=self._job,
-            nodes=self._nodes,
-            members=self._members,
-            hosts=self._hosts,
-            left=self._left,
-            done=frozenset(self._done),
-            forming_since=self._forming_since,
-        )
+    async def _tell_waiting(self, now: float) -> None:
+        """Say for whom a forming generation waits, when it is time to.
+
+        One write tells all nodes, so that none has to read what the others say.
+        """
+        if self._job.phase is not JobPhase.FORMING or self._waiting_due is None:
+            self._waiting_due = None
+            return
+        if now < self._waiting_due:
+            return
+        record = self._roster.waiting(self._job, now)
+        await self.store.put(self.keys.waiting, encode(record), lease=self.lease)
+        self._waiting_due = None
+
+    def _waiting_changed(self) -> None:
+        if self._job.phase is JobPhase.FORMING and self._waiting_due is None:
+            pause = max(WAITING_INTERVAL, self._roster.count / WAITING_RATE)
+            self._waiting_due = self._now() + pause
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
 
     async def _perform(self, decision: Form | Seal | Exclude | Close) -> None:
         match decision:
@@ -162,23 +165,22 @@ class Coordinator:
                     reason=reason,
                     size=0,
                 )
-                self._done.clear()
-                self._left.clear()
-                self._quorum_since = None
-                self._forming_since = asyncio.get_running_loop().time()
-            case Seal(members):
-                await self._seal(members)
+                self._roster.forming(self._now())
+                self._waiting_changed()
+            case Seal():
+                await self._seal(decision)
             case Exclude(node_ids):
                 await self._check_office()
                 for node_id in node_ids:
                     await self.store.delete(self.keys.node(node_id))
-                    self._nodes.pop(node_id, None)
+                    self._roster.remove(node_id, self._now())
             case Close(outcome):
                 await self._write_state(
                     phase=JobPhase.CLOSED, reason=outcome.reason, outcome=outcome
                 )
 
-    async def _seal(self, members: tuple[Candidate, ...]) -> None:
+    async def _seal(self, decision: Seal) -> None:
+        members = decision.members
         places = memberships(
             members,
             generation=self._job.generation,
@@ -193,33 +195,35 @@ class Coordinator:
                         membership=place,
                         host=member.facts.host,
                         token=self.token,
-                        previous_rank=member.previous_rank,
+                        previous_rank=self._roster.rank_of(member.node_id),
                     ),
                 )
                 for member, place in zip(members, places, strict=True)
             )
         )
         await self._write_state(
-            phase=JobPhase.SEALED, size=len(members), token=self.token
+            phase=JobPhase.SEALED,
+            size=len(members),
+            token=self.token,
+            departed=decision.departed,
         )
-        self._members = {m.node_id: rank for rank, m in enumerate(members)}
-        self._hosts = {m.node_id: m.facts.host for m in members}
-        stale = self._assigned.keys() - self._members.keys() - self._nodes.keys()
+        self._roster.sealed(members)
+        stale = self._roster.stale_assignments()
         for node_id in stale:
-            del self._assigned[node_id]
+            del self._roster.assigned[node_id]
         await asyncio.gather(
             *(self.store.delete(self.keys.assignment(node_id)) for node_id in stale)
         )
 
     async def _assign(self, node_id: str, assignment: Assignment) -> None:
         key = self.keys.assignment(node_id)
-        expected = self._assigned.get(node_id, ABSENT)
+        expected = self._roster.assigned.get(node_id, ABSENT)
         while True:
             revision = await self.store.compare_and_set(
                 key, encode(assignment), expected=expected
             )
             if revision is not None:
-                self._assigned[node_id] = revision
+                self._roster.assigned[node_id] = revision
                 return
             # Another coordinator wrote it: an older one, which is overruled, or a newer
             # one. The key is read before the office is checked, so that whatever a
@@ -284,39 +288,9 @@ class Coordinator:
     async def _read(self) -> int:
         """Build the view from the store alone; return the revision it stands for."""
         listing = await self.store.list(self.keys.root)
-        self._nodes, self._members, self._assigned = {}, {}, {}
-        for entry in listing.entries:
-            if entry.key.startswith(self.keys.nodes):
-                self._take(entry.key, entry.value, entry.revision)
-            elif entry.key.startswith(self.keys.assignments):
-                node_id = entry.key.removeprefix(self.keys.assignments)
-                self._assigned[node_id] = entry.revision
-                assignment = decode(Assignment, entry.key, entry.value)
-                rank = _member_rank(self._job, assignment)
-                if rank is not None:
-                    self._members[node_id] = rank
-                    self._hosts[node_id] = assignment.host
-        for node in self._nodes.values():
-            self._note_done(node)
-        self._forming_since = asyncio.get_running_loop().time()
+        self._roster.read(self._job, listing, self._now())
+        self._waiting_changed()
         return listing.revision
-
-    def _take(self, key: str, value: bytes, revision: int) -> None:
-        record = decode(NodeRecord, key, value)
-        node_id = key.removeprefix(self.keys.nodes)
-        node = Node(node_id=node_id, joined=record.joined or revision, record=record)
-        self._nodes[node_id] = node
-        self._note_done(node)
-
-    def _note_done(self, node: Node) -> None:
-        """Remember who is done: it stays true when the node is gone."""
-        if (
-            self._job.phase is JobPhase.SEALED
-            and node.node_id in self._members
-            and node.record.phase is NodePhase.DONE
-            and node.record.generation == self._job.generation
-        ):
-            self._done.add(node.node_id)
 
     async def _pump(self, since: int) -> None:
         """Move events into the queue, so that waiting for them can have a deadline."""
@@ -339,20 +313,13 @@ class Coordinator:
     def _apply(self, event: StoreEvent | Exception) -> None:
         if isinstance(event, Exception):
             raise event
-        if event.value is not None:
-            self._take(event.key, event.value, event.revision)
-            return
-        node = self._nodes.pop(event.key.removeprefix(self.keys.nodes), None)
-        if node and node.record.phase is NodePhase.LEAVING:
-            # Its goodbye and its end can come at once; the reason must not be lost.
-            self._left[node.node_id] = node.record.reason
+        self._roster.apply(self._job, event, self._now())
+        self._waiting_changed()
 
     async def _clean_up(self) -> None:
         """Remove the job's keys when everybody else has said goodbye."""
-        deadline = asyncio.get_running_loop().time() + self.close_timeout
-        while self._nodes.keys() - {self.node_id}:
-            if asyncio.get_running_loop().time() >= deadline:
-                break
+        deadline = self._now() + self.close_timeout
+        while self._roster.others(self.node_id) and self._now() < deadline:
             await self._next_events(deadline)
         listing = await self.store.list(self.keys.root)
         kept = {self.keys.coordinator, self.keys.node(self.node_id)}
@@ -361,18 +328,5 @@ class Coordinator:
                 await self.store.delete(entry.key)
 
 
-def _member_rank(job: JobRecord, assignment: Assignment) -> int | None:
-    """Return a node's rank in the generation that counts, `None` if not a member.
-
-    That is the sealed one, or the one before the forming one. An assignment for the
-    forming generation itself was written by a coordinator that did not live to seal it.
-    """
-    generation = assignment.membership.generation
-    if job.phase is not JobPhase.FORMING:
-        counts = generation == job.generation
-        return assignment.membership.group_rank if counts else None
-    if generation == job.generation:
-        return assignment.previous_rank
-    if generation == job.generation - 1:
-        return assignment.membership.group_rank
-    return None
+def _earliest(*times: float | None) -> float | None:
+    return min((time for time in times if time is not None), default=None)

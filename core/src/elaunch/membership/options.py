@@ -2,6 +2,9 @@
 
 import attrs
 
+from elaunch.errors import UsageError
+from elaunch.rendezvous import JobSettings
+
 
 def _positive(_: object, field: "attrs.Attribute[float]", value: float) -> None:
     if not value > 0:
@@ -20,7 +23,7 @@ def _at_least_one(_: object, field: "attrs.Attribute[int]", value: int) -> None:
 
 @attrs.frozen(kw_only=True)
 class RendezvousOptions:
-    """Times of a rendezvous, in seconds. A backend's own options inherit from it.
+    """Options of a rendezvous; times in seconds. A backend's own inherit from it.
 
     Attributes:
         join_timeout: How long a node waits to become a member of a generation. A
@@ -34,6 +37,9 @@ class RendezvousOptions:
         keep_alive_max_attempt: How many renewals may fail before the node is lost.
         reconnect_grace: How long a broken connection may take to come back before its
             node counts as dead.
+        node_unit: A generation has a multiple of so many nodes; the others are spares.
+        population: How many nodes will ever come, the spares included. Where it is
+            given, a job ends as soon as its minimum can't be reached any more.
     """
 
     join_timeout: float | None = attrs.field(
@@ -46,6 +52,11 @@ class RendezvousOptions:
     keep_alive_max_attempt: int = attrs.field(default=3, validator=_at_least_one)
     reconnect_grace: float = attrs.field(default=0.5, validator=_not_negative)
 
+    node_unit: int = attrs.field(default=1, validator=_at_least_one)
+    population: int | None = attrs.field(
+        default=None, validator=attrs.validators.optional(_at_least_one)
+    )
+
     @property
     def join_limit(self) -> float:
         """Seconds a node waits to become a member."""
@@ -55,3 +66,25 @@ class RendezvousOptions:
     def lease_ttl(self) -> float:
         """Seconds of silence after which a node is lost."""
         return self.keep_alive_interval * self.keep_alive_max_attempt
+
+    def complete(self, settings: JobSettings) -> JobSettings:
+        """Return a job's settings with what these options add.
+
+        Raises:
+            UsageError: If no generation could ever be formed with them.
+        """
+        settings = attrs.evolve(
+            settings, node_unit=self.node_unit, population=self.population
+        )
+        least, most = settings.min_nodes, settings.max_nodes
+        if not settings.fitting(most):
+            raise UsageError(
+                f"no number of nodes from {least} to {most} is a multiple of "
+                f"node_unit {self.node_unit}; change --nnodes or --rdzv-conf node_unit"
+            )
+        if self.population is not None and self.population < least:
+            raise UsageError(
+                f"population {self.population} is less than the {least} nodes that the "
+                f"job needs; change --nnodes or --rdzv-conf population"
+            )
+        return settings

@@ -8,17 +8,19 @@ Laws:
   once. Only failures cost restarts, and the policy is asked once for each.
 - Enough nodes and a node that fits wait for nobody but members that still stop their
   workers; these have until the stop is overdue, then they are excluded.
-- Nodes that don't fit are spares: they disturb nobody.
+- The size of a generation is a multiple of the node unit. Nodes that don't fit are
+  spares: they disturb nobody.
 - A node whose settings differ from the job's is not a candidate.
+- A job ends early only if nobody can come any more who would make up the minimum.
 """
-
-from collections.abc import Mapping
 
 import attrs
 
 from elaunch.failures import ProcessFailure, root_cause
 from elaunch.membership.ranks import Candidate, choose, order
-from elaunch.membership.records import JobPhase, JobRecord, NodePhase, NodeRecord
+from elaunch.membership.reasons import departure, names
+from elaunch.membership.records import JobPhase
+from elaunch.membership.view import View
 from elaunch.policy import FailureReport, RestartPolicy, Verdict
 from elaunch.rendezvous import MAX_FAILURES, Outcome, OutcomeState
 
@@ -26,50 +28,21 @@ from elaunch.rendezvous import MAX_FAILURES, Outcome, OutcomeState
 STOP_MARGIN = 10.0
 """Seconds a stopping node gets beyond its workers' grace before it is excluded."""
 
-NAMED = 4
-"""How many nodes a reason names; the others are counted."""
-
-
-@attrs.frozen(kw_only=True)
-class Node:
-    """A node as the coordinator sees it."""
-
-    node_id: str
-    joined: int
-    record: NodeRecord
-
-
-@attrs.frozen(kw_only=True)
-class View:
-    """All that a decision depends on, but time.
-
-    Attributes:
-        job: The job's record.
-        nodes: The living nodes by id.
-        members: Group rank by node id in the generation that is sealed, or in the one
-            before the generation that is forming.
-        hosts: Host of each member, for reasons after it is gone.
-        left: Why members left that are gone since.
-        done: Members that reported ``DONE`` for the sealed generation, also if gone.
-        forming_since: When the coordinator first saw this generation forming.
-        quorum_since: When the minimum was first there, `None` while it is not.
-    """
-
-    job: JobRecord
-    nodes: Mapping[str, Node]
-    members: Mapping[str, int]
-    hosts: Mapping[str, str]
-    left: Mapping[str, str] = attrs.field(factory=dict)
-    done: frozenset[str] = frozenset()
-    forming_since: float = 0.0
-    quorum_since: float | None = None
+RETURN_GRACE = 30.0
+"""Seconds that lost nodes have to come back before a minimum counts as impossible."""
 
 
 @attrs.frozen
 class Wait:
-    """Do nothing before something changes, or before ``until``."""
+    """Do nothing before something changes, or before ``until``.
+
+    Attributes:
+        until: When to plan again at the latest.
+        quorum: Whether only the last call keeps the generation from being sealed.
+    """
 
     until: float | None = None
+    quorum: bool = False
 
 
 @attrs.frozen
@@ -82,9 +55,15 @@ class Form:
 
 @attrs.frozen
 class Seal:
-    """Seal the forming generation over these nodes, in the order of group ranks."""
+    """Seal the forming generation over these nodes, in the order of group ranks.
+
+    Attributes:
+        members: The nodes.
+        departed: Agents that have been members so far and are gone.
+    """
 
     members: tuple[Candidate, ...]
+    departed: int = 0
 
 
 @attrs.frozen
@@ -126,23 +105,26 @@ def plan(
 
 def _plan_sealed(view: View, policy: RestartPolicy) -> Decision:
     job = view.job
-    failures = _failures(view)
+    failures = view.failures()
     if failures:
         return _after_failure(view, policy, failures)
-    gone = [m for m in view.members if m not in view.done and not _here(view, m)]
+    gone = view.gone()
     if gone:
-        return Form(_departure(view, gone), job.restarts)
+        return Form(departure(view, gone), job.restarts)
     if len(view.done) == len(view.members):
         return Close(
             Outcome(state=OutcomeState.SUCCEEDED, reason="all workers succeeded")
         )
-    newcomers = [c for c in candidates(view) if c.node_id not in view.members]
-    room = job.settings.max_nodes - len(view.members)
     # Whoever is done can't take part in a larger world, so nobody joins a finish.
-    if newcomers and room > 0 and not view.done:
-        fitting = choose(newcomers, room)
-        return Form(f"{_names([c.facts.host for c in fitting])} joined", job.restarts)
-    return Wait()
+    size = len(view.members)
+    if view.done or len(view.nodes) <= size or size >= job.settings.max_nodes:
+        return Wait()
+    newcomers = view.newcomers()
+    room = job.settings.fitting(size + len(newcomers)) - size
+    if room <= 0:
+        return Wait()
+    hosts = [candidate.facts.host for candidate in choose(newcomers, room)]
+    return Form(f"{names(hosts)} joined", job.restarts)
 
 
 def _after_failure(
@@ -170,97 +152,46 @@ def _after_failure(
 
 def _plan_forming(view: View, last_call_timeout: float, now: float) -> Decision:
     settings = view.job.settings
-    stopping = _stopping(view)
+    stopping = view.stopping()
     if stopping:
         overdue = view.forming_since + settings.shutdown_timeout + STOP_MARGIN
         return Exclude(tuple(stopping)) if now >= overdue else Wait(overdue)
-    chosen = choose(candidates(view), settings.max_nodes)
-    if len(chosen) < settings.min_nodes:
-        return Wait()
+    if len(view.nodes) < settings.min_nodes:
+        return _without_quorum(view, now)
+    candidates = view.candidates()
+    size = settings.fitting(len(candidates))
+    if not size:
+        return _without_quorum(view, now)
     first_generation = not view.members
-    if first_generation and len(chosen) < settings.max_nodes:
+    if first_generation and size < settings.fitting(settings.max_nodes):
         last_call = (
             now if view.quorum_since is None else view.quorum_since
         ) + last_call_timeout
         if now < last_call:
-            return Wait(last_call)
-    return Seal(order(chosen))
+            return Wait(last_call, quorum=True)
+    members = order(choose(candidates, size))
+    return Seal(members, view.job.departed + len(view.departed()))
 
 
-def candidates(view: View) -> tuple[Candidate, ...]:
-    """Return the nodes that are ready for the next generation."""
-    return tuple(
-        Candidate(
-            node_id=node.node_id,
-            facts=node.record.facts,
-            joined=node.joined,
-            previous_rank=view.members.get(node.node_id),
+def _without_quorum(view: View, now: float) -> Decision:
+    """Wait for more nodes, unless they can't come any more."""
+    population, least = view.job.settings.population, view.job.settings.min_nodes
+    if population is None:
+        return Wait()
+    departed = view.departed()
+    here = sum(view.is_admitted(node) for node in view.nodes.values())
+    expected = max(here, population - view.job.departed - len(departed))
+    if view.job.settings.fitting(expected):
+        return Wait()
+    if any(view.why_left(node_id) is None for node_id in departed):
+        given_up = view.forming_since + RETURN_GRACE
+        if now < given_up:
+            return Wait(given_up)
+    why = f"; {departure(view, departed)}" if departed else ""
+    return Close(
+        Outcome(
+            state=OutcomeState.FAILED,
+            reason=f"the minimum of {least} nodes can't be reached any more: of the "
+            f"{population} nodes of the job at most {expected} are left{why}",
         )
-        for node in view.nodes.values()
-        if node.record.phase is NodePhase.READY
-        and node.record.settings == view.job.settings
-        and (node.node_id not in view.members or _has_stopped(view, node))
     )
-
-
-def has_quorum(view: View) -> bool:
-    """Whether the forming generation could be sealed, the last call aside."""
-    return (
-        view.job.phase is JobPhase.FORMING
-        and not _stopping(view)
-        and len(candidates(view)) >= view.job.settings.min_nodes
-    )
-
-
-def _has_stopped(view: View, node: Node) -> bool:
-    """Whether a member of the generation before has stopped its workers."""
-    return node.record.generation >= view.job.generation - 1
-
-
-def _stopping(view: View) -> list[str]:
-    return [
-        node_id
-        for node_id in view.members
-        if _here(view, node_id)
-        and not (
-            view.nodes[node_id].record.phase is NodePhase.READY
-            and _has_stopped(view, view.nodes[node_id])
-        )
-    ]
-
-
-def _here(view: View, node_id: str) -> bool:
-    node = view.nodes.get(node_id)
-    return node is not None and node.record.phase is not NodePhase.LEAVING
-
-
-def _failures(view: View) -> tuple[ProcessFailure, ...]:
-    """Return what members report of the sealed generation, stopped already or not."""
-    return tuple(
-        failure
-        for node_id in view.members
-        if (node := view.nodes.get(node_id)) is not None
-        and node.record.phase in (NodePhase.FAILED, NodePhase.READY)
-        and node.record.generation == view.job.generation
-        for failure in node.record.failures
-    )
-
-
-def _departure(view: View, gone: list[str]) -> str:
-    left = dict(view.left)
-    for node_id in gone:
-        if node_id in view.nodes:
-            left[node_id] = view.nodes[node_id].record.reason
-    lost = [view.hosts[node_id] for node_id in gone if node_id not in left]
-    parts = [f"{_names(lost)} was lost"] if lost else []
-    parts += [
-        f"node {view.hosts[node_id]!r} left: {left[node_id]}"
-        for node_id in [node_id for node_id in gone if node_id in left][:NAMED]
-    ]
-    return "; ".join(parts)
-
-
-def _names(hosts: list[str]) -> str:
-    named = ", ".join(repr(host) for host in hosts[:NAMED])
-    more = f" and {len(hosts) - NAMED} more" if len(hosts) > NAMED else ""
-    return f"node {named}{more}" if len(hosts) == 1 else f"nodes {named}{more}"

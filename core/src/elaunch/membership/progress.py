@@ -1,11 +1,13 @@
-"""What a waiting node tells: how long it waits, who is here, who is missing."""
+"""What a waiting node tells: who is here, who is missing, and since when."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 
 import attrs
 
 from elaunch.events import Value
-from elaunch.membership.records import NodePhase, NodeRecord, differences
+from elaunch.membership.records import Sighting, WaitingRecord, differences
+from elaunch.membership.view import View
 from elaunch.rendezvous import JobSettings
 
 
@@ -25,18 +27,23 @@ class Patience:
 
     Attributes:
         limit: Seconds a node waits for a generation to form.
-        deadline: When that is over.
+        began: When it began to wait.
         next_progress: When to tell progress next.
     """
 
     limit: float
-    deadline: float
+    began: float
     next_progress: float
 
     @classmethod
     def begin(cls, now: float, limit: float) -> "Patience":
         """Begin to wait."""
-        return cls(limit, now + limit, now + PROGRESS_FIRST)
+        return cls(limit, now, now + PROGRESS_FIRST)
+
+    @property
+    def deadline(self) -> float:
+        """When the limit is over."""
+        return self.began + self.limit
 
     def told(self, now: float) -> None:
         """Note that progress was told just now."""
@@ -44,41 +51,130 @@ class Patience:
 
     def rearm(self, now: float) -> None:
         """Begin the limit anew: a spare's wait counts from when it is needed."""
-        self.deadline = now + self.limit
+        self.began = now
+
+
+def waiting(
+    view: View,
+    gone: Sequence[Sighting],
+    since: Mapping[str, float],
+    now: float,
+) -> WaitingRecord:
+    """Return whom the forming generation waits for.
+
+    Args:
+        view: What is known.
+        gone: The nodes that were here, their ages as they are now.
+        since: When each node came, by id.
+        now: Time on the same clock.
+    """
+    here = [
+        Sighting(
+            node.record.facts.host,
+            _state(view, node_id),
+            now - since.get(node_id, now),
+        )
+        for node_id, node in itertools.islice(view.nodes.items(), NAMED)
+    ]
+    return WaitingRecord(
+        generation=view.job.generation,
+        ready=len(view.candidates()),
+        seen=len(view.nodes),
+        here=tuple(here),
+        gone=tuple(gone[-NAMED:]),
+        missing=tuple(_missing(view)),
+    )
+
+
+def _state(view: View, node_id: str) -> str:
+    record = view.nodes[node_id].record
+    differing = differences(record.settings, view.job.settings)
+    if differing:
+        return f"not counted: {differing}"
+    if node_id in view.members and not view.has_stopped(node_id):
+        return "stopping its workers"
+    return str(record.phase)
+
+
+def _missing(view: View) -> list[str]:
+    """Name who is missing: members that are gone, empty slots, or how many."""
+    settings = view.job.settings
+    absent = [
+        f"{view.hosts[m]!r} (rank {view.members[m]})"
+        for m in view.departed()
+        if m in view.hosts
+    ]
+    candidates = view.candidates()
+    slots = {c.facts.slot for c in candidates if c.facts.slot is not None}
+    if slots and not absent:
+        empty = [n for n in range(settings.min_nodes) if n not in slots]
+        absent = [f"node rank {slot}" for slot in empty]
+    if absent:
+        more = [f"{len(absent) - NAMED} more"] if len(absent) > NAMED else []
+        return absent[:NAMED] + more
+    short = _least(settings) - len(candidates)
+    return [f"{short} more {'node' if short == 1 else 'nodes'}"] if short > 0 else []
+
+
+def _least(settings: JobSettings) -> int:
+    """Return the fewest nodes that can form a generation: a multiple of the unit."""
+    return -(-settings.min_nodes // settings.node_unit) * settings.node_unit
 
 
 def progress(
-    nodes: Sequence[NodeRecord], settings: JobSettings, *, spare: bool
+    record: WaitingRecord | None, settings: JobSettings, elapsed: float
 ) -> dict[str, Value]:
-    """Return the facts of ``rendezvous.waiting``."""
+    """Return the facts of ``rendezvous.waiting`` that the coordinator knows.
+
+    Args:
+        record: What it tells, `None` if it has told nothing yet.
+        settings: Settings of the job.
+        elapsed: Seconds since it was told.
+    """
     return {
-        "seen": len(nodes),
-        "ready": sum(node.phase is NodePhase.READY for node in nodes),
+        "seen": record.seen if record else 0,
+        "ready": record.ready if record else 0,
         "min_nodes": settings.min_nodes,
         "max_nodes": settings.max_nodes,
-        "hosts": [node.facts.host for node in nodes[:NAMED]],
-        "spare": spare,
+        "hosts": [node.host for node in record.here] if record else [],
+        "missing": list(record.missing) if record else [],
+        "gone": [_gone(node, elapsed) for node in record.gone] if record else [],
     }
 
 
 def who_is_missing(
-    run_id: str, nodes: Sequence[NodeRecord], settings: JobSettings, limit: float
+    run_id: str,
+    record: WaitingRecord | None,
+    settings: JobSettings,
+    *,
+    elapsed: float,
+    limit: float,
 ) -> str:
     """Return the message of a join that has waited ``limit`` seconds in vain."""
-    seen = [
-        f"{node.facts.host!r} ({node.phase}{_not_counted(node, settings)})"
-        for node in nodes[:NAMED]
-    ]
-    if len(nodes) > NAMED:
-        seen.append(f"{len(nodes) - NAMED} more")
-    return (
-        f"job {run_id!r} did not form within {limit:g} s: {len(nodes)} of at least "
-        f"{settings.min_nodes} nodes were here: {', '.join(seen)}; start the missing "
-        f"nodes with the same --rdzv-id and --rdzv-endpoint, or raise "
-        f"--rdzv-conf join_timeout"
+    head = f"job {run_id!r} did not form within {limit:g} s: "
+    remedy = (
+        "; start the missing nodes with the same --rdzv-id and --rdzv-endpoint, "
+        "or raise --rdzv-conf join_timeout"
     )
+    if record is None:
+        return f"{head}no node has begun to coordinate it{remedy}"
+    seen = [
+        f"{node.host!r} ({node.state}, here for {node.age + elapsed:.0f} s)"
+        for node in record.here
+    ]
+    if record.seen > len(record.here):
+        seen.append(f"{record.seen - len(record.here)} more")
+    parts = [
+        f"{record.ready} of at least {_least(settings)} nodes are ready",
+        f"here: {', '.join(seen) or 'none'}",
+    ]
+    if record.missing:
+        parts.append(f"missing: {', '.join(record.missing)}")
+    if record.gone:
+        gone = ", ".join(_gone(node, elapsed) for node in record.gone)
+        parts.append(f"seen before: {gone}")
+    return head + "; ".join(parts) + remedy
 
 
-def _not_counted(node: NodeRecord, settings: JobSettings) -> str:
-    differing = differences(node.settings, settings)
-    return f"; not counted: {differing}" if differing else ""
+def _gone(node: Sighting, elapsed: float) -> str:
+    return f"{node.host!r} ({node.state} {node.age + elapsed:.0f} s ago)"

@@ -27,16 +27,17 @@ class Candidate:
 def choose(candidates: Sequence[Candidate], most: int) -> tuple[Candidate, ...]:
     """Return the candidates that become members; the others stay spares.
 
-    Previous members come first, then nodes with a given slot, then the order of
-    joining.
+    Previous members come first, by their ranks, then nodes with a given slot, then the
+    order of joining.
     """
     return tuple(sorted(candidates, key=_preference)[:most])
 
 
-def _preference(candidate: Candidate) -> tuple[bool, bool, int, int]:
+def _preference(candidate: Candidate) -> tuple[bool, int, bool, int, int]:
     slot = candidate.facts.slot
     return (
         candidate.previous_rank is None,
+        candidate.previous_rank or 0,
         slot is None,
         slot or 0,
         candidate.joined,

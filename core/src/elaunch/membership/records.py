@@ -7,6 +7,7 @@ Keys under ``/<run_id>/``:
   before it seals that generation.
 - ``job/coordinator`` (leased): who decides. Its revision is the fencing token.
 - ``job/state``: the generation and its phase. One write wakes every node.
+- ``job/waiting`` (leased): whom a generation that can't be formed yet waits for.
 - ``job/bootstrap/<g>`` (leased): how the workers of generation ``g`` find each other.
 
 What concerns all nodes lies under ``job/``, so that a node needs one watch and hears
@@ -68,6 +69,11 @@ class Keys:
         """The generation and its phase."""
         return f"{self.job}state"
 
+    @property
+    def waiting(self) -> str:
+        """Whom the job waits for."""
+        return f"{self.job}waiting"
+
     def bootstrap(self, generation: int) -> str:
         """How the workers of a generation find each other."""
         return f"{self.job}bootstrap/{generation}"
@@ -79,6 +85,16 @@ class Keys:
     def assignment(self, node_id: str) -> str:
         """The place of a node."""
         return f"{self.assignments}{node_id}"
+
+
+def node_id_of(agent: str, stay: int) -> str:
+    """Return the id of a node in an agent's n-th stay: each stay has its own."""
+    return f"{agent}~{stay}"
+
+
+def agent_of(node_id: str) -> str:
+    """Return the agent whose stay this is, by which a node that returns is known."""
+    return node_id.partition("~")[0]
 
 
 class NodePhase(enum.StrEnum):
@@ -137,6 +153,7 @@ class JobRecord:
         token: Fencing token of the coordinator that wrote this.
         size: Nodes in the generation, once sealed.
         restarts: Restarts spent on failures so far.
+        departed: Agents that were members once and are gone.
         reason: Why this generation is formed, or why the job is over.
         outcome: How the job ended, once closed.
     """
@@ -147,6 +164,7 @@ class JobRecord:
     token: int
     size: int = 0
     restarts: int = 0
+    departed: int = 0
     reason: str = ""
     outcome: Outcome | None = None
 
@@ -159,13 +177,50 @@ class Assignment:
         membership: The place.
         host: Host of the node, to name it by when it is gone.
         token: Fencing token of the coordinator that assigned it.
-        previous_rank: Group rank in the generation before, `None` if not a member.
+        previous_rank: Group rank in the generation before, `None` if this stay was no
+            member of it.
     """
 
     membership: Membership
     host: str
     token: int
     previous_rank: int | None = None
+
+
+@attrs.frozen
+class Sighting:
+    """A node that was seen.
+
+    Attributes:
+        host: Its host.
+        state: How it was seen, for example ``ready``, ``lost`` or ``left: SIGTERM``.
+        age: Seconds since that began, when this was written.
+    """
+
+    host: str
+    state: str
+    age: float
+
+
+@attrs.frozen(kw_only=True)
+class WaitingRecord:
+    """Whom a generation waits for. Its size does not grow with the job.
+
+    Attributes:
+        generation: The generation that is forming.
+        ready: Nodes that could be members.
+        seen: Nodes that are here.
+        here: Some of them.
+        gone: The last of those that were here.
+        missing: Who should be here and is not, one text for each or for many.
+    """
+
+    generation: int
+    ready: int
+    seen: int
+    here: tuple[Sighting, ...]
+    gone: tuple[Sighting, ...]
+    missing: tuple[str, ...]
 
 
 def encode(record: object) -> bytes:
@@ -201,6 +256,8 @@ _FLAGS: Mapping[str, str] = {
     "max_restarts": "--max-restarts",
     "restart_policy": "--restart-policy",
     "shutdown_timeout": "--shutdown-timeout",
+    "node_unit": "--rdzv-conf node_unit",
+    "population": "--rdzv-conf population",
 }
 
 

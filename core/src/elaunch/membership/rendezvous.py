@@ -17,7 +17,7 @@ from elaunch.errors import (
 )
 from elaunch.events import EventName
 from elaunch.failures import ProcessFailure
-from elaunch.membership.coordinator import Coordinator
+from elaunch.membership.office import contest
 from elaunch.membership.options import RendezvousOptions
 from elaunch.membership.progress import Patience, progress, who_is_missing
 from elaunch.membership.records import (
@@ -25,10 +25,10 @@ from elaunch.membership.records import (
     JobRecord,
     Keys,
     NodePhase,
-    NodeRecord,
     decode,
     differences,
     encode,
+    node_id_of,
 )
 from elaunch.membership.stay import Stay
 from elaunch.rendezvous import (
@@ -41,7 +41,7 @@ from elaunch.rendezvous import (
     Outcome,
     RendezvousParameters,
 )
-from elaunch.store import ABSENT, Lease, Store
+from elaunch.store import Lease, Store
 
 
 LAST_DECISION_TIMEOUT = 1.0
@@ -49,6 +49,10 @@ LAST_DECISION_TIMEOUT = 1.0
 
 REUSE_TIMEOUT = 2.0
 """Seconds that a store which was just lost gets to prove that it is there."""
+
+
+def _new_agent_id() -> str:
+    return f"{os.getpid()}-{secrets.token_hex(4)}"
 
 
 @attrs.define(eq=False)
@@ -59,17 +63,23 @@ class StoreRendezvous:
         open_store: Connects to the store, or raises `RendezvousUnreachable`.
         params: What every rendezvous is built with.
         options: Its times.
+        agent_id: Tells this agent from every other on its host, now or ever.
+
+    Raises:
+        UsageError: If no generation could ever be formed with these options.
     """
 
     _open_store: Callable[[], Awaitable[Store]]
     _params: RendezvousParameters
     _options: RendezvousOptions
+    _agent_id: str = attrs.field(factory=_new_agent_id)
     _keys: Keys = attrs.field(init=False)
     _facts: NodeFacts = attrs.field(init=False)
     _settings: JobSettings = attrs.field(init=False)
 
     _store: Store | None = attrs.field(default=None, init=False)
     _stay: Stay | None = attrs.field(default=None, init=False)
+    _stays: int = attrs.field(default=0, init=False)
     _membership: Membership | None = attrs.field(default=None, init=False)
     _failures: tuple[ProcessFailure, ...] = attrs.field(default=(), init=False)
     _knew_job: bool = attrs.field(default=False, init=False)
@@ -82,8 +92,9 @@ class StoreRendezvous:
         self._facts = params.node or NodeFacts(
             host=host, address=params.local_addr or host
         )
-        self._settings = params.settings or JobSettings(
-            min_nodes=params.min_nodes, max_nodes=params.max_nodes
+        self._settings = self._options.complete(
+            params.settings
+            or JobSettings(min_nodes=params.min_nodes, max_nodes=params.max_nodes)
         )
 
     @property
@@ -108,7 +119,7 @@ class StoreRendezvous:
                 stay = await self._begin_stay()
             elif self._membership:
                 stay.stopped = self._membership.generation
-                await self._say(NodePhase.READY, failures=self._failures)
+                await stay.say(NodePhase.READY, stay.stopped, failures=self._failures)
             membership = await self._admission(stay, patience)
             if membership:
                 self._membership, self._failures = membership, ()
@@ -117,8 +128,9 @@ class StoreRendezvous:
     async def _begin_stay(self) -> Stay:
         store, lease = await self._hold_lease()
         self._params.record(EventName.RENDEZVOUS_JOINING, address=self._facts.address)
-        node_id = f"{self._facts.host}-{os.getpid()}-{secrets.token_hex(4)}"
-        stay = Stay(store, self._keys, lease, node_id)
+        self._stays += 1
+        node_id = node_id_of(f"{self._facts.host}-{self._agent_id}", self._stays)
+        stay = Stay(store, self._keys, lease, node_id, self._facts, self._settings)
         self._stay = stay
         await stay.begin()
         if self._knew_job and stay.job is None:
@@ -126,13 +138,7 @@ class StoreRendezvous:
                 f"job {self.run_id!r} is over: it ended while this node was away"
             )
         self._check_admission(stay)
-        revision = await stay.store.compare_and_set(
-            self._keys.node(node_id),
-            encode(self._record(NodePhase.READY)),
-            expected=ABSENT,
-            lease=lease,
-        )
-        stay.joined = revision or ABSENT
+        await stay.enter()
         return stay
 
     async def _hold_lease(self) -> tuple[Store, Lease]:
@@ -172,9 +178,9 @@ class StoreRendezvous:
                 # Generations passed by unseen, maybe with this node as a member; its
                 # workers run in none of them, and the coordinator waits to hear that.
                 stay.stopped = job.generation - 1
-                await self._say(NodePhase.READY)
+                await stay.say(NodePhase.READY, stay.stopped)
             elif not stay.decided:
-                await self._contest(stay)
+                await contest(stay, self._params, self._options)
             else:
                 spare = job is not None and job.phase is JobPhase.SEALED
                 await self._wait(stay, news, patience, spare=spare)
@@ -189,10 +195,7 @@ class StoreRendezvous:
         if spare:
             patience.rearm(loop.time())
         elif loop.time() >= patience.deadline:
-            nodes = await stay.nodes()
-            raise RendezvousTimeout(
-                who_is_missing(self.run_id, nodes, self._settings, patience.limit)
-            )
+            raise RendezvousTimeout(self._who_is_missing(stay, patience))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(
                 min(patience.deadline, patience.next_progress)
@@ -200,8 +203,23 @@ class StoreRendezvous:
                 await news.wait()
         if loop.time() >= patience.next_progress:
             patience.told(loop.time())
-            facts = progress(await stay.nodes(), self._settings, spare=spare)
-            self._params.record(EventName.RENDEZVOUS_WAITING, **facts)
+            self._tell_progress(stay, spare=spare)
+
+    def _tell_progress(self, stay: Stay, *, spare: bool) -> None:
+        record, elapsed = stay.whom_it_waits_for()
+        self._params.record(
+            EventName.RENDEZVOUS_WAITING,
+            **progress(record, self._settings, elapsed),
+            spare=spare,
+            address=self._facts.address,
+            store=f"{self.backend} {self._params.endpoint}".rstrip(),
+        )
+
+    def _who_is_missing(self, stay: Stay, patience: Patience) -> str:
+        record, elapsed = stay.whom_it_waits_for()
+        return who_is_missing(
+            self.run_id, record, self._settings, elapsed=elapsed, limit=patience.limit
+        )
 
     def _check_admission(self, stay: Stay) -> None:
         if stay.broken:
@@ -220,30 +238,6 @@ class StoreRendezvous:
                 f"{differing}; give every node the same"
             )
 
-    async def _contest(self, stay: Stay) -> None:
-        """Try to become the coordinator; the first to create the key is."""
-        token = await stay.store.compare_and_set(
-            self._keys.coordinator,
-            encode({"node": stay.node_id}),
-            expected=ABSENT,
-            lease=stay.lease,
-        )
-        stay.decided = True
-        if token is None:
-            return
-        coordinator = Coordinator(
-            store=stay.store,
-            keys=self._keys,
-            settings=self._settings,
-            policy=self._params.policy,
-            token=token,
-            node_id=stay.node_id,
-            last_call_timeout=self._options.last_call_timeout,
-            close_timeout=self._options.close_timeout,
-            record=self._params.record,
-        )
-        stay.coordinating = stay.run(coordinator.serve)
-
     async def changes(self) -> AsyncGenerator[Change, None]:
         """Yield what happens to the current membership; ends after the first change."""
         stay, membership = self._joined()
@@ -257,7 +251,7 @@ class StoreRendezvous:
                 await news.wait()
                 continue
             try:
-                await self._contest(stay)
+                await contest(stay, self._params, self._options)
             except RendezvousUnreachable as error:
                 stay.lose(str(error))
 
@@ -303,8 +297,9 @@ class StoreRendezvous:
         self, state: NodeState, failures: tuple[ProcessFailure, ...] = ()
     ) -> None:
         """Tell the job how this node's workers are."""
+        stay, membership = self._joined()
         self._failures = failures
-        await self._say(NodePhase(state.value), failures=failures)
+        await stay.say(NodePhase(state.value), membership.generation, failures=failures)
 
     async def leave(self, reason: str) -> None:
         """Say goodbye for good: others act at once. Twice is fine."""
@@ -318,7 +313,10 @@ class StoreRendezvous:
                 await asyncio.wait((stay.coordinating,))
             elif not over:
                 with contextlib.suppress(RendezvousUnreachable, TimeoutError):
-                    await self._say(NodePhase.LEAVING, reason=reason)
+                    about = self._membership.generation if self._membership else 0
+                    await stay.say(
+                        NodePhase.LEAVING, about or stay.stopped, reason=reason
+                    )
                     await self._see_it_through(stay)
         self._params.record(EventName.RENDEZVOUS_LEFT, reason=reason)
         await self._end_stay()
@@ -359,33 +357,6 @@ class StoreRendezvous:
         store, self._store = self._store, None
         if store:
             await store.close()
-
-    async def _say(
-        self,
-        phase: NodePhase,
-        *,
-        failures: tuple[ProcessFailure, ...] = (),
-        reason: str = "",
-    ) -> None:
-        stay = self._stay
-        if stay is None:
-            raise RendezvousUnreachable("this node has not joined")
-        about = stay.stopped
-        if phase is not NodePhase.READY and self._membership:
-            about = self._membership.generation
-        record = attrs.evolve(
-            self._record(phase),
-            generation=about,
-            joined=stay.joined,
-            failures=failures,
-            reason=reason,
-        )
-        await stay.store.put(
-            self._keys.node(stay.node_id), encode(record), lease=stay.lease
-        )
-
-    def _record(self, phase: NodePhase) -> NodeRecord:
-        return NodeRecord(facts=self._facts, settings=self._settings, phase=phase)
 
     async def _end_stay(self) -> None:
         stay, self._stay = self._stay, None

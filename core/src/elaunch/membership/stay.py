@@ -11,15 +11,19 @@ from collections.abc import Awaitable, Callable, Mapping
 import attrs
 
 from elaunch.errors import RendezvousUnreachable
+from elaunch.failures import ProcessFailure
 from elaunch.membership.records import (
     Assignment,
     JobRecord,
     Keys,
+    NodePhase,
     NodeRecord,
+    WaitingRecord,
     decode,
     decode_info,
+    encode,
 )
-from elaunch.rendezvous import Membership
+from elaunch.rendezvous import JobSettings, Membership, NodeFacts
 from elaunch.store import ABSENT, Lease, Store, WatchCompacted
 
 
@@ -32,6 +36,8 @@ class Stay:
         keys: Keys of the job.
         lease: Under it live the node's own keys.
         node_id: Id of this stay; another stay of the same node has another.
+        facts: What the node says of itself.
+        settings: The job's settings as the node knows them.
         joined: Revision of the node's first record.
         stopped: The last generation of which this node has no workers (any more).
         published: Key of the bootstrap that this node published last, or empty.
@@ -39,6 +45,8 @@ class Stay:
         job: The job's record, once seen. It stays known after the final clean-up.
         decided: Whether there is a coordinator.
         bootstraps: What was published for each generation, by key.
+        waiting: Whom the job waits for, as the coordinator told last.
+        waiting_since: When it was told, by the loop's clock.
         lost: Why this node can't count on its membership any more; empty while it can.
         broken: An error that is nobody's loss but a fault, for the agent to raise.
     """
@@ -47,6 +55,8 @@ class Stay:
     keys: Keys
     lease: Lease
     node_id: str
+    facts: NodeFacts
+    settings: JobSettings
     joined: int = ABSENT
     stopped: int = 0
     published: str = ""
@@ -54,6 +64,8 @@ class Stay:
     job: JobRecord | None = None
     decided: bool = False
     bootstraps: dict[str, Mapping[str, str]] = attrs.field(factory=dict)
+    waiting: WaitingRecord | None = None
+    waiting_since: float = 0.0
     lost: str = ""
     broken: Exception | None = None
     _news: asyncio.Event = attrs.field(factory=asyncio.Event)
@@ -93,10 +105,38 @@ class Stay:
         """Whether the job still counts this node as alive."""
         return await self.store.get(self.keys.node(self.node_id)) is not None
 
-    async def nodes(self) -> list[NodeRecord]:
-        """Return what all nodes of the job say of themselves."""
-        listing = await self.store.list(self.keys.nodes)
-        return [decode(NodeRecord, e.key, e.value) for e in listing.entries]
+    async def enter(self) -> None:
+        """Say for the first time that this node is ready."""
+        revision = await self.store.compare_and_set(
+            self.keys.node(self.node_id),
+            encode(self._record(NodePhase.READY, 0)),
+            expected=ABSENT,
+            lease=self.lease,
+        )
+        self.joined = revision or ABSENT
+
+    async def say(
+        self,
+        phase: NodePhase,
+        generation: int,
+        *,
+        failures: tuple[ProcessFailure, ...] = (),
+        reason: str = "",
+    ) -> None:
+        """Say where this node stands."""
+        record = attrs.evolve(
+            self._record(phase, generation), failures=failures, reason=reason
+        )
+        await self.store.put(
+            self.keys.node(self.node_id), encode(record), lease=self.lease
+        )
+
+    def whom_it_waits_for(self) -> tuple[WaitingRecord | None, float]:
+        """Return what was told of the forming generation, and seconds since then."""
+        told = self.waiting
+        if told is None or self.job is None or told.generation != self.job.generation:
+            return None, 0.0
+        return told, asyncio.get_running_loop().time() - self.waiting_since
 
     def news(self) -> asyncio.Event:
         """Return an event that is set at the next news.
@@ -145,10 +185,22 @@ class Stay:
             # The clean-up after the end removes the state; the end stays known.
             if value is not None:
                 self.job = decode(JobRecord, key, value)
+        elif key == self.keys.waiting:
+            self.waiting = decode(WaitingRecord, key, value) if value else None
+            self.waiting_since = asyncio.get_running_loop().time()
         elif value is None:
             self.bootstraps.pop(key, None)
         else:
             self.bootstraps[key] = decode_info(key, value)
+
+    def _record(self, phase: NodePhase, generation: int) -> NodeRecord:
+        return NodeRecord(
+            facts=self.facts,
+            settings=self.settings,
+            phase=phase,
+            generation=generation,
+            joined=self.joined,
+        )
 
     def _wake(self) -> None:
         self._news.set()

@@ -1,0 +1,175 @@
+"""The roster: what the coordinator has read of a job, kept current by the watch."""
+
+from collections import deque
+
+import attrs
+
+from elaunch.membership.progress import NAMED, waiting
+from elaunch.membership.ranks import Candidate
+from elaunch.membership.records import (
+    Assignment,
+    JobPhase,
+    JobRecord,
+    Keys,
+    NodePhase,
+    NodeRecord,
+    Sighting,
+    WaitingRecord,
+    decode,
+)
+from elaunch.membership.view import Node, View
+from elaunch.store import Listing, StoreEvent
+
+
+@attrs.define(eq=False)
+class Roster:
+    """The nodes and members of one job. No I/O: told what the store says, and when.
+
+    Attributes:
+        keys: Keys of the job.
+        assigned: Revision of each assignment in the store, by node.
+    """
+
+    keys: Keys
+    assigned: dict[str, int] = attrs.field(factory=dict, init=False)
+    _nodes: dict[str, Node] = attrs.field(factory=dict, init=False)
+    _members: dict[str, int] = attrs.field(factory=dict, init=False)
+    _hosts: dict[str, str] = attrs.field(factory=dict, init=False)
+    _left: dict[str, str] = attrs.field(factory=dict, init=False)
+    _done: set[str] = attrs.field(factory=set, init=False)
+    _since: dict[str, float] = attrs.field(factory=dict, init=False)
+    _gone: deque[Sighting] = attrs.field(
+        factory=lambda: deque(maxlen=NAMED), init=False
+    )
+    _forming_since: float = attrs.field(default=0.0, init=False)
+    _quorum_since: float | None = attrs.field(default=None, init=False)
+
+    def view(self, job: JobRecord) -> View:
+        """Return what a decision depends on."""
+        return View(
+            job=job,
+            nodes=self._nodes,
+            members=self._members,
+            hosts=self._hosts,
+            left=self._left,
+            done=frozenset(self._done),
+            forming_since=self._forming_since,
+            quorum_since=self._quorum_since,
+        )
+
+    def waiting(self, job: JobRecord, now: float) -> WaitingRecord:
+        """Return whom the job waits for."""
+        gone = [attrs.evolve(seen, age=now - seen.age) for seen in self._gone]
+        return waiting(self.view(job), gone, self._since, now)
+
+    def read(self, job: JobRecord, listing: Listing, now: float) -> None:
+        """Begin anew from all that the store holds of the job."""
+        self._nodes, self._members, self.assigned = {}, {}, {}
+        for entry in listing.entries:
+            if entry.key.startswith(self.keys.nodes):
+                self._take(job, entry.key, entry.value, entry.revision, now)
+            elif entry.key.startswith(self.keys.assignments):
+                node_id = entry.key.removeprefix(self.keys.assignments)
+                self.assigned[node_id] = entry.revision
+                assignment = decode(Assignment, entry.key, entry.value)
+                rank = _member_rank(job, assignment)
+                if rank is not None:
+                    self._members[node_id] = rank
+                    self._hosts[node_id] = assignment.host
+        for node in self._nodes.values():
+            self._note_done(job, node)
+        self._forming_since = now
+
+    def apply(self, job: JobRecord, event: StoreEvent, now: float) -> None:
+        """Take in one change of a node."""
+        if event.value is not None:
+            self._take(job, event.key, event.value, event.revision, now)
+        else:
+            self.remove(event.key.removeprefix(self.keys.nodes), now)
+
+    def remove(self, node_id: str, now: float) -> None:
+        """Note that a node is gone."""
+        node = self._nodes.pop(node_id, None)
+        self._since.pop(node_id, None)
+        if node is None:
+            return
+        state = "lost"
+        if node.record.phase is NodePhase.LEAVING:
+            # Its goodbye and its end can come at once; the reason must not be lost.
+            self._left[node_id] = node.record.reason
+            state = f"left: {node.record.reason},"
+        self._gone.append(Sighting(node.record.facts.host, state, now))
+
+    def forming(self, now: float) -> None:
+        """Note that a new generation is forming."""
+        self._done.clear()
+        self._left.clear()
+        self._quorum_since = None
+        self._forming_since = now
+
+    def sealed(self, members: tuple[Candidate, ...]) -> None:
+        """Note who is a member of the generation that was just sealed."""
+        self._members = {m.node_id: rank for rank, m in enumerate(members)}
+        self._hosts = {m.node_id: m.facts.host for m in members}
+
+    def note_quorum(self, now: float, *, quorum: bool) -> None:
+        """Remember since when the minimum is there."""
+        if not quorum:
+            self._quorum_since = None
+        elif self._quorum_since is None:
+            self._quorum_since = now
+
+    def rank_of(self, node_id: str) -> int | None:
+        """Return the rank of a member, `None` if it is none."""
+        return self._members.get(node_id)
+
+    def stale_assignments(self) -> list[str]:
+        """Return the nodes whose assignments nobody needs any more."""
+        needed = self._members.keys() | self._nodes.keys()
+        return [node_id for node_id in self.assigned if node_id not in needed]
+
+    @property
+    def count(self) -> int:
+        """How many nodes are here."""
+        return len(self._nodes)
+
+    def others(self, node_id: str) -> bool:
+        """Whether any node but this one is here."""
+        return bool(self._nodes.keys() - {node_id})
+
+    def _take(
+        self, job: JobRecord, key: str, value: bytes, revision: int, now: float
+    ) -> None:
+        record = decode(NodeRecord, key, value)
+        node_id = key.removeprefix(self.keys.nodes)
+        node = Node(node_id=node_id, joined=record.joined or revision, record=record)
+        self._nodes[node_id] = node
+        self._since.setdefault(node_id, now)
+        self._note_done(job, node)
+
+    def _note_done(self, job: JobRecord, node: Node) -> None:
+        """Remember who is done: it stays true when the node is gone."""
+        if (
+            job.phase is JobPhase.SEALED
+            and node.node_id in self._members
+            and node.record.phase is NodePhase.DONE
+            and node.record.generation == job.generation
+        ):
+            self._done.add(node.node_id)
+
+
+def _member_rank(job: JobRecord, assignment: Assignment) -> int | None:
+    """Return a node's rank in the generation that counts, `None` if not a member.
+
+    That is the sealed one, or the one before the forming one. An assignment for the
+    forming generation itself was written by a coordinator that did not live to seal it.
+    """
+    generation = assignment.membership.generation
+    if job.phase is not JobPhase.FORMING:
+        counts = generation == job.generation
+        return assignment.membership.group_rank if counts else None
+    if generation == job.generation:
+        return assignment.previous_rank
+    if generation == job.generation - 1:
+        return assignment.membership.group_rank
+    return None

@@ -1,0 +1,125 @@
+"""What a decision depends on: the job and its nodes as the coordinator sees them."""
+
+from collections.abc import Mapping
+
+import attrs
+
+from elaunch.failures import ProcessFailure
+from elaunch.membership.ranks import Candidate
+from elaunch.membership.records import JobRecord, NodePhase, NodeRecord, agent_of
+
+
+@attrs.frozen(kw_only=True)
+class Node:
+    """A node as the coordinator sees it."""
+
+    node_id: str
+    joined: int
+    record: NodeRecord
+
+
+@attrs.frozen(kw_only=True)
+class View:
+    """All that a decision depends on, but time.
+
+    Attributes:
+        job: The job's record.
+        nodes: The living nodes by id.
+        members: Group rank by node id in the generation that is sealed, or in the one
+            before the generation that is forming.
+        hosts: Host of each member, for reasons after it is gone.
+        left: Why members left that are gone since.
+        done: Members that reported ``DONE`` for the sealed generation, also if gone.
+        forming_since: When the coordinator first saw this generation forming.
+        quorum_since: When the minimum was first there, `None` while it is not.
+    """
+
+    job: JobRecord
+    nodes: Mapping[str, Node]
+    members: Mapping[str, int]
+    hosts: Mapping[str, str]
+    left: Mapping[str, str] = attrs.field(factory=dict)
+    done: frozenset[str] = frozenset()
+    forming_since: float = 0.0
+    quorum_since: float | None = None
+
+    def is_here(self, node_id: str) -> bool:
+        """Whether a node is alive and stays."""
+        node = self.nodes.get(node_id)
+        return node is not None and node.record.phase is not NodePhase.LEAVING
+
+    def is_admitted(self, node: Node) -> bool:
+        """Whether a node stays and its settings are the job's."""
+        return (
+            node.record.phase is not NodePhase.LEAVING
+            and node.record.settings == self.job.settings
+        )
+
+    def has_stopped(self, node_id: str) -> bool:
+        """Whether a member of the generation before runs no workers any more."""
+        record = self.nodes[node_id].record
+        return (
+            record.phase is NodePhase.READY
+            and record.generation >= self.job.generation - 1
+        )
+
+    def stopping(self) -> list[str]:
+        """Return the members of the generation before that still stop their workers."""
+        return [m for m in self.members if self.is_here(m) and not self.has_stopped(m)]
+
+    def candidates(self) -> tuple[Candidate, ...]:
+        """Return the nodes that are ready for the next generation."""
+        before = self._ranks_of_absent_agents()
+        return tuple(
+            Candidate(
+                node_id=node.node_id,
+                facts=node.record.facts,
+                joined=node.joined,
+                previous_rank=self.members.get(
+                    node.node_id, before.get(agent_of(node.node_id)) if before else None
+                ),
+            )
+            for node in self.nodes.values()
+            if node.record.phase is NodePhase.READY
+            and self.is_admitted(node)
+            and (node.node_id not in self.members or self.has_stopped(node.node_id))
+        )
+
+    def newcomers(self) -> tuple[Candidate, ...]:
+        """Return the candidates that are not members of the sealed generation."""
+        return tuple(c for c in self.candidates() if c.node_id not in self.members)
+
+    def gone(self) -> list[str]:
+        """Return the members that are gone and were not done."""
+        return [m for m in self.members if m not in self.done and not self.is_here(m)]
+
+    def departed(self) -> list[str]:
+        """Return the members whose agents are gone: none of them is here again."""
+        agents = {agent_of(node_id) for node_id in self.nodes if self.is_here(node_id)}
+        return [m for m in self.members if agent_of(m) not in agents]
+
+    def why_left(self, node_id: str) -> str | None:
+        """Return why a member said goodbye, `None` if it did not."""
+        node = self.nodes.get(node_id)
+        if node and node.record.phase is NodePhase.LEAVING:
+            return node.record.reason
+        return self.left.get(node_id)
+
+    def failures(self) -> tuple[ProcessFailure, ...]:
+        """Return what members report of the sealed generation, stopped or not."""
+        return tuple(
+            failure
+            for node_id in self.members
+            if (node := self.nodes.get(node_id)) is not None
+            and node.record.phase in (NodePhase.FAILED, NodePhase.READY)
+            and node.record.generation == self.job.generation
+            for failure in node.record.failures
+        )
+
+    def _ranks_of_absent_agents(self) -> dict[str, int]:
+        """Return the ranks that agents had which may be here again under another id."""
+        return {
+            agent_of(node_id): rank
+            for node_id, rank in self.members.items()
+            if node_id not in self.nodes
+        }
