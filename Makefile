@@ -6,13 +6,16 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 TORCH := torch==2.13.0
 
-.PHONY: help setup demo test test-interop test-all lint format clean
+SEEDS ?= 300
+
+.PHONY: help setup demo test test-interop test-all simulate lint format clean
 
 help:
 	@echo "make demo          set up and run a job of 4 workers"
 	@echo "make test          set up and run all tests (those that need torch only if it is there)"
 	@echo "make test-interop  install torch and run the tests that need it"
 	@echo "make test-all      run the tests on each of Python 3.11, 3.12 and 3.13 that is found"
+	@echo "make simulate      explore SEEDS=300 simulated jobs for a broken promise"
 	@echo "make lint          ruff and mypy"
 	@echo "make format        let ruff format and fix"
 
@@ -41,6 +44,9 @@ test-all:
 	  echo "python$$version:"; found=1; \
 	  $(MAKE) --no-print-directory test PYTHON=python$$version VENV=.venv-$$version || exit 1; \
 	done; test -n "$$found" || { echo "no Python 3.11, 3.12 or 3.13 was found" >&2; exit 1; }
+
+simulate: setup
+	$(BIN)/python -m elaunch.testing.simulation --seeds $(SEEDS)
 
 lint: setup
 	$(BIN)/ruff check .

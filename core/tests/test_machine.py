@@ -1,5 +1,6 @@
 """The agent's machine, told as short stories."""
 
+import math
 from collections.abc import Iterator
 
 import pytest
@@ -60,7 +61,7 @@ PLACE = Membership(
     reason="first generation",
 )
 SUPERSEDED = Changed(Change(kind=ChangeKind.SUPERSEDED, reason="node 'b' joined"))
-LOST = Changed(Change(kind=ChangeKind.LOST, reason="the lease is lost"))
+LOST = Changed(Change(kind=ChangeKind.LOST, reason="the lease is lost", grace=1.5))
 FAILURE = ProcessFailure(
     rank=1, local_rank=1, role="r", host="h", pid=7, exitcode=3, timestamp=1.0
 )
@@ -139,7 +140,7 @@ class TestFailure:
         assert report.state is NodeState.FAILED
         assert [(f.rank, f.exitcode, f.host) for f in report.failures] == [(5, 3, "h")]
         assert isinstance(stop, Stop)
-        assert not stop.fenced
+        assert stop.grace == math.inf
 
     def test_then_the_node_joins_again(self, machine: Machine) -> None:
         tell(machine, *RUNNING, exited(1, exitcode=3), exited(0, exitcode=-15))
@@ -214,8 +215,14 @@ class TestMembership:
         assert tell(machine, Stopped()) == [Join()]
 
     def test_a_lost_lease_stops_in_haste(self, machine: Machine) -> None:
-        assert tell(machine, *RUNNING, LOST) == [Stop("the lease is lost", fenced=True)]
+        assert tell(machine, *RUNNING, LOST) == [Stop("the lease is lost", grace=1.5)]
         assert tell(machine, Stopped()) == [Join()]
+
+    def test_a_lease_that_is_lost_while_the_workers_stop_cuts_their_grace_short(
+        self, machine: Machine
+    ) -> None:
+        assert tell(machine, *RUNNING, SUPERSEDED) == [Stop("node 'b' joined")]
+        assert tell(machine, LOST) == [Kill()]
 
     def test_who_is_done_takes_part_in_the_next_generation(
         self, machine: Machine

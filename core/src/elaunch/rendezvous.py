@@ -1,6 +1,7 @@
 """The rendezvous port: nodes meet, agree on generations, and hear of changes."""
 
 import enum
+import math
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any, Protocol
 
@@ -174,11 +175,14 @@ class Change:
             more that it is a member; stop the workers at once.
         reason: Who or what, and why, in one line.
         outcome: How the job ended, for ``CLOSED``.
+        grace: Seconds in which the workers must be stopped, for ``LOST``: after that
+            others may go on without this node.
     """
 
     kind: ChangeKind
     reason: str
     outcome: Outcome | None = None
+    grace: float = math.inf
 
 
 class NodeState(enum.StrEnum):
@@ -213,7 +217,11 @@ class RendezvousHandler(Protocol):
         """
 
     def changes(self) -> AsyncGenerator[Change, None]:
-        """Yield what happens to the current membership; ends after the first change."""
+        """Yield what happens to the current membership, each kind at most once.
+
+        Ends after ``CLOSED`` or ``LOST``, which can come after ``SUPERSEDED``: a lease
+        can end while the workers still stop.
+        """
 
     def outcome(self) -> Outcome | None:
         """Return how the job ended, or `None` while it has not."""

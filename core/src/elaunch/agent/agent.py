@@ -64,9 +64,6 @@ EXITS_TIMEOUT = 5.0
 REPORT_TIMEOUT = 10.0
 """Seconds that a report may hold up the goodbye."""
 
-FENCED_GRACE = 1.0
-"""Seconds workers get when the lease is about to end, instead of the usual grace."""
-
 
 @attrs.define(eq=False, kw_only=True)
 class Agent:
@@ -154,8 +151,8 @@ class Agent:
                 if action.state is NodeState.DONE:
                     self.record(EventName.GROUP_SUCCEEDED)
                 self._reporting = self._spawn(self._report(action, self._reporting))
-            case Stop(reason, fenced):
-                self._spawn(self._stop(reason, fenced=fenced))
+            case Stop(reason, grace):
+                self._spawn(self._stop(reason, grace))
             case Kill():
                 self._spawn(self._kill())
             case Leave(reason):
@@ -245,7 +242,7 @@ class Agent:
             lost = Change(kind=ChangeKind.LOST, reason=str(error))
             self._feed(Changed(lost))
 
-    async def _stop(self, reason: str, *, fenced: bool) -> None:
+    async def _stop(self, reason: str, most: float) -> None:
         starting = self._starting
         if starting and not starting.done():
             starting.cancel()
@@ -253,10 +250,8 @@ class Agent:
         if self._group:
             self._terminating = True
             self.record(EventName.GROUP_STOPPING, reason=reason)
-            grace = self.shutdown_timeout
             await self._group.stop(
-                StopSchedule(grace=min(grace, FENCED_GRACE) if fenced else grace),
-                self._note_step,
+                StopSchedule(grace=min(self.shutdown_timeout, most)), self._note_step
             )
             if self._reaping:
                 # A process that even SIGKILL does not end is never told.

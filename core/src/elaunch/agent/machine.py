@@ -179,11 +179,13 @@ class Machine:
         self.state = State.STOPPING
         if change.kind is ChangeKind.CLOSED and change.outcome:
             self._ending, self._reason = self._result(change.outcome), change.reason
-        return (Stop(change.reason, fenced=change.kind is ChangeKind.LOST),)
+        return (Stop(change.reason, change.grace),)
 
     def _note_change(self, stimulus: Changed) -> Sequence[Action]:
-        """While the workers stop: only the end of the job makes a difference."""
+        """While the workers stop: the end of the job, or of the time to stop them."""
         change = stimulus.change
+        if change.kind is ChangeKind.LOST:
+            return (Kill(),)
         if change.kind is ChangeKind.CLOSED and change.outcome and not self._ending:
             self._ending, self._reason = self._result(change.outcome), change.reason
         return ()

@@ -1,5 +1,6 @@
 """What goes into the agent's machine and what comes out: stimuli and actions."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -132,11 +133,11 @@ class Stop:
 
     Attributes:
         reason: Why, in one line.
-        fenced: Whether the lease is running out, so that the usual grace is too long.
+        grace: Most seconds they get, where the usual grace would be too long.
     """
 
     reason: str
-    fenced: bool = False
+    grace: float = math.inf
 
 
 @attrs.frozen

@@ -82,8 +82,11 @@ class Coordinator:
     def __attrs_post_init__(self) -> None:
         self._roster = Roster(self.keys)
 
-    async def serve(self) -> None:
+    async def serve(self) -> bool:
         """Decide until the job is over, or another coordinator has taken over.
+
+        Returns:
+            Whether the job is over.
 
         Raises:
             RendezvousUnreachable: If the store is lost.
@@ -93,6 +96,8 @@ class Coordinator:
             await self.run()
         except SteppedDownError:
             logger.info("no longer the coordinator: another node took over")
+            return False
+        return True
 
     async def run(self) -> None:
         """Decide until the job is over, then clean up after the last goodbye.

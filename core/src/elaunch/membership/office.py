@@ -8,35 +8,59 @@ from elaunch.rendezvous import RendezvousParameters
 from elaunch.store import ABSENT
 
 
-async def contest(
+async def stand_by(
     stay: Stay, params: RendezvousParameters, options: RendezvousOptions
 ) -> None:
-    """Try to become the coordinator; the first to create the key is.
+    """Take the office whenever it is free, until the job is over.
 
-    The office is held under the lease of the stay and ends with it.
+    Runs as a task of the stay. Nobody else's patience may end it: an office that was
+    won and not taken would be held by a node that does not decide.
 
     Raises:
-        RendezvousUnreachable: If the store does not answer.
+        RendezvousUnreachable: If the store is lost.
+        RendezvousCorrupt: If the store holds what no agent writes.
     """
+    while True:
+        news = stay.news()
+        if stay.decided:
+            await news.wait()
+            continue
+        token = await _contest(stay)
+        if token is None:
+            continue
+        coordinator = Coordinator(
+            store=stay.store,
+            keys=stay.keys,
+            settings=stay.settings,
+            policy=params.policy,
+            lease=stay.lease,
+            token=token,
+            node_id=stay.node_id,
+            last_call_timeout=options.last_call_timeout,
+            close_timeout=options.close_timeout,
+            record=params.record,
+        )
+        stay.in_office = True
+        if await coordinator.serve():
+            return
+        stay.in_office = False
+
+
+async def _contest(stay: Stay) -> int | None:
+    """Try to take the office: the first to create the key has it.
+
+    Returns:
+        The fencing token, `None` if another node has it.
+    """
+    key = stay.keys.coordinator
     token = await stay.store.compare_and_set(
-        stay.keys.coordinator,
-        encode({"node": stay.node_id}),
-        expected=ABSENT,
-        lease=stay.lease,
+        key, encode({"node": stay.node_id}), expected=ABSENT, lease=stay.lease
     )
-    stay.decided = True
-    if token is None:
-        return
-    coordinator = Coordinator(
-        store=stay.store,
-        keys=stay.keys,
-        settings=stay.settings,
-        policy=params.policy,
-        lease=stay.lease,
-        token=token,
-        node_id=stay.node_id,
-        last_call_timeout=options.last_call_timeout,
-        close_timeout=options.close_timeout,
-        record=params.record,
-    )
-    stay.coordinating = stay.run(coordinator.serve)
+    if token is not None:
+        stay.note_office(token, held=True)
+        return token
+    # The watch may already have told of the end of what made us lose.
+    entry = await stay.store.get(key)
+    if entry:
+        stay.note_office(entry.revision, held=True)
+    return None

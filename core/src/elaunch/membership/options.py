@@ -67,6 +67,15 @@ class RendezvousOptions:
         """Seconds of silence after which a node is lost."""
         return self.keep_alive_interval * self.keep_alive_max_attempt
 
+    @property
+    def fence_grace(self) -> float:
+        """Seconds in which a node that has lost its lease must stop its workers.
+
+        It hears of the loss when a fifth of the lease is left; half of that is for the
+        kill, and for what is late.
+        """
+        return self.lease_ttl / 10
+
     def complete(self, settings: JobSettings) -> JobSettings:
         """Return a job's settings with what these options add.
 

@@ -97,6 +97,11 @@ def agent_of(node_id: str) -> str:
     return node_id.partition("~")[0]
 
 
+def stay_of(node_id: str) -> int:
+    """Return the number of the stay: of several, the last one counts."""
+    return int(node_id.partition("~")[2] or 0)
+
+
 class NodePhase(enum.StrEnum):
     """Where a node stands."""
 

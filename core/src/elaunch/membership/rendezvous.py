@@ -17,7 +17,7 @@ from elaunch.errors import (
 )
 from elaunch.events import EventName
 from elaunch.failures import ProcessFailure
-from elaunch.membership.office import contest
+from elaunch.membership.office import stand_by
 from elaunch.membership.options import RendezvousOptions
 from elaunch.membership.progress import Patience, progress, who_is_missing
 from elaunch.membership.records import (
@@ -139,6 +139,7 @@ class StoreRendezvous:
             )
         self._check_admission(stay)
         await stay.enter()
+        stay.office = stay.run(lambda: stand_by(stay, self._params, self._options))
         return stay
 
     async def _hold_lease(self) -> tuple[Store, Lease]:
@@ -179,8 +180,6 @@ class StoreRendezvous:
                 # workers run in none of them, and the coordinator waits to hear that.
                 stay.stopped = job.generation - 1
                 await stay.say(NodePhase.READY, stay.stopped)
-            elif not stay.decided:
-                await contest(stay, self._params, self._options)
             else:
                 spare = job is not None and job.phase is JobPhase.SEALED
                 await self._wait(stay, news, patience, spare=spare)
@@ -239,21 +238,20 @@ class StoreRendezvous:
             )
 
     async def changes(self) -> AsyncGenerator[Change, None]:
-        """Yield what happens to the current membership; ends after the first change."""
+        """Yield what happens to the current membership, each kind at most once."""
         stay, membership = self._joined()
+        superseded = False
         while True:
             news = stay.news()
             change = self._change(stay, membership)
-            if change:
+            if change and change.kind is not ChangeKind.SUPERSEDED:
                 yield change
                 return
-            if stay.decided:
+            if change and not superseded:
+                superseded = True
+                yield change
+            else:
                 await news.wait()
-                continue
-            try:
-                await contest(stay, self._params, self._options)
-            except RendezvousUnreachable as error:
-                stay.lose(str(error))
 
     def _change(self, stay: Stay, membership: Membership) -> Change | None:
         if stay.broken:
@@ -267,7 +265,11 @@ class StoreRendezvous:
             )
         if stay.lost:
             self._params.record(EventName.RENDEZVOUS_LOST, reason=stay.lost)
-            return Change(kind=ChangeKind.LOST, reason=stay.lost)
+            return Change(
+                kind=ChangeKind.LOST,
+                reason=stay.lost,
+                grace=self._options.fence_grace,
+            )
         if job and job.generation > membership.generation:
             return Change(kind=ChangeKind.SUPERSEDED, reason=job.reason)
         return None
@@ -308,9 +310,9 @@ class StoreRendezvous:
             return
         if not stay.lost:
             over = stay.job is not None and stay.job.phase is JobPhase.CLOSED
-            if over and stay.coordinating:
+            if over and stay.in_office and stay.office:
                 # The coordinator of a finished job is the last to go: it cleans up.
-                await asyncio.wait((stay.coordinating,))
+                await asyncio.wait((stay.office,))
             elif not over:
                 with contextlib.suppress(RendezvousUnreachable, TimeoutError):
                     about = self._membership.generation if self._membership else 0
@@ -324,10 +326,10 @@ class StoreRendezvous:
     async def _see_it_through(self, stay: Stay) -> None:
         """As coordinator: let the others know why before they are without one."""
         sealed = stay.job is not None and stay.job.phase is JobPhase.SEALED
-        if not (stay.coordinating and self._membership and sealed):
+        if not (self._membership and sealed):
             return
         async with asyncio.timeout(LAST_DECISION_TIMEOUT):
-            while not stay.coordinating.done():
+            while stay.in_office:
                 news = stay.news()
                 if self._change(stay, self._membership):
                     return

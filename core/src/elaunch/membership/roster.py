@@ -15,7 +15,9 @@ from elaunch.membership.records import (
     NodeRecord,
     Sighting,
     WaitingRecord,
+    agent_of,
     decode,
+    stay_of,
 )
 from elaunch.membership.view import Node, View
 from elaunch.store import Listing, StoreEvent
@@ -33,6 +35,7 @@ class Roster:
     keys: Keys
     assigned: dict[str, int] = attrs.field(factory=dict, init=False)
     _nodes: dict[str, Node] = attrs.field(factory=dict, init=False)
+    _stays: dict[str, str] = attrs.field(factory=dict, init=False)
     _members: dict[str, int] = attrs.field(factory=dict, init=False)
     _hosts: dict[str, str] = attrs.field(factory=dict, init=False)
     _left: dict[str, str] = attrs.field(factory=dict, init=False)
@@ -64,7 +67,7 @@ class Roster:
 
     def read(self, job: JobRecord, listing: Listing, now: float) -> None:
         """Begin anew from all that the store holds of the job."""
-        self._nodes, self._members, self.assigned = {}, {}, {}
+        self._nodes, self._stays, self._members, self.assigned = {}, {}, {}, {}
         for entry in listing.entries:
             if entry.key.startswith(self.keys.nodes):
                 self._take(job, entry.key, entry.value, entry.revision, now)
@@ -93,6 +96,8 @@ class Roster:
         self._since.pop(node_id, None)
         if node is None:
             return
+        if self._stays.get(agent_of(node_id)) == node_id:
+            del self._stays[agent_of(node_id)]
         state = "lost"
         if node.record.phase is NodePhase.LEAVING:
             # Its goodbye and its end can come at once; the reason must not be lost.
@@ -142,6 +147,13 @@ class Roster:
     ) -> None:
         record = decode(NodeRecord, key, value)
         node_id = key.removeprefix(self.keys.nodes)
+        # A stay that its agent has given up lives on until its lease is over.
+        other = self._stays.get(agent_of(node_id), node_id)
+        if stay_of(other) > stay_of(node_id):
+            return
+        if other != node_id:
+            self.remove(other, now)
+        self._stays[agent_of(node_id)] = node_id
         node = Node(node_id=node_id, joined=record.joined or revision, record=record)
         self._nodes[node_id] = node
         self._since.setdefault(node_id, now)

@@ -41,9 +41,9 @@ class Stay:
         joined: Revision of the node's first record.
         stopped: The last generation of which this node has no workers (any more).
         published: Key of the bootstrap that this node published last, or empty.
-        coordinating: Runs while this node is the coordinator, `None` if it never was.
+        office: Takes the office of the coordinator when it is free, once that began.
+        in_office: Whether this node is the coordinator.
         job: The job's record, once seen. It stays known after the final clean-up.
-        decided: Whether there is a coordinator.
         bootstraps: What was published for each generation, by key.
         waiting: Whom the job waits for, as the coordinator told last.
         waiting_since: When it was told, by the loop's clock.
@@ -60,16 +60,28 @@ class Stay:
     joined: int = ABSENT
     stopped: int = 0
     published: str = ""
-    coordinating: asyncio.Task[None] | None = None
+    office: asyncio.Task[None] | None = None
+    in_office: bool = False
     job: JobRecord | None = None
-    decided: bool = False
     bootstraps: dict[str, Mapping[str, str]] = attrs.field(factory=dict)
     waiting: WaitingRecord | None = None
     waiting_since: float = 0.0
     lost: str = ""
     broken: Exception | None = None
+    _office_held: bool = False
+    _office_revision: int = ABSENT
     _news: asyncio.Event = attrs.field(factory=asyncio.Event)
     _tasks: list[asyncio.Task[None]] = attrs.field(factory=list)
+
+    @property
+    def decided(self) -> bool:
+        """Whether there is a coordinator, as far as is known."""
+        return self._office_held
+
+    def note_office(self, revision: int, *, held: bool) -> None:
+        """Note whether the office was held at a revision; older news is no news."""
+        if revision >= self._office_revision:
+            self._office_held, self._office_revision = held, revision
 
     async def begin(self) -> None:
         """Read the job as it is and follow it from there."""
@@ -165,22 +177,23 @@ class Stay:
             with contextlib.suppress(WatchCompacted):
                 async with contextlib.aclosing(watch) as events:
                     async for event in events:
-                        self._apply(event.key, event.value)
+                        self._apply(event.key, event.value, event.revision)
                         self._wake()
             since = await self._read()
             self._wake()
 
     async def _read(self) -> int:
         listing = await self.store.list(self.keys.job)
-        self.decided = False
         self.bootstraps.clear()
+        if self.keys.coordinator not in {entry.key for entry in listing.entries}:
+            self.note_office(listing.revision, held=False)
         for entry in listing.entries:
-            self._apply(entry.key, entry.value)
+            self._apply(entry.key, entry.value, entry.revision)
         return listing.revision
 
-    def _apply(self, key: str, value: bytes | None) -> None:
+    def _apply(self, key: str, value: bytes | None, revision: int) -> None:
         if key == self.keys.coordinator:
-            self.decided = value is not None
+            self.note_office(revision, held=value is not None)
         elif key == self.keys.state:
             # The clean-up after the end removes the state; the end stays known.
             if value is not None:

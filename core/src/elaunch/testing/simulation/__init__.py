@@ -1,0 +1,61 @@
+"""Deterministic simulation: the real agents and rendezvous in virtual time.
+
+Everything that could differ between two runs is drawn from a seed: whose turn it is,
+how long messages take, what breaks and when. `run` runs one `Scenario`, in which nodes
+come and go, processes stall, connections break and the store restarts, and checks the
+promises of a rendezvous after every step; `explore` runs many; `tell` finds the
+shortest story of one that breaks a promise.
+
+For a backend of your own, `SimulatedLoop`, `Network` and `StoreServer` are useful by
+themselves: any asyncio code runs on the loop that needs neither threads nor sockets.
+"""
+
+from elaunch.testing.simulation.explore import Tally, explore, shrink, tell
+from elaunch.testing.simulation.laws import Laws
+from elaunch.testing.simulation.loop import Process, SimulatedLoop, Stuck
+from elaunch.testing.simulation.network import End, Network
+from elaunch.testing.simulation.node import SimulatedNode
+from elaunch.testing.simulation.run import ACTIONS, Report, Simulation, run
+from elaunch.testing.simulation.scenario import (
+    FAMILIES,
+    Scenario,
+    Stimulus,
+    generate,
+)
+from elaunch.testing.simulation.store import SimulatedStore
+from elaunch.testing.simulation.store_server import StoreServer
+from elaunch.testing.simulation.workers import (
+    Habits,
+    SimulatedBootstrap,
+    SimulatedGroup,
+    SimulatedSpawner,
+)
+
+
+__all__ = [
+    "ACTIONS",
+    "FAMILIES",
+    "End",
+    "Habits",
+    "Laws",
+    "Network",
+    "Process",
+    "Report",
+    "Scenario",
+    "SimulatedBootstrap",
+    "SimulatedGroup",
+    "SimulatedLoop",
+    "SimulatedNode",
+    "SimulatedSpawner",
+    "SimulatedStore",
+    "Simulation",
+    "Stimulus",
+    "StoreServer",
+    "Stuck",
+    "Tally",
+    "explore",
+    "generate",
+    "run",
+    "shrink",
+    "tell",
+]

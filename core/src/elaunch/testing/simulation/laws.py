@@ -1,0 +1,287 @@
+"""The laws: what must hold at every step of every run, whatever happens.
+
+They are the promises of a rendezvous. A law that is broken is a sentence in
+`Laws.broken`; the first one ends the run.
+"""
+
+from collections import Counter, defaultdict
+
+import attrs
+
+from elaunch.api import Membership, RendezvousError, StoreEvent
+from elaunch.errors import ChildFailedError, RendezvousClosed, SignalException
+from elaunch.events import Value
+from elaunch.membership.records import (
+    Assignment,
+    JobPhase,
+    JobRecord,
+    Keys,
+    agent_of,
+    decode,
+)
+from elaunch.testing.simulation.loop import SimulatedLoop
+from elaunch.testing.simulation.node import SimulatedNode
+from elaunch.testing.simulation.store_server import StoreServer
+from elaunch.testing.simulation.workers import SimulatedGroup
+
+
+Key = tuple[int, int, int]
+"""A generation among all: its store, how often the job began there, its number."""
+
+
+@attrs.define(eq=False)
+class Laws:
+    """Watches one run.
+
+    Attributes:
+        loop: The loop.
+        server: The store.
+        nodes: The nodes by name.
+        broken: The laws that were broken.
+        story: What happened, as far as it matters.
+        failures: How many failures of workers were provoked.
+    """
+
+    loop: SimulatedLoop
+    server: StoreServer
+    nodes: dict[str, SimulatedNode]
+    broken: list[str] = attrs.field(factory=list, init=False)
+    story: list[str] = attrs.field(factory=list, init=False)
+    failures: int = attrs.field(default=0, init=False)
+    job: JobRecord | None = attrs.field(default=None, init=False)
+    generations: int = attrs.field(default=0, init=False)
+    _keys: Keys = attrs.field(factory=lambda: Keys("job"), init=False)
+    _store: int = attrs.field(default=0, init=False)
+    _lives: int = attrs.field(default=0, init=False)
+    _places: dict[Key, dict[str, Membership]] = attrs.field(
+        factory=lambda: defaultdict(dict), init=False
+    )
+    _endpoints: dict[Key, str] = attrs.field(factory=dict, init=False)
+    _alive: dict[SimulatedGroup, tuple[SimulatedNode, Key]] = attrs.field(
+        factory=dict, init=False
+    )
+    _ranks: dict[str, int] = attrs.field(factory=dict, init=False)
+    _slots: bool = attrs.field(default=False, init=False)
+
+    def watch_store(self) -> None:
+        """Follow the store, which is a new one or the old one again."""
+        if self.server.number != self._store:
+            self._store = self.server.number
+            self.job = None
+            self._ranks = {}
+            keyspace = self.server.keyspace
+            keyspace.subscribe(self._keys.state, keyspace.revision, self._state)
+
+    def tell(self, text: str) -> None:
+        """Add a line to the story."""
+        self.story.append(f"{self.loop.now:9.4f} {text}")
+
+    def check(self) -> None:
+        """Take over what the loop noticed."""
+        self.broken.extend(self.loop.faults)
+        self.loop.faults.clear()
+
+    # -- what the nodes tell -----------------------------------------------------
+
+    def happened(self, node: SimulatedNode, name: str, facts: dict[str, Value]) -> None:
+        """Note an event of an agent."""
+        told = " ".join(f"{key}={value}" for key, value in facts.items())
+        self.tell(f"{node.name}: {name} {told}")
+
+    def joined(self, node: SimulatedNode, membership: Membership) -> None:
+        """Agreement: all members see the same generation, and each place once."""
+        if node.store is None:
+            return
+        key = (node.store.number, self._lives, membership.generation)
+        others = self._places[key]
+        for name, other in others.items():
+            same = ("group_size", "world_size", "restart_count", "reason")
+            for field in same:
+                if getattr(other, field) != getattr(membership, field):
+                    self._break(
+                        f"{node.name} and {name} disagree on {field} of generation "
+                        f"{key}: {getattr(membership, field)!r}, "
+                        f"{getattr(other, field)!r}"
+                    )
+            if other.group_rank == membership.group_rank:
+                self._break(
+                    f"{node.name} and {name} both have group rank {other.group_rank} "
+                    f"in generation {key}"
+                )
+        others[node.name] = membership
+        if node.process and not node.process.paused:
+            node.excused = ""
+        self._require(
+            node.settings.fitting(membership.group_size) == membership.group_size,
+            f"generation {key} has {membership.group_size} nodes",
+        )
+
+    def started(self, node: SimulatedNode, group: SimulatedGroup) -> None:
+        """No two generations are alive together, and each has one endpoint."""
+        environment = group.environment
+        generation = int(environment["ELAUNCH_GENERATION"])
+        key = (node.store.number if node.store else 0, self._lives, generation)
+        endpoint = f"{environment['MASTER_ADDR']}:{environment['MASTER_PORT']}"
+        known = self._endpoints.setdefault(key, endpoint)
+        self._require(
+            known == endpoint,
+            f"workers of generation {key} have the endpoints {known} and {endpoint}",
+        )
+        for other, theirs in self._alive.values():
+            # A store that has forgotten everything can't fence whom it does not know.
+            another_store = theirs[0] != key[0]
+            excused = node.excused or other.excused or another_store
+            self._require(
+                bool(theirs == key or excused or other is node),
+                f"{node.name} starts workers of {key} while {other.name} runs {theirs}",
+            )
+            self._require(
+                other is not node,
+                f"{node.name} starts workers of {key} while it runs {theirs}",
+            )
+        self._alive[group] = (node, key)
+        self.tell(f"{node.name}: workers of generation {key} run")
+
+    def ended(self, node: SimulatedNode, group: SimulatedGroup) -> None:
+        """Note that a group is gone."""
+        self._alive.pop(group, None)
+        # A node that runs no workers has nothing to be excused for.
+        if node.process and not node.process.paused:
+            node.excused = ""
+
+    # -- what the store tells ----------------------------------------------------
+
+    def _state(self, event: StoreEvent) -> None:
+        if event.value is None:
+            self._require(
+                self.job is not None and self.job.phase is JobPhase.CLOSED,
+                "the state of a job that is not over was removed",
+            )
+            # Whoever comes now with the same id begins another job.
+            self.job, self._ranks, self._lives = None, {}, self._lives + 1
+            return
+        job, before = decode(JobRecord, event.key, event.value), self.job
+        if before and job != before:
+            self._check_transition(before, job)
+        if job.phase is JobPhase.SEALED and (before is None or before != job):
+            self._check_assignments(job)
+        self.job = job
+        self.tell(
+            f"store: {job.phase} {job.generation}, size {job.size}, restarts "
+            f"{job.restarts}, token {job.token}: {job.reason}"
+        )
+
+    def _check_transition(self, before: JobRecord, job: JobRecord) -> None:
+        """One generation after the other, and only failures cost restarts."""
+        step = (before.phase, job.phase, job.generation - before.generation)
+        legal = {
+            (JobPhase.FORMING, JobPhase.SEALED, 0),
+            (JobPhase.SEALED, JobPhase.FORMING, 1),
+            (JobPhase.FORMING, JobPhase.CLOSED, 0),
+            (JobPhase.SEALED, JobPhase.CLOSED, 0),
+        }
+        self._require(
+            step in legal,
+            f"the job went from {before.phase} {before.generation} "
+            f"to {job.phase} {job.generation}",
+        )
+        spent = job.restarts - before.restarts
+        failed = "failed:" in job.reason
+        forming = job.phase is JobPhase.FORMING
+        self._require(
+            spent == (1 if forming and failed else 0),
+            f"{spent} restarts were spent on: {job.reason}",
+        )
+        self._require(
+            job.restarts <= min(self.failures, job.settings.max_restarts),
+            f"{job.restarts} restarts are spent, {self.failures} failures happened and "
+            f"{job.settings.max_restarts} restarts are allowed",
+        )
+
+    def _check_assignments(self, job: JobRecord) -> None:
+        """Each rank is given once, and whoever stays keeps its own."""
+        self.generations += 1
+        prefix = self._keys.assignments
+        places: dict[str, int] = {}
+        worlds = Counter[tuple[int, int, int]]()
+        for entry in self.server.keyspace.list(prefix).entries:
+            given = decode(Assignment, entry.key, entry.value)
+            place = given.membership
+            if (place.generation, given.token) != (job.generation, job.token):
+                continue
+            places[agent_of(entry.key.removeprefix(prefix))] = place.group_rank
+            worlds[place.group_size, place.world_size, place.restart_count] += 1
+        self._require(
+            sorted(places.values()) == list(range(job.size)) and len(worlds) == 1,
+            f"generation {job.generation} of {job.size} nodes has the ranks {places}",
+        )
+        moved = {
+            agent: (rank, places[agent])
+            for agent, rank in self._ranks.items()
+            if places.get(agent, rank) != rank and rank < job.size
+        }
+        self._require(
+            not moved or self._has_slots(),
+            f"ranks moved in generation {job.generation}: {moved}",
+        )
+        self._ranks = places
+
+    def _has_slots(self) -> bool:
+        return any(node.slot is not None for node in self.nodes.values())
+
+    # -- what must be true at the end ----------------------------------------------
+
+    def check_progress(self) -> None:
+        """After a quiet time: the job is over, or everybody has a place."""
+        alive = [node for node in self.nodes.values() if node.is_running]
+        if not alive:
+            return
+        job = self.job
+        settings = alive[0].settings
+        if job and job.phase is JobPhase.CLOSED:
+            names = [node.name for node in alive]
+            self._break(f"the job is over ({job.reason}), {names} go on")
+            return
+        if job is None or job.phase is not JobPhase.SEALED:
+            self._require(
+                not settings.fitting(len(alive)),
+                f"{len(alive)} nodes are here and nothing is sealed: {job}",
+            )
+            return
+        wanted = settings.fitting(len(alive))
+        running = {key for _, key in self._alive.values()}
+        at_work = [node.name for node in alive if node.group]
+        self._require(
+            running <= {(self.server.number, self._lives, job.generation)},
+            f"generation {job.generation} is current, workers run in {running}",
+        )
+        self._require(
+            len(at_work) == job.size == wanted,
+            f"{len(alive)} nodes are here, {wanted} fit, generation {job.generation} "
+            f"has {job.size}, at work are {at_work}",
+        )
+
+    def check_end(self) -> None:
+        """When all workers are done: every agent has ended, and they agree on how."""
+        for node in self.nodes.values():
+            self._require(
+                not node.is_running, f"{node.name} has not ended with the job"
+            )
+            self._check_result(node)
+
+    def _check_result(self, node: SimulatedNode) -> None:
+        """An agent ends with its job, its signal, or an error that it can name."""
+        error = getattr(node.result, "error", node.result)
+        expected = (RendezvousError, ChildFailedError, SignalException)
+        named = error is None or isinstance(error, expected) or node.habits.broken
+        self._require(named, f"{node.name} ended with {error!r}")
+        if isinstance(error, RendezvousClosed):
+            self._require("over" in str(error) or "ended" in str(error), f"{error}")
+
+    def _require(self, holds: bool, otherwise: str) -> None:  # noqa: FBT001 - an assertion
+        if not holds:
+            self._break(otherwise)
+
+    def _break(self, text: str) -> None:
+        self.broken.append(text)
+        self.tell(f"BROKEN: {text}")

@@ -1,0 +1,194 @@
+"""A simulated node: the real agent and the real rendezvous in a process of its own."""
+
+import random
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+import attrs
+
+from elaunch.agent.agent import Agent
+from elaunch.agent.messages import Result
+from elaunch.api import (
+    BudgetPolicy,
+    CommandEntry,
+    EventName,
+    JobSettings,
+    Membership,
+    NodeFacts,
+    RendezvousOptions,
+    RendezvousParameters,
+    Store,
+    StoreRendezvous,
+)
+from elaunch.events import Value
+from elaunch.testing.simulation.loop import Process, SimulatedLoop
+from elaunch.testing.simulation.network import Network
+from elaunch.testing.simulation.store import SimulatedStore
+from elaunch.testing.simulation.workers import (
+    Habits,
+    SimulatedBootstrap,
+    SimulatedGroup,
+    SimulatedSpawner,
+)
+
+
+class Observer(Protocol):
+    """Who watches the laws of a simulation."""
+
+    def started(self, node: "SimulatedNode", group: SimulatedGroup) -> None:
+        """Workers of a node run."""
+
+    def ended(self, node: "SimulatedNode", group: SimulatedGroup) -> None:
+        """None of them is alive any more."""
+
+    def joined(self, node: "SimulatedNode", membership: Membership) -> None:
+        """A node is a member."""
+
+    def happened(
+        self, node: "SimulatedNode", name: str, facts: dict[str, Value]
+    ) -> None:
+        """An agent has recorded an event."""
+
+
+class ObservedRendezvous(StoreRendezvous):
+    """The real rendezvous, with an observer of what it returns."""
+
+    on_join: Callable[[Membership], None]
+
+    async def join(self) -> Membership:
+        """Join, and tell the observer."""
+        membership = await super().join()
+        self.on_join(membership)
+        return membership
+
+
+@attrs.define(eq=False, kw_only=True)
+class SimulatedNode:
+    """One node of the job, which may start several times.
+
+    Attributes:
+        name: Host name.
+        loop: The loop.
+        network: Over which it reaches the store.
+        random: Draws what varies.
+        settings: Settings of the job.
+        options: Options of the rendezvous.
+        ports: Gives ports to bootstraps.
+        observer: Who watches.
+        slot: Rank that a scheduler gives it.
+        local_world_size: Its workers.
+        repeats: Whether its store client repeats unanswered writes.
+        habits: How its workers behave.
+        process: The process of its agent; another one after each start.
+        store: The store client that was opened last.
+        group: Its running workers.
+        result: How its agent ended, `None` while it runs.
+        excused: Why its workers may overlap with those of the others, or empty.
+    """
+
+    name: str
+    loop: SimulatedLoop
+    network: Network
+    random: random.Random
+    settings: JobSettings
+    options: RendezvousOptions
+    ports: Iterator[int]
+    observer: Observer
+    slot: int | None = None
+    local_world_size: int = 2
+    repeats: bool = True
+    habits: Habits = attrs.field(factory=Habits)
+    process: Process | None = attrs.field(default=None, init=False)
+    store: SimulatedStore | None = attrs.field(default=None, init=False)
+    group: SimulatedGroup | None = attrs.field(default=None, init=False)
+    result: Result | Exception | None = attrs.field(default=None, init=False)
+    excused: str = attrs.field(default="", init=False)
+    _starts: int = attrs.field(default=0, init=False)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its agent runs, paused or not."""
+        return self.process is not None and not self.process.dead and not self.result
+
+    def start(self) -> None:
+        """Start an agent."""
+        self._starts += 1
+        offset = self.random.uniform(0, 1e6)
+        self.process = self.loop.process(f"{self.name}#{self._starts}", offset)
+        self.result, self.excused = None, ""
+        self.loop.spawn(self.process, self._run(self.process))
+
+    def kill(self) -> None:
+        """Kill agent and workers, as the loss of a node does."""
+        if self.process:
+            self.loop.kill(self.process)
+            self.network.bury(self.process)
+        if self.group:
+            self.group.vanish()
+
+    async def _run(self, process: Process) -> None:
+        facts = NodeFacts(
+            host=self.name,
+            address=self.name,
+            local_world_size=self.local_world_size,
+            slot=self.slot,
+        )
+        agent = Agent(
+            handler=self._handler(process, facts),
+            spawner=SimulatedSpawner(
+                self.habits, self.random, self._started, self._ended
+            ),
+            bootstrap=SimulatedBootstrap(self.name, self.ports),
+            monitors=(),
+            entry=CommandEntry(("true",), "true"),
+            node=facts,
+            max_restarts=self.settings.max_restarts,
+            shutdown_timeout=self.settings.shutdown_timeout,
+            record=self._record,
+        )
+        try:
+            self.result = await agent.run()
+        except Exception as error:  # noqa: BLE001 - the observer judges it
+            self.result = error
+        self.network.bury(process)
+
+    def _handler(self, process: Process, facts: NodeFacts) -> StoreRendezvous:
+        async def open_store() -> Store:
+            self.store = SimulatedStore(
+                self.network,
+                process,
+                "store",
+                self.random,
+                grace=self.options.reconnect_grace,
+                request_timeout=self.options.lease_ttl,
+                repeats=self.repeats,
+            )
+            return await self.store.connect(self.options.join_limit)
+
+        params = RendezvousParameters(
+            backend="simulated",
+            run_id="job",
+            min_nodes=self.settings.min_nodes,
+            max_nodes=self.settings.max_nodes,
+            node=facts,
+            settings=self.settings,
+            policy=BudgetPolicy(self.settings.max_restarts),
+            record=self._record,
+        )
+        handler = ObservedRendezvous(
+            open_store, params, self.options, str(self._starts)
+        )
+        handler.on_join = lambda membership: self.observer.joined(self, membership)
+        return handler
+
+    def _record(self, name: EventName, /, **facts: Value) -> None:
+        self.observer.happened(self, str(name), facts)
+
+    def _started(self, group: SimulatedGroup) -> None:
+        self.group = group
+        self.observer.started(self, group)
+
+    def _ended(self, group: SimulatedGroup) -> None:
+        if self.group is group:
+            self.group = None
+        self.observer.ended(self, group)

@@ -1,0 +1,158 @@
+"""Scenarios: what happens to a job and when, as plain data that a seed draws."""
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+
+import attrs
+
+
+@attrs.frozen
+class Stimulus:
+    """One thing that happens.
+
+    Attributes:
+        at: Virtual seconds after the beginning.
+        what: What happens, a key of `elaunch.testing.simulation.run.ACTIONS`.
+        node: To which node, or empty.
+        value: How long or how much, as the action says.
+    """
+
+    at: float
+    what: str
+    node: str = ""
+    value: float = 0.0
+
+    def __str__(self) -> str:
+        value = f" {self.value:g}" if self.value else ""
+        return f"{self.at:7.3f} s: {self.what} {self.node}{value}".rstrip()
+
+
+@attrs.frozen(kw_only=True)
+class Scenario:
+    """One run, complete: the same scenario gives the same run.
+
+    Attributes:
+        family: What kind of trouble it has.
+        seed: Decides everything that is left open here.
+        stimuli: What happens, in order.
+        nodes: How many nodes can be started.
+        min_nodes: Fewest nodes of a generation.
+        max_nodes: Most nodes of a generation.
+        max_restarts: Restart budget of the job.
+        node_unit: A generation has a multiple of so many nodes.
+        population: How many nodes will ever come, `None` if replacements may.
+        last_call_timeout: Seconds the first generation waits beyond the minimum.
+        keep_alive_interval: Seconds between two renewals.
+        shutdown_timeout: Grace of workers.
+        slots: Whether the nodes have ranks from a scheduler.
+        slowest: Most seconds that a message takes.
+        repeats: Whether store clients repeat writes that were not answered.
+        history: How many changes the store remembers for watches.
+    """
+
+    family: str
+    seed: int
+    stimuli: tuple[Stimulus, ...]
+    nodes: int
+    min_nodes: int
+    max_nodes: int
+    max_restarts: int = 3
+    node_unit: int = 1
+    population: int | None = None
+    last_call_timeout: float = 0.5
+    keep_alive_interval: float = 1.0
+    shutdown_timeout: float = 2.0
+    slots: bool = False
+    slowest: float = 0.002
+    repeats: bool = True
+    history: int = 65_536
+
+    @property
+    def quiet(self) -> float:
+        """Seconds after the last stimulus in which everything must have settled."""
+        return 45.0 + 9 * self.keep_alive_interval
+
+
+Draw = Callable[[random.Random, Sequence[str]], list[Stimulus]]
+"""Draws the trouble of one family for nodes of these names."""
+
+
+def generate(family: str, seed: int) -> Scenario:
+    """Return the scenario that a seed draws from a family."""
+    draw = random.Random(f"{family}/{seed}")  # noqa: S311 - reproducible on purpose
+    least = draw.randint(1, 4)
+    most = least + draw.randint(0, 3)
+    unit = draw.choice((1, 1, 1, 2))
+    if most - most % unit < least:
+        unit = 1
+    nodes = most + draw.randint(0, 2)
+    names = [f"n{number}" for number in range(nodes)]
+    stimuli = [
+        Stimulus(round(draw.uniform(0, 1) ** 3 * 5, 4), "start", name) for name in names
+    ]
+    stimuli += FAMILIES[family](draw, names)
+    return Scenario(
+        family=family,
+        seed=seed,
+        stimuli=tuple(sorted(stimuli, key=lambda stimulus: stimulus.at)),
+        nodes=nodes,
+        min_nodes=least,
+        max_nodes=most,
+        max_restarts=draw.choice((0, 1, 3, 9)),
+        node_unit=unit,
+        population=draw.choice((None, None, None, nodes)),
+        last_call_timeout=draw.choice((0.0, 0.5, 3.0)),
+        keep_alive_interval=draw.choice((1.0, 2.0, 5.0)),
+        shutdown_timeout=draw.choice((0.0, 0.5, 2.0)),
+        slots=draw.random() < 0.2,
+        slowest=draw.choice((0.001, 0.01, 0.1)),
+        repeats=draw.random() < 0.7,
+        history=draw.choice((65_536, 65_536, 8)),
+    )
+
+
+def _draw(what: Mapping[str, tuple[float, float]], most: int) -> Draw:
+    """Return what draws up to ``most`` stimuli of these kinds, with their values."""
+
+    def draw(rng: random.Random, names: Sequence[str]) -> list[Stimulus]:
+        kinds = sorted(what)
+        found = []
+        # Trouble seldom comes alone: the shorter, the more of it comes at once.
+        span = rng.choice((3, 8, 20))
+        for _ in range(rng.randint(1, most)):
+            kind = rng.choice(kinds)
+            least, largest = what[kind]
+            value = round(rng.uniform(least, largest), 3)
+            node = "" if kind.startswith("store") else rng.choice(names)
+            found.append(Stimulus(round(rng.uniform(0, span), 4), kind, node, value))
+        return found
+
+    return draw
+
+
+_CHURN = {"start": (0, 0), "kill": (0, 0), "term": (0, 0), "join-again": (0, 3)}
+_FAILURES = {"exit": (1, 9), "crash-loop": (1, 3), "slow-stop": (0.1, 4)}
+_NETWORK = {"reset": (0, 0), "silence": (0.1, 8), "kill": (0, 0), "start": (0, 0)}
+_PAUSES = {"pause": (0.1, 30), "slow": (0.001, 0.05), "exit": (1, 9), "start": (0, 0)}
+_STORE = {
+    "store-outage": (0.1, 20),
+    "store-forgets": (0.1, 3),
+    "store-pause": (0.1, 10),
+    "store-slow": (0.0001, 0.005),
+    "exit": (1, 9),
+    "start": (0, 0),
+}
+_SIGNALS = {"term": (0, 0), "term-twice": (0, 1), "start": (0, 0), "exit": (1, 9)}
+
+FAMILIES: Mapping[str, Draw] = {
+    "churn": _draw(_CHURN, 16),
+    "failures": _draw(_FAILURES | {"start": (0, 0)}, 12),
+    "network": _draw(_NETWORK, 14),
+    "pauses": _draw(_PAUSES, 12),
+    "store": _draw(_STORE, 10),
+    "signals": _draw(_SIGNALS | {"done": (0, 0)}, 10),
+    "everything": _draw(
+        _CHURN | _FAILURES | _NETWORK | _PAUSES | _STORE | _SIGNALS, 20
+    ),
+}
+"""The families by name: what can happen in each, and how much of it."""

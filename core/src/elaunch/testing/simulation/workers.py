@@ -1,0 +1,197 @@
+"""Simulated workers: a spawner whose workers end when the simulation says so."""
+
+import asyncio
+import itertools
+import random
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import attrs
+
+from elaunch.api import (
+    OnStop,
+    SpawnError,
+    StopSchedule,
+    StopStep,
+    WorkerEntry,
+    WorkerExit,
+    WorkerSpec,
+)
+
+
+_PIDS: Iterator[int] = itertools.count(1000)
+
+
+@attrs.define(kw_only=True)
+class Habits:
+    """How the workers of one node behave.
+
+    Attributes:
+        start_time: Seconds it takes to start them.
+        stop_time: Seconds they take to end after the first signal.
+        broken: Whether they can't be started.
+        crashes: How many of the next groups crash as soon as they run.
+        finishing: Whether they end well by themselves.
+    """
+
+    start_time: float = 0.01
+    stop_time: float = 0.05
+    broken: bool = False
+    crashes: int = 0
+    finishing: bool = False
+
+
+@attrs.define(eq=False)
+class SimulatedGroup:
+    """The running workers of one node in one generation.
+
+    Attributes:
+        specs: What was started.
+        habits: How they behave.
+        pids: Process id by local rank.
+        on_end: Called when none is alive any more.
+    """
+
+    specs: Sequence[WorkerSpec]
+    habits: Habits
+    on_end: Callable[["SimulatedGroup"], None]
+    pids: Mapping[int, int] = attrs.field(init=False)
+    _alive: dict[int, WorkerSpec] = attrs.field(init=False)
+    _exits: asyncio.Queue[WorkerExit] = attrs.field(factory=asyncio.Queue, init=False)
+    _stopping: bool = attrs.field(default=False, init=False)
+    _changed: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._alive = {spec.ranks.local_rank: spec for spec in self.specs}
+        self.pids = {local_rank: next(_PIDS) for local_rank in self._alive}
+
+    @property
+    def alive(self) -> bool:
+        """Whether any worker is."""
+        return bool(self._alive)
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The variables of the first worker."""
+        return self.specs[0].environment
+
+    def exit(self, exitcode: int, local_rank: int | None = None) -> None:
+        """End one worker, or all."""
+        for rank in tuple(self._alive) if local_rank is None else (local_rank,):
+            spec = self._alive.pop(rank, None)
+            if spec:
+                now = asyncio.get_running_loop().time()
+                ended = WorkerExit(
+                    ranks=spec.ranks,
+                    pid=self.pids[rank],
+                    exitcode=exitcode,
+                    timestamp=now,
+                )
+                self._exits.put_nowait(ended)
+        self._changed.set()
+        if not self._alive:
+            self.on_end(self)
+
+    def vanish(self) -> None:
+        """Die with the node."""
+        self._alive.clear()
+        self.on_end(self)
+
+    async def next_exit(self) -> WorkerExit:
+        """Wait for the next worker to end."""
+        return await self._exits.get()
+
+    async def stop(self, schedule: StopSchedule, on_step: OnStop) -> None:
+        """Stop every worker by the schedule."""
+        again, self._stopping = self._stopping, True
+        pids = tuple(self.pids[rank] for rank in self._alive)
+        if not self._alive:
+            return
+        if not again and schedule.grace > 0:
+            on_step(StopStep.SIGNAL, schedule.signum, pids)
+            patience = min(self.habits.stop_time, schedule.grace)
+            stubborn = self.habits.stop_time > schedule.grace
+            if not await self._ended_within(patience) and not stubborn:
+                self.exit(-schedule.signum)
+        if self._alive:
+            on_step(StopStep.KILL, signal.SIGKILL, pids)
+            self.exit(-signal.SIGKILL)
+
+    async def close(self) -> None:
+        """Kill what still runs. Twice is fine."""
+        self.exit(-signal.SIGKILL)
+
+    async def _ended_within(self, seconds: float) -> bool:
+        """Wait for a kill from elsewhere; tell whether one came."""
+        try:
+            async with asyncio.timeout(seconds):
+                while self._alive:
+                    self._changed.clear()
+                    await self._changed.wait()
+        except TimeoutError:
+            return False
+        return True
+
+
+@attrs.define(eq=False)
+class SimulatedSpawner:
+    """Starts groups of simulated workers.
+
+    Attributes:
+        habits: How they behave.
+        random: Draws what varies.
+        on_start: Told of each group that runs.
+        on_end: Told when none of its workers is alive.
+    """
+
+    habits: Habits
+    random: random.Random
+    on_start: Callable[[SimulatedGroup], None]
+    on_end: Callable[[SimulatedGroup], None]
+
+    async def start(
+        self,
+        entry: WorkerEntry,  # noqa: ARG002 - the port's signature
+        workers: Sequence[WorkerSpec],
+    ) -> SimulatedGroup:
+        """Start all workers or none."""
+        await asyncio.sleep(self.habits.start_time * self.random.uniform(0.5, 1.5))
+        if self.habits.broken:
+            raise SpawnError("this node can't start workers")
+        group = SimulatedGroup(workers, self.habits, self.on_end)
+        self.on_start(group)
+        loop = asyncio.get_running_loop()
+        if self.habits.crashes:
+            self.habits.crashes -= 1
+            loop.call_later(self.random.uniform(0, 0.05), group.exit, 1, 0)
+        elif self.habits.finishing:
+            loop.call_later(self.random.uniform(0, 0.5), group.exit, 0)
+        return group
+
+    async def close(self) -> None:
+        """Do nothing: groups are closed by who started them."""
+
+
+@attrs.define(eq=False)
+class SimulatedBootstrap:
+    """Opens a new meeting point for each generation, and keeps none.
+
+    Attributes:
+        host: Host of the node.
+        ports: Gives port numbers, each once in a simulation.
+    """
+
+    host: str
+    ports: Iterator[int]
+
+    async def open(self, generation: int) -> Mapping[str, str]:  # noqa: ARG002 - the port's signature
+        """Open another port."""
+        await asyncio.sleep(0)
+        return {"address": self.host, "port": str(next(self.ports))}
+
+    def environment(self, info: Mapping[str, str]) -> Mapping[str, str]:
+        """Return what the workers are told."""
+        return {"MASTER_ADDR": info["address"], "MASTER_PORT": info["port"]}
+
+    async def close(self) -> None:
+        """Do nothing: there is no socket."""
