@@ -20,6 +20,7 @@ from elaunch.agent.messages import (
     Leave,
     Left,
     Report,
+    Retire,
     Signalled,
     Start,
     Started,
@@ -235,7 +236,10 @@ class TestMembership:
 
 class TestSignals:
     def test_the_first_stops_the_second_kills(self, machine: Machine) -> None:
-        assert tell(machine, *RUNNING, Signalled(15)) == [Stop("SIGTERM")]
+        assert tell(machine, *RUNNING, Signalled(15)) == [
+            Retire("SIGTERM"),
+            Stop("SIGTERM"),
+        ]
         assert tell(machine, Signalled(2)) == [Kill()]
         assert tell(machine, Stopped()) == [Leave("SIGINT")]
         (finish,) = tell(machine, Left())

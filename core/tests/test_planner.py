@@ -10,6 +10,7 @@ from elaunch.failures import ProcessFailure
 from elaunch.membership.planner import (
     RETURN_GRACE,
     STOP_MARGIN,
+    Charge,
     Close,
     Decision,
     Exclude,
@@ -221,6 +222,18 @@ class TestSealed:
 
         assert decide(seen) == Wait()
 
+    def test_a_member_that_runs_nothing_any_more_is_taken_in_again(self) -> None:
+        """Its report did not get through, so it stopped its workers and is ready."""
+        ready = node("b", 2, NodePhase.READY, 1)
+        seen = view(JobPhase.SEALED, [self.running()[0], ready], self.MEMBERS)
+
+        assert decide(seen) == Form("node 'b' stopped running", 0)
+
+    def test_a_member_that_was_just_assigned_is_not_idle(self) -> None:
+        nodes = [node("a", 1), node("b", 2)]
+
+        assert decide(view(JobPhase.SEALED, nodes, self.MEMBERS)) == Wait()
+
     def test_all_done_is_success(self) -> None:
         nodes = [node("a", 1, NodePhase.DONE, 1), node("b", 2, NodePhase.DONE, 1)]
         decision = decide(view(JobPhase.SEALED, nodes, self.MEMBERS, done=["a", "b"]))
@@ -270,6 +283,33 @@ class TestForming:
         )
 
         assert decide(seen, now=30 + STOP_MARGIN) == Exclude(("b",))
+
+    def test_a_member_that_says_goodbye_is_waited_for_until_it_is_gone(self) -> None:
+        leaving = node("b", 2, NodePhase.LEAVING, 1)
+        others = (node("a", 1, generation=1), node("c", 3))
+
+        assert isinstance(decide(self.forming(*others, leaving)), Wait)
+        assert sealed_over(decide(self.forming(*others))) == ["a", "c"]
+
+    def failed(self, *more: Node, **changes: Any) -> View:
+        """Return a generation that forms since a node joined, whose last one failed."""
+        failed = node("b", 2, NodePhase.FAILED, 1, failures=(failure(1),))
+        seen = self.forming(node("a", 1, generation=1), failed, *more)
+        return attrs.evolve(seen, job=attrs.evolve(seen.job, **changes))
+
+    def test_a_failure_that_meets_a_join_costs_a_restart(self) -> None:
+        reason = "rank 1 on 'host-1' failed: boom (restart 1 of 1)"
+
+        assert decide(self.failed(node("c", 3))) == Charge(reason, 1)
+        assert isinstance(decide(self.failed(restarts=1)), Close)
+
+    def test_a_failure_is_counted_once(self) -> None:
+        assert isinstance(decide(self.failed(restarts=1, failed=1)), Wait)
+
+    def test_what_fails_because_a_member_is_gone_is_no_failure(self) -> None:
+        failed = node("b", 2, NodePhase.FAILED, 1, failures=(failure(1),))
+
+        assert isinstance(decide(self.forming(failed)), Wait)
 
     def test_a_restart_has_no_last_call(self) -> None:
         seen = self.forming(node("b", 2, generation=1), node("a", 1, generation=1))

@@ -237,6 +237,15 @@ class RendezvousHandler(Protocol):
     ) -> None:
         """Tell the job how this node's workers are."""
 
+    async def retire(self, reason: str) -> None:
+        """Tell the job that this node leaves as soon as its workers have stopped.
+
+        The others stop theirs meanwhile, and wait for this node's `leave`.
+
+        Raises:
+            RendezvousUnreachable: If the store does not take it.
+        """
+
     async def leave(self, reason: str) -> None:
         """Say goodbye for good: others act at once. Twice is fine."""
 

@@ -28,6 +28,7 @@ from elaunch.agent.messages import (
     Left,
     Report,
     Result,
+    Retire,
     Signalled,
     Start,
     Started,
@@ -151,6 +152,8 @@ class Agent:
                 if action.state is NodeState.DONE:
                     self.record(EventName.GROUP_SUCCEEDED)
                 self._reporting = self._spawn(self._report(action, self._reporting))
+            case Retire(reason):
+                self._reporting = self._spawn(self._retire(reason, self._reporting))
             case Stop(reason, grace):
                 self._spawn(self._stop(reason, grace))
             case Kill():
@@ -241,6 +244,13 @@ class Agent:
         except RendezvousUnreachable as error:
             lost = Change(kind=ChangeKind.LOST, reason=str(error))
             self._feed(Changed(lost))
+
+    async def _retire(self, reason: str, earlier: asyncio.Task[None] | None) -> None:
+        if earlier:
+            await asyncio.wait((earlier,))
+        # A store that does not take it will see the lease end instead.
+        with contextlib.suppress(RendezvousUnreachable):
+            await self.handler.retire(reason)
 
     async def _stop(self, reason: str, most: float) -> None:
         starting = self._starting

@@ -5,8 +5,8 @@ Laws:
 1. Workers run only in STARTING, RUNNING and STOPPING, and there is one way out of
    these states with workers: STOPPING, by one schedule, whatever the reason.
 2. A generation is joined only when no worker of an earlier one is alive.
-3. A failure is reported before the other workers are stopped, so that the nodes of the
-   job stop theirs at the same time.
+3. A failure or a departure is told before the workers are stopped, so that the nodes
+   of the job stop theirs at the same time.
 4. Only the coordinator ends the job. An agent that fails by itself, or is told to stop,
    leaves: the others go on as the job's settings allow.
 5. The first signal stops the workers, a second kills them.
@@ -37,6 +37,7 @@ from elaunch.agent.messages import (
     Left,
     Report,
     Result,
+    Retire,
     Signalled,
     Start,
     Started,
@@ -214,7 +215,7 @@ class Machine:
         self.state = State.STOPPING
         self._reason = signal_name(stimulus.signum)
         self._ending = Result(error=SignalException(stimulus.signum))
-        return (Stop(self._reason),)
+        return (Retire(self._reason), Stop(self._reason))
 
     def _signal_while_stopping(self, stimulus: Signalled) -> Sequence[Action]:
         again = self._ending and isinstance(self._ending.error, SignalException)

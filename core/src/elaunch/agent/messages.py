@@ -128,6 +128,13 @@ class Report:
 
 
 @attrs.frozen
+class Retire:
+    """Tell the job that this node leaves once its workers have stopped."""
+
+    reason: str
+
+
+@attrs.frozen
 class Stop:
     """Stop the workers, or whatever of them has started.
 
@@ -159,7 +166,7 @@ class Finish:
     result: "Result"
 
 
-Action = Join | Start | Report | Stop | Kill | Leave | Finish
+Action = Join | Start | Report | Retire | Stop | Kill | Leave | Finish
 
 
 @attrs.frozen(kw_only=True)

@@ -13,7 +13,16 @@ from typing import Any
 import attrs
 
 from elaunch.events import EventName, Record
-from elaunch.membership.planner import Close, Exclude, Form, Seal, Wait, plan
+from elaunch.membership.planner import (
+    Charge,
+    Close,
+    Decision,
+    Exclude,
+    Form,
+    Seal,
+    Wait,
+    plan,
+)
 from elaunch.membership.ranks import memberships
 from elaunch.membership.records import (
     Assignment,
@@ -160,18 +169,26 @@ class Coordinator:
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
 
-    async def _perform(self, decision: Form | Seal | Exclude | Close) -> None:
+    async def _perform(self, decision: Decision) -> None:
+        job = self._job
         match decision:
+            case Wait():
+                raise AssertionError("there is nothing to perform")
             case Form(reason, restarts):
                 await self._write_state(
                     phase=JobPhase.FORMING,
-                    generation=self._job.generation + 1,
+                    generation=job.generation + 1,
                     restarts=restarts,
+                    failed=job.generation if restarts > job.restarts else job.failed,
                     reason=reason,
                     size=0,
                 )
                 self._roster.forming(self._now())
                 self._waiting_changed()
+            case Charge(reason, restarts):
+                await self._write_state(
+                    restarts=restarts, failed=job.generation - 1, reason=reason
+                )
             case Seal():
                 await self._seal(decision)
             case Exclude(node_ids):

@@ -5,7 +5,8 @@ Laws:
 - A generation is sealed only over nodes that are ready: none of their workers of an
   earlier generation runs.
 - A death, a departure, a failure or a node that fits makes a new generation form at
-  once. Only failures cost restarts, and the policy is asked once for each.
+  once. Only failures cost restarts, and the policy is asked once for each generation
+  that failed; what fails because a member is gone is no failure of its own.
 - Enough nodes and a node that fits wait for nobody but members that still stop their
   workers; these have until the stop is overdue, then they are excluded.
 - The size of a generation is a multiple of the node unit. Nodes that don't fit are
@@ -54,6 +55,14 @@ class Form:
 
 
 @attrs.frozen
+class Charge:
+    """Count the generation that is forming as a restart: the last one failed, too."""
+
+    reason: str
+    restarts: int
+
+
+@attrs.frozen
 class Seal:
     """Seal the forming generation over these nodes, in the order of group ranks.
 
@@ -80,7 +89,7 @@ class Close:
     outcome: Outcome
 
 
-Decision = Wait | Form | Seal | Exclude | Close
+Decision = Wait | Form | Charge | Seal | Exclude | Close
 
 
 def plan(
@@ -100,17 +109,17 @@ def plan(
         case JobPhase.SEALED:
             return _plan_sealed(view, policy)
         case JobPhase.FORMING:
-            return _plan_forming(view, last_call_timeout, now)
+            return _plan_forming(view, policy, last_call_timeout, now)
 
 
 def _plan_sealed(view: View, policy: RestartPolicy) -> Decision:
     job = view.job
     failures = view.failures()
     if failures:
-        return _after_failure(view, policy, failures)
-    gone = view.gone()
-    if gone:
-        return Form(departure(view, gone), job.restarts)
+        return _after_failure(view, policy, failures, Form)
+    absent = (*view.gone(), *view.idle())
+    if absent:
+        return Form(departure(view, absent), job.restarts)
     if len(view.done) == len(view.members):
         return Close(
             Outcome(state=OutcomeState.SUCCEEDED, reason="all workers succeeded")
@@ -128,7 +137,10 @@ def _plan_sealed(view: View, policy: RestartPolicy) -> Decision:
 
 
 def _after_failure(
-    view: View, policy: RestartPolicy, failures: tuple[ProcessFailure, ...]
+    view: View,
+    policy: RestartPolicy,
+    failures: tuple[ProcessFailure, ...],
+    restart: type[Form | Charge],
 ) -> Decision:
     job = view.job
     first = root_cause(failures)
@@ -139,7 +151,7 @@ def _after_failure(
         )
     )
     if decision.verdict is Verdict.RESTART:
-        return Form(f"{what} ({decision.reason})", job.restarts + 1)
+        return restart(f"{what} ({decision.reason})", job.restarts + 1)
     kept = tuple(sorted(failures, key=lambda f: f.timestamp)[:MAX_FAILURES])
     return Close(
         Outcome(
@@ -150,8 +162,13 @@ def _after_failure(
     )
 
 
-def _plan_forming(view: View, last_call_timeout: float, now: float) -> Decision:
+def _plan_forming(
+    view: View, policy: RestartPolicy, last_call_timeout: float, now: float
+) -> Decision:
     settings = view.job.settings
+    uncounted = view.job.failed < view.job.generation - 1 and not view.gone()
+    if uncounted and (failures := view.failures()):
+        return _after_failure(view, policy, failures, Charge)
     stopping = view.stopping()
     if stopping:
         overdue = view.forming_since + settings.shutdown_timeout + STOP_MARGIN

@@ -16,16 +16,21 @@ def names(hosts: Sequence[str]) -> str:
     return f"node {named}{more}" if len(hosts) == 1 else f"nodes {named}{more}"
 
 
-def departure(view: View, gone: Sequence[str]) -> str:
-    """Return which members are gone: who was lost, and who left for what reason."""
-    left = [(m, why) for m in gone if (why := view.why_left(m)) is not None]
-    lost = [view.hosts[m] for m in gone if view.why_left(m) is None]
-    parts = [f"{names(lost)} {_were(lost)} lost"] if lost else []
+def departure(view: View, absent: Sequence[str]) -> str:
+    """Return why members are absent: lost, left for some reason, or run nothing."""
+    left = [(m, why) for m in absent if (why := view.why_left(m)) is not None]
+    idle = [view.hosts[m] for m in absent if view.is_here(m)]
+    lost = [
+        view.hosts[m]
+        for m in absent
+        if view.why_left(m) is None and not view.is_here(m)
+    ]
+    parts = []
+    if lost:
+        parts.append(f"{names(lost)} {'was' if len(lost) == 1 else 'were'} lost")
+    if idle:
+        parts.append(f"{names(idle)} stopped running")
     parts += [f"node {view.hosts[m]!r} left: {why}" for m, why in left[:NAMED]]
     if len(left) > NAMED:
         parts.append(f"{len(left) - NAMED} more left")
     return "; ".join(parts)
-
-
-def _were(hosts: Sequence[str]) -> str:
-    return "was" if len(hosts) == 1 else "were"

@@ -158,6 +158,7 @@ class JobRecord:
         token: Fencing token of the coordinator that wrote this.
         size: Nodes in the generation, once sealed.
         restarts: Restarts spent on failures so far.
+        failed: The last generation whose failure was counted, 0 for none.
         departed: Agents that were members once and are gone.
         reason: Why this generation is formed, or why the job is over.
         outcome: How the job ended, once closed.
@@ -169,6 +170,7 @@ class JobRecord:
     token: int
     size: int = 0
     restarts: int = 0
+    failed: int = 0
     departed: int = 0
     reason: str = ""
     outcome: Outcome | None = None

@@ -303,6 +303,11 @@ class StoreRendezvous:
         self._failures = failures
         await stay.say(NodePhase(state.value), membership.generation, failures=failures)
 
+    async def retire(self, reason: str) -> None:
+        """Tell the job that this node leaves as soon as its workers have stopped."""
+        stay, membership = self._joined()
+        await stay.say(NodePhase.LEAVING, membership.generation, reason=reason)
+
     async def leave(self, reason: str) -> None:
         """Say goodbye for good: others act at once. Twice is fine."""
         stay = self._stay

@@ -6,7 +6,13 @@ import attrs
 
 from elaunch.failures import ProcessFailure
 from elaunch.membership.ranks import Candidate
-from elaunch.membership.records import JobRecord, NodePhase, NodeRecord, agent_of
+from elaunch.membership.records import (
+    JobPhase,
+    JobRecord,
+    NodePhase,
+    NodeRecord,
+    agent_of,
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -56,16 +62,20 @@ class View:
         )
 
     def has_stopped(self, node_id: str) -> bool:
-        """Whether a member of the generation before runs no workers any more."""
+        """Whether a member runs no workers of its generation any more."""
         record = self.nodes[node_id].record
-        return (
-            record.phase is NodePhase.READY
-            and record.generation >= self.job.generation - 1
-        )
+        return record.phase is NodePhase.READY and record.generation >= self._members_of
 
     def stopping(self) -> list[str]:
-        """Return the members of the generation before that still stop their workers."""
-        return [m for m in self.members if self.is_here(m) and not self.has_stopped(m)]
+        """Return the members that may still run workers of their generation.
+
+        One that says goodbye is among them: it is gone when its record is.
+        """
+        return [m for m in self.members if m in self.nodes and not self.has_stopped(m)]
+
+    def idle(self) -> list[str]:
+        """Return the members that are here and run nothing, for whatever reason."""
+        return [m for m in self.members if self.is_here(m) and self.has_stopped(m)]
 
     def candidates(self) -> tuple[Candidate, ...]:
         """Return the nodes that are ready for the next generation."""
@@ -106,15 +116,21 @@ class View:
         return self.left.get(node_id)
 
     def failures(self) -> tuple[ProcessFailure, ...]:
-        """Return what members report of the sealed generation, stopped or not."""
+        """Return what the members report of their generation, stopped or not."""
         return tuple(
             failure
             for node_id in self.members
             if (node := self.nodes.get(node_id)) is not None
             and node.record.phase in (NodePhase.FAILED, NodePhase.READY)
-            and node.record.generation == self.job.generation
+            and node.record.generation == self._members_of
             for failure in node.record.failures
         )
+
+    @property
+    def _members_of(self) -> int:
+        """The generation that has these members."""
+        forming = self.job.phase is JobPhase.FORMING
+        return self.job.generation - forming
 
     def _ranks_of_absent_agents(self) -> dict[str, int]:
         """Return the ranks that agents had which may be here again under another id."""

@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 
 import attrs
 
-from elaunch.api import Membership, RendezvousError, StoreEvent
+from elaunch.api import EventName, Membership, RendezvousError, StoreEvent
 from elaunch.errors import ChildFailedError, RendezvousClosed, SignalException
 from elaunch.events import Value
 from elaunch.membership.records import (
@@ -40,6 +40,9 @@ class Laws:
         broken: The laws that were broken.
         story: What happened, as far as it matters.
         failures: How many failures of workers were provoked.
+        job: The job's record in the store.
+        coordinator: The node that became the coordinator last.
+        generations: How many generations were sealed.
     """
 
     loop: SimulatedLoop
@@ -49,6 +52,7 @@ class Laws:
     story: list[str] = attrs.field(factory=list, init=False)
     failures: int = attrs.field(default=0, init=False)
     job: JobRecord | None = attrs.field(default=None, init=False)
+    coordinator: str = attrs.field(default="", init=False)
     generations: int = attrs.field(default=0, init=False)
     _keys: Keys = attrs.field(factory=lambda: Keys("job"), init=False)
     _store: int = attrs.field(default=0, init=False)
@@ -85,6 +89,8 @@ class Laws:
 
     def happened(self, node: SimulatedNode, name: str, facts: dict[str, Value]) -> None:
         """Note an event of an agent."""
+        if name == EventName.RENDEZVOUS_COORDINATOR:
+            self.coordinator = node.name
         told = " ".join(f"{key}={value}" for key, value in facts.items())
         self.tell(f"{node.name}: {name} {told}")
 
@@ -177,6 +183,7 @@ class Laws:
         legal = {
             (JobPhase.FORMING, JobPhase.SEALED, 0),
             (JobPhase.SEALED, JobPhase.FORMING, 1),
+            (JobPhase.FORMING, JobPhase.FORMING, 0),
             (JobPhase.FORMING, JobPhase.CLOSED, 0),
             (JobPhase.SEALED, JobPhase.CLOSED, 0),
         }

@@ -14,7 +14,7 @@ from elaunch.testing.simulation.laws import Laws
 from elaunch.testing.simulation.loop import Process, SimulatedLoop, Stuck
 from elaunch.testing.simulation.network import Network
 from elaunch.testing.simulation.node import SimulatedNode
-from elaunch.testing.simulation.scenario import Scenario, Stimulus
+from elaunch.testing.simulation.scenario import COORDINATOR, Scenario, Stimulus
 from elaunch.testing.simulation.store_server import StoreServer
 from elaunch.testing.simulation.workers import Habits
 
@@ -160,9 +160,8 @@ class Simulation:
         """Let happen what the scenario says, then heal everything and see the end."""
         for stimulus in self.scenario.stimuli:
             await self._until(stimulus.at)
-            self.laws.tell(f"-- {stimulus}")
             self.faults[stimulus.what] += 1
-            ACTIONS[stimulus.what](self, stimulus)
+            self._apply(stimulus)
         await asyncio.sleep(self.scenario.quiet)
         self.laws.tell("-- it has been quiet")
         self.laws.check_progress()
@@ -182,6 +181,13 @@ class Simulation:
             if not any(node.is_running for node in self.nodes.values()):
                 return
             await asyncio.sleep(1.0)
+
+    def _apply(self, stimulus: Stimulus) -> None:
+        if stimulus.node == COORDINATOR:
+            name = self.laws.coordinator or "n0"
+            stimulus = attrs.evolve(stimulus, node=name)
+        self.laws.tell(f"-- {stimulus}")
+        ACTIONS[stimulus.what](self, stimulus)
 
     def _send_home(self) -> None:
         """Tell nodes that still wait for others, which will not come, to go."""

@@ -6,6 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 import attrs
 
 
+COORDINATOR = "coordinator"
+"""Stands for the node that decides when the stimulus comes."""
+
+
 @attrs.frozen
 class Stimulus:
     """One thing that happens.
@@ -13,7 +17,7 @@ class Stimulus:
     Attributes:
         at: Virtual seconds after the beginning.
         what: What happens, a key of `elaunch.testing.simulation.run.ACTIONS`.
-        node: To which node, or empty.
+        node: To which node, `COORDINATOR`, or empty.
         value: How long or how much, as the action says.
     """
 
@@ -116,15 +120,19 @@ def _draw(what: Mapping[str, tuple[float, float]], most: int) -> Draw:
 
     def draw(rng: random.Random, names: Sequence[str]) -> list[Stimulus]:
         kinds = sorted(what)
-        found = []
-        # Trouble seldom comes alone: the shorter, the more of it comes at once.
+        found: list[Stimulus] = []
+        # Trouble seldom comes alone, and seldom spares who decides.
         span = rng.choice((3, 8, 20))
+        targets = [*names, *(COORDINATOR,) * (len(names) // 2)]
+        at = 0.0
         for _ in range(rng.randint(1, most)):
+            near = rng.random() < 0.5
+            at = at + rng.uniform(0, 0.6) if near else rng.uniform(0, span)
             kind = rng.choice(kinds)
             least, largest = what[kind]
             value = round(rng.uniform(least, largest), 3)
-            node = "" if kind.startswith("store") else rng.choice(names)
-            found.append(Stimulus(round(rng.uniform(0, span), 4), kind, node, value))
+            node = "" if kind.startswith("store") else rng.choice(targets)
+            found.append(Stimulus(round(at, 4), kind, node, value))
         return found
 
     return draw
