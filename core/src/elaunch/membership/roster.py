@@ -108,12 +108,12 @@ class Roster:
     def forming(self, now: float) -> None:
         """Note that a new generation is forming."""
         self._done.clear()
-        self._left.clear()
         self._quorum_since = None
         self._forming_since = now
 
     def sealed(self, members: tuple[Candidate, ...]) -> None:
         """Note who is a member of the generation that was just sealed."""
+        self._left.clear()
         self._members = {m.node_id: rank for rank, m in enumerate(members)}
         self._hosts = {m.node_id: m.facts.host for m in members}
 
