@@ -21,8 +21,10 @@ LAYERS = (
     ("api",),
     ("membership",),
     ("environ",),
-    ("rendezvous", "spawner", "memory_store"),
+    ("rendezvous", "spawner", "memory_store", "file_store"),
     ("monitor", "bootstrap", "policy", "events", "keyspace", "workers"),
+    ("polling_store", "locked_document"),
+    ("polling",),
     ("store", "provider", "errors"),
     ("failures",),
 )

@@ -15,18 +15,18 @@ record
 """
 
 AUTHORS = """
-ABSENT STDERR_TAIL_LINES Bootstrap BootstrapParameters BootstrapProvider BudgetPolicy
-Change ChangeKind CommandEntry Decision ElaunchError Entry Event EventName EventRecorder
-EventRecorderProvider FailureReport Finding FunctionEntry JobSettings Keyspace Lease
-Listing Membership MemoryStore Monitor MonitorParameters MonitorProvider NoOptions
+ABSENT Bootstrap BootstrapParameters BootstrapProvider BudgetPolicy Change ChangeKind
+CommandEntry Decision ElaunchError Entry Event EventName EventRecorder
+EventRecorderProvider FailureReport FileStore Finding FunctionEntry JobSettings Keyspace
+Lease Listing Membership MemoryStore Monitor MonitorParameters MonitorProvider NoOptions
 NodeFacts NodeNotAdmitted NodeState OnStop Outcome OutcomeState PolicyParameters
-ProcessFailure Provider Record RecorderParameters RendezvousClosed RendezvousCorrupt
-RendezvousError RendezvousHandler RendezvousOptions RendezvousParameters
-RendezvousProvider RendezvousTimeout RendezvousUnreachable RestartPolicy
-RestartPolicyProvider Severity Source SpawnError Spawner SpawnerParameters
-SpawnerProvider StopSchedule StopStep Store StoreEvent StoreRendezvous Subscription
-UnknownLease UsageError Verdict WatchCompacted WorkerEntry WorkerExit WorkerGroup
-WorkerRanks WorkerSpec discard
+PollingStore ProcessFailure Provider Record RecorderParameters RendezvousClosed
+RendezvousCorrupt RendezvousError RendezvousHandler RendezvousOptions
+RendezvousParameters RendezvousProvider RendezvousTimeout RendezvousUnreachable
+RestartPolicy RestartPolicyProvider STDERR_TAIL_LINES Severity Source SpawnError Spawner
+SpawnerParameters SpawnerProvider StopSchedule StopStep Store StoreEvent StoreRendezvous
+Subscription UnknownLease UsageError Verdict WatchCompacted WorkerEntry WorkerExit
+WorkerGroup WorkerRanks WorkerSpec discard
 """
 
 

@@ -3,7 +3,7 @@ from contextlib import aclosing
 
 import pytest
 
-from elaunch.api import Keyspace, MemoryStore, RendezvousUnreachable
+from elaunch.api import Keyspace, MemoryStore, RendezvousUnreachable, Store
 from elaunch.testing import NewStore, StoreContract
 
 
@@ -16,6 +16,10 @@ class TestMemoryStore(StoreContract):
             return MemoryStore(keyspace)
 
         return new
+
+    async def silence(self, store: Store) -> None:
+        assert isinstance(store, MemoryStore)
+        store.abandon()
 
 
 @pytest.mark.asyncio

@@ -23,8 +23,10 @@ async def advertised_address(endpoint: str) -> str:
 
     That is where the nodes that share the endpoint most likely reach this one. Nothing
     is sent: the system only looks up the route. Where there is none, or the endpoint
-    has no host (a directory), it is the host name.
+    is a path, which has no host, it is the host name.
     """
+    if "/" in endpoint:
+        return socket.gethostname()
     host = split_endpoint(endpoint)
     loop = asyncio.get_running_loop()
     try:

@@ -3,6 +3,8 @@
 A plugin imports this module and `elaunch.hookspecs`; its tests also `elaunch.testing`.
 """
 
+from typing import TYPE_CHECKING
+
 from elaunch.bootstrap import Bootstrap, BootstrapParameters, BootstrapProvider
 from elaunch.errors import (
     ElaunchError,
@@ -88,6 +90,11 @@ from elaunch.workers import (
 )
 
 
+if TYPE_CHECKING:
+    from elaunch.file_store import FileStore
+    from elaunch.polling_store import PollingStore
+
+
 __all__ = [
     "ABSENT",
     "STDERR_TAIL_LINES",
@@ -106,6 +113,7 @@ __all__ = [
     "EventRecorder",
     "EventRecorderProvider",
     "FailureReport",
+    "FileStore",
     "Finding",
     "FunctionEntry",
     "JobSettings",
@@ -125,6 +133,7 @@ __all__ = [
     "Outcome",
     "OutcomeState",
     "PolicyParameters",
+    "PollingStore",
     "ProcessFailure",
     "Provider",
     "Record",
@@ -163,3 +172,16 @@ __all__ = [
     "WorkerSpec",
     "discard",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # Every command imports this module, and few need these: they are imported late.
+    if name == "FileStore":
+        from elaunch.file_store import FileStore
+
+        return FileStore
+    if name == "PollingStore":
+        from elaunch.polling_store import PollingStore
+
+        return PollingStore
+    raise AttributeError(f"module 'elaunch.api' has no attribute {name!r}")

@@ -12,9 +12,15 @@ from elaunch.api import (
     NoOptions,
     PolicyParameters,
     Provider,
+    RendezvousOptions,
+    RendezvousParameters,
+    RendezvousProvider,
     RestartPolicy,
     RestartPolicyProvider,
     SpawnError,
+    Store,
+    StoreRendezvous,
+    UsageError,
 )
 from elaunch.hookspecs import hookimpl
 
@@ -71,6 +77,35 @@ class NoBootstrap:
         """Nothing is open."""
 
 
+@attrs.frozen(kw_only=True)
+class FileOptions(RendezvousOptions):
+    """Options of the rendezvous ``file``, beside those that every rendezvous has.
+
+    Attributes:
+        poll_interval: Seconds between two looks at the directory.
+    """
+
+    poll_interval: float = attrs.field(default=0.1, validator=attrs.validators.gt(0))
+
+
+def _create_file(params: RendezvousParameters, options: FileOptions) -> StoreRendezvous:
+    # A name alone could be a host: meant for another backend, or filled in.
+    if "/" not in params.endpoint:
+        raise UsageError(
+            f"backend 'file' meets in a directory that all nodes see, written with "
+            f"a '/', for example --rdzv-endpoint ./meet, not {params.endpoint!r}"
+        )
+
+    async def open_store() -> Store:
+        from elaunch.api import FileStore
+
+        return await FileStore.connect(
+            params.endpoint, poll_interval=options.poll_interval
+        )
+
+    return StoreRendezvous(open_store, params, options)
+
+
 def _create_port(params: BootstrapParameters, _: NoOptions) -> PortBootstrap:
     return PortBootstrap(params.address)
 
@@ -81,6 +116,16 @@ def _create_none(_: BootstrapParameters, __: NoOptions) -> NoBootstrap:
 
 def _create_default(params: PolicyParameters, _: NoOptions) -> RestartPolicy:
     return BudgetPolicy(params.max_restarts)
+
+
+@hookimpl
+def elaunch_register_rendezvous() -> Iterable[RendezvousProvider]:
+    """Declare ``file``."""
+    return (
+        Provider(
+            "file", "nodes meet in a directory that all see", _create_file, FileOptions
+        ),
+    )
 
 
 @hookimpl

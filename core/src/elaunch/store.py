@@ -54,7 +54,8 @@ class StoreEvent:
     Attributes:
         key: The key.
         value: The new value, or `None` if the key was deleted.
-        revision: Revision of the change.
+        revision: Revision of the change; for a deletion that was found out by looking
+            again, that of the store at this look.
     """
 
     key: str
@@ -132,12 +133,19 @@ class Store(Protocol):
         """Return all entries whose key begins with ``prefix``."""
 
     def watch(self, prefix: str, since: int) -> AsyncGenerator[StoreEvent, None]:
-        """Yield every change under ``prefix`` after revision ``since``, in order.
+        """Yield the changes under ``prefix`` after revision ``since``, in order.
 
         Survives reconnects without missing a change. Close the generator to end it.
+        A store that has no events looks again and again: of several quick changes of
+        one key it tells the last.
+
+        Args:
+            prefix: The prefix.
+            since: Revision of a recent listing by this client whose prefix covers this
+                one. A store may know what was there at other revisions, too.
 
         Raises:
-            WatchCompacted: If changes after ``since`` are no longer known.
+            WatchCompacted: If changes after ``since`` are not known, or no longer.
             RendezvousUnreachable: If the store is lost for good.
         """
 

@@ -45,7 +45,7 @@ from elaunch.store import Lease, Store
 
 
 LAST_DECISION_TIMEOUT = 1.0
-"""Seconds that a coordinator which leaves may take for its last decision."""
+"""Seconds that a member which leaves waits for the decision that follows from it."""
 
 REUSE_TIMEOUT = 2.0
 """Seconds that a store which was just lost gets to prove that it is there."""
@@ -329,12 +329,12 @@ class StoreRendezvous:
         await self._end_stay()
 
     async def _see_it_through(self, stay: Stay) -> None:
-        """As coordinator: let the others know why before they are without one."""
+        """Let the goodbye be seen, which a store may not tell once its key is gone."""
         sealed = stay.job is not None and stay.job.phase is JobPhase.SEALED
         if not (self._membership and sealed):
             return
         async with asyncio.timeout(LAST_DECISION_TIMEOUT):
-            while stay.in_office:
+            while not (stay.office and stay.office.done()):
                 news = stay.news()
                 if self._change(stay, self._membership):
                     return

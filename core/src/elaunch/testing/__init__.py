@@ -12,6 +12,8 @@ pytest.register_assert_rewrite(
     "elaunch.testing.spawner_functions",
     "elaunch.testing.spawner_stop",
     "elaunch.testing.store",
+    "elaunch.testing.store_leases",
+    "elaunch.testing.store_watches",
 )
 
 from elaunch.testing.lifeline import Lifeline  # noqa: E402 - see above
@@ -25,7 +27,8 @@ from elaunch.testing.rendezvous import (  # noqa: E402 - see above
     parameters,
 )
 from elaunch.testing.spawner import SpawnerContract  # noqa: E402 - see above
-from elaunch.testing.store import NewStore, StoreContract  # noqa: E402 - see above
+from elaunch.testing.store import StoreContract  # noqa: E402 - see above
+from elaunch.testing.store_clients import NewStore  # noqa: E402 - see above
 
 
 __all__ = [

@@ -289,11 +289,10 @@ class RendezvousContract:
 
 async def _form_both(nodes: Sequence[RendezvousHandler]) -> None:
     """Form a generation of both, where one of them could already be one."""
-    joins = [asyncio.create_task(node.join()) for node in nodes]
+
+    async def settle(node: RendezvousHandler) -> None:
+        while (await node.join()).group_size != len(nodes):
+            await next_change(node)
+
     async with asyncio.timeout(_LIMIT):
-        places = [await join for join in joins]
-    while {place.group_size for place in places} != {len(nodes)}:
-        for index, node in enumerate(nodes):
-            if places[index].group_size != len(nodes):
-                await next_change(node)
-                places[index] = (await join_all([node]))[0]
+        await asyncio.gather(*(settle(node) for node in nodes))

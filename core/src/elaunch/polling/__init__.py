@@ -1,0 +1,1 @@
+"""What `PollingStore` is made of: leases and watches for backends that have neither."""
