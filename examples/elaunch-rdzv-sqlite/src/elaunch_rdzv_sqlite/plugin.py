@@ -38,7 +38,7 @@ def create(params: RendezvousParameters, options: SqliteOptions) -> StoreRendezv
     async def open_store() -> Store:
         from elaunch_rdzv_sqlite.store import SqliteStore
 
-        return SqliteStore(params.endpoint, options.poll_interval)
+        return SqliteStore(params.endpoint, poll_interval=options.poll_interval)
 
     return StoreRendezvous(open_store, params, options)
 
