@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-LOCK_TIMEOUT = 5.0
-"""Seconds to wait for the lock of the directory; a change takes milliseconds."""
+LOCK_TIMEOUT = 10.0
+"""Seconds to wait for the lock of the directory; others hold it for milliseconds."""
 
 
 @attrs.define(eq=False)
