@@ -8,10 +8,10 @@ import pytest
 FACADE = """
 ChildFailedError DuplicateBackend ElaunchError InvalidProvider InvalidTransition
 LaunchConfig Membership NodeNotAdmitted PluginError PluginFailed ProcessFailure
-RendezvousClosed RendezvousCorrupt RendezvousError RendezvousHandler
-RendezvousParameters RendezvousTimeout RendezvousUnreachable SignalException SpawnError
-UnknownBackend UsageError elastic_launch get_rdzv_handler launch_agent load_plugins
-record
+RendezvousClosed RendezvousCorrupt RendezvousError RendezvousGracefulExit
+RendezvousHandler RendezvousParameters RendezvousTimeout RendezvousUnreachable
+SignalException SpawnError UnknownBackend UsageError elastic_launch get_rdzv_handler
+launch_agent load_plugins record
 """
 
 AUTHORS = """
@@ -21,7 +21,7 @@ EventRecorderProvider FailureReport FileStore Finding FunctionEntry JobSettings 
 Lease Listing Membership MemoryStore Monitor MonitorParameters MonitorProvider NoOptions
 NodeFacts NodeNotAdmitted NodeState OnStop Outcome OutcomeState PolicyParameters
 PollingStore ProcessFailure Provider Record RecorderParameters RendezvousClosed
-RendezvousCorrupt RendezvousError RendezvousHandler RendezvousOptions
+RendezvousCorrupt RendezvousError RendezvousGracefulExit RendezvousHandler RendezvousOptions
 RendezvousParameters RendezvousProvider RendezvousTimeout RendezvousUnreachable
 RestartPolicy RestartPolicyProvider STDERR_TAIL_LINES Severity Source SpawnError Spawner
 SpawnerParameters SpawnerProvider StopSchedule StopStep Store StoreEvent StoreRendezvous

@@ -33,6 +33,7 @@ from elaunch.errors import (
     ChildFailedError,
     InvalidTransition,
     RendezvousClosed,
+    RendezvousGracefulExit,
     RendezvousTimeout,
     SignalException,
     SpawnError,
@@ -120,10 +121,11 @@ class TestHappyPath:
         assert finish.result.error is None
         assert machine.state is State.FINISHED
 
+    @pytest.mark.parametrize("kind", [RendezvousClosed, RendezvousGracefulExit])
     def test_a_spare_of_a_job_that_succeeds_succeeds_without_values(
-        self, machine: Machine
+        self, machine: Machine, kind: type[RendezvousClosed]
     ) -> None:
-        over = JoinFailed(RendezvousClosed("over"), SUCCEEDED)
+        over = JoinFailed(kind("over"), SUCCEEDED)
         (finish,) = tell(machine, Begin(), over, Left())
 
         assert isinstance(finish, Finish)

@@ -12,6 +12,7 @@
     ├── RendezvousError                 exit 4
     │   ├── RendezvousTimeout
     │   ├── RendezvousClosed
+    │   │   └── RendezvousGracefulExit  exit 0    the job succeeded without this node
     │   ├── RendezvousUnreachable
     │   ├── RendezvousCorrupt
     │   └── NodeNotAdmitted
@@ -184,6 +185,16 @@ class RendezvousTimeout(RendezvousError):
 
 class RendezvousClosed(RendezvousError):
     """The job has already ended; its outcome is in the message."""
+
+
+class RendezvousGracefulExit(RendezvousClosed):
+    """The job succeeded without this node: it was a spare, and it is done.
+
+    Control flow, not a failure. `RendezvousHandler.join` raises it; who catches it has
+    nothing left to do.
+    """
+
+    exit_code: ClassVar[int] = 0
 
 
 class RendezvousUnreachable(RendezvousError):

@@ -212,6 +212,7 @@ class RendezvousHandler(Protocol):
         Raises:
             RendezvousTimeout: If too few nodes came in time; names who was seen.
             RendezvousClosed: If the job is over; its outcome is in ``outcome()``.
+                `RendezvousGracefulExit` if it succeeded without this node.
             RendezvousUnreachable: If the store can't be reached.
             NodeNotAdmitted: If the job refuses this node.
         """
