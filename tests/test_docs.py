@@ -12,7 +12,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from elaunch import errors, hookspecs
+from elaunch import errors, hookspecs, slots
 from elaunch.cli.parser import build_parsers
 from elaunch.environ import BY_BOOTSTRAP, BY_SPAWNER, TABLE
 from elaunch.events import Event, EventName
@@ -25,6 +25,7 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 LINES, WHOLE = re.MULTILINE, re.DOTALL
+READ_BY_NAME = r"\b(?:ELAUNCH|PET|SLURM)_[A-Z_]+\b"
 SQLITE = ROOT / "examples" / "elaunch-rdzv-sqlite"
 
 
@@ -67,11 +68,12 @@ def test_defaults_in_the_docs_are_the_parsers() -> None:
         assert f"{known:g}" if isinstance(known, float) else str(known) == default
 
 
-def test_every_worker_variable_is_documented_with_its_meaning() -> None:
+def test_every_variable_is_documented_with_its_meaning() -> None:
     rows = dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", page("environment.md"), LINES))
     meanings = (
         {v.name: v.meaning for v in TABLE} | dict(BY_BOOTSTRAP) | dict(BY_SPAWNER)
     )
+    meanings |= dict(slots.EXPLICIT) | dict(slots.SCHEDULED)
 
     assert rows.keys() == meanings.keys() | {BLOCK_VARIABLE}
     assert {name: rows[name] for name in meanings} == meanings
@@ -80,7 +82,7 @@ def test_every_worker_variable_is_documented_with_its_meaning() -> None:
 def test_every_variable_that_the_code_reads_is_documented() -> None:
     named = set()
     for path in [*ROOT.glob("core/src/**/*.py"), *ROOT.glob("plugins/*/src/**/*.py")]:
-        named |= set(re.findall(r"\bELAUNCH_[A-Z_]+\b", path.read_text()))
+        named |= set(re.findall(READ_BY_NAME, path.read_text()))
 
     assert {n for n in named if f"`{n}`" not in page("environment.md")} == set()
 

@@ -261,3 +261,25 @@ def test_a_signal_while_waiting_for_nodes_ends_quickly(
     agent.send(signal.SIGINT)
 
     assert agent.wait() == 128 + signal.SIGINT
+
+
+def test_a_rank_from_the_environment_beats_the_order_of_joining(
+    launch: Launch, endpoint: str, script: Script
+) -> None:
+    worker = script(SHOW)
+    first = launch(*job(endpoint, nnodes="2"), worker, ELAUNCH_NODE_RANK="1")
+    first.wait_for("waiting for nodes: 1 of 2")
+    second = launch(*job(endpoint, nnodes="2"), worker, ELAUNCH_NODE_RANK="0")
+
+    assert_agree(generation_of([first, second], 1))
+    second.wait_for("ranks 0-1 here")
+    first.wait_for("ranks 2-3 here")
+
+
+def test_a_rank_from_the_environment_that_cant_be_is_refused(
+    launch: Launch, endpoint: str, script: Script
+) -> None:
+    agent = launch(*job(endpoint, nnodes="2"), script(SHOW), ELAUNCH_NODE_RANK="2")
+
+    assert agent.wait() == 2
+    agent.wait_for("error: ELAUNCH_NODE_RANK must be a number from 0 to 1, not '2'")

@@ -16,7 +16,7 @@ LAYERS = (
     ("__init__",),
     ("launcher",),
     ("agent", "plugins", "addresses"),
-    ("config", "options", "builtin"),
+    ("config", "options", "slots", "builtin"),
     ("hookspecs",),
     ("api",),
     ("membership",),

@@ -31,7 +31,8 @@ class LaunchConfig:
         max_restarts: Restarts that failures may cost the whole job.
         local_addr: Address this node advertises; `None` to find it by the route to
             the endpoint.
-        node_rank: Group rank this node should get; `None` for any.
+        node_rank: Group rank this node should get; `None` for the one that the
+            environment gives (`elaunch.slots`), or any.
         shutdown_timeout: Seconds workers get between the signal to stop and SIGKILL,
             whatever the reason.
         spawner: Spawner, as ``NAME[:key=value,...]``.

@@ -2,6 +2,8 @@
 
 import asyncio
 import concurrent.futures
+import logging
+import os
 import re
 import secrets
 import socket
@@ -29,9 +31,12 @@ from elaunch.rendezvous import (
     RendezvousHandler,
     RendezvousParameters,
 )
+from elaunch.slots import given_slot
 from elaunch.spawner import SpawnerParameters
 from elaunch.workers import CommandEntry, FunctionEntry, WorkerEntry
 
+
+logger = logging.getLogger(__name__)
 
 _RUN_ID = re.compile(r"[^/\x00-\x1f]{1,200}")
 
@@ -183,12 +188,15 @@ class _Launch:
 
     async def _node(self) -> NodeFacts:
         config = self.config
+        slot = given_slot(os.environ, config.node_rank, config.max_nodes)
+        if slot:
+            logger.info("%s gives this node the group rank %d", slot.source, slot.rank)
         return NodeFacts(
             host=socket.gethostname(),
             address=config.local_addr or await advertised_address(config.rdzv_endpoint),
             local_world_size=config.nproc_per_node,
             role=config.role,
-            slot=config.node_rank,
+            slot=slot.rank if slot else None,
         )
 
     async def _agent(self, recording: Recording, node: NodeFacts) -> Result:

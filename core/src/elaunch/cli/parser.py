@@ -191,7 +191,8 @@ def _add_meeting(meeting: argparse._ActionsContainer) -> None:
         metavar="N",
         type=int,
         default=None,
-        help="group rank that this node should get",
+        help="group rank that this node should get (default: the one that "
+        "ELAUNCH_NODE_RANK or the scheduler gives it, else any)",
     )
     meeting.add_argument(
         "--local-addr",
