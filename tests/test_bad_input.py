@@ -13,6 +13,11 @@ from agents import Agent, Launch
 
 Script = Callable[[str], str]
 
+STATIC = [
+    *("run", "--rdzv-backend", "static", "--rdzv-id", "job"),
+    *("--rdzv-endpoint", "127.0.0.1"),
+]
+
 PAUSE = "import signal; print('up', flush=True); signal.pause()"
 
 
@@ -51,7 +56,14 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         ),
         (["run", "--rdzv-endpoint", "h:port", "ok.py"], 2, "h:port"),
         (["run", "--rdzv-backend", "etdc-v2", "ok.py"], 3, "did you mean 'etcd-v2'?"),
-        (["run", "--rdzv-backend", "static", "ok.py"], 3, "is named 'static'"),
+        (["run", "--rdzv-backend", "zoo", "ok.py"], 3, "is named 'zoo'"),
+        ([*STATIC, "--nnodes", "1:2", "ok.py"], 2, "not 1 to 2; write --nnodes 2"),
+        ([*STATIC, "--nnodes", "2", "ok.py"], 2, "--node-rank or ELAUNCH_NODE_RANK"),
+        (
+            [*STATIC, "--nnodes", "2", "--rdzv-conf", "rank=2", "ok.py"],
+            2,
+            "must be from 0 to 1, not 2",
+        ),
         (["run", "--spawner", "cloud", "ok.py"], 3, "installed: 'local'"),
         (["run", "--monitor", "proces", "ok.py"], 3, "did you mean 'process'?"),
         (["run", "--monitor", "process:intervall=1", "ok.py"], 2, "'interval'?"),

@@ -268,7 +268,7 @@ def test_a_rank_from_the_environment_beats_the_order_of_joining(
 ) -> None:
     worker = script(SHOW)
     first = launch(*job(endpoint, nnodes="2"), worker, ELAUNCH_NODE_RANK="1")
-    first.wait_for("waiting for nodes: 1 of 2")
+    first.wait_for("waiting: 1/2 nodes")
     second = launch(*job(endpoint, nnodes="2"), worker, ELAUNCH_NODE_RANK="0")
 
     assert_agree(generation_of([first, second], 1))

@@ -31,6 +31,10 @@ class TestEndpoints:
         with pytest.raises(UsageError, match="is not an endpoint; write 'host'"):
             Endpoint.parse(text)
 
+    def test_have_the_port_of_the_backend_if_they_name_none(self) -> None:
+        assert Endpoint.parse("host", 29500) == Endpoint("host", 29500)
+        assert Endpoint.parse("host:1", 29500) == Endpoint("host", 1)
+
     def test_are_shown_as_they_are_written(self) -> None:
         assert [str(Endpoint.parse(t)) for t in ("[::1]:5", "host:5")] == [
             "[::1]:5",

@@ -23,11 +23,14 @@ from elaunch_rdzv_c10d.plugin import elaunch_register_rendezvous
 
 class TestPlugin(PluginContract):
     entry_point = "rdzv_c10d"
-    backends = frozenset({("rendezvous", "c10d"), ("bootstrap", "c10d")})
+    backends = frozenset(
+        {("rendezvous", "c10d"), ("rendezvous", "static"), ("bootstrap", "c10d")}
+    )
     heavy_modules = (
         "elaunch_rdzv_c10d.bootstrap",
         "elaunch_rdzv_c10d.hosting",
         "elaunch_rdzv_c10d.messages",
+        "elaunch_rdzv_c10d.static",
     )
 
 
@@ -46,7 +49,7 @@ class TestControlStore(StoreContract):
 class TestC10dRendezvous(RendezvousContract):
     @pytest_asyncio.fixture
     async def new_handler(self) -> AsyncIterator[NewHandler]:
-        (provider,) = elaunch_register_rendezvous()
+        provider, _ = elaunch_register_rendezvous()
         handlers: list[RendezvousHandler] = []
         with socket.create_server(("127.0.0.1", 0)) as closed:
             port = closed.getsockname()[1]

@@ -8,9 +8,11 @@ import attrs
 import pytest
 
 from elaunch.api import (
+    ChangeKind,
     EventName,
     RendezvousParameters,
     RendezvousUnreachable,
+    StoreRendezvous,
     UsageError,
 )
 from elaunch_rdzv_c10d.control_store import ControlStore
@@ -41,7 +43,7 @@ def agent(
     def record(name: EventName, /, **facts: object) -> None:
         events.append((name, facts))
 
-    settings: dict[str, object] = {"connect_timeout": 10.0, **options}
+    settings: dict[str, object] = {"read_timeout": 10.0, **options}
     params = RendezvousParameters(
         backend="c10d",
         endpoint=endpoint,
@@ -262,6 +264,35 @@ class TestNotes:
         assert "'node-0' is the loopback address 127.0.1.1" in str(
             many.told(EventName.STORE_NOTE)[0]["reason"]
         )
+
+
+@pytest.mark.asyncio
+class TestComingBack:
+    async def test_to_a_store_that_was_restarted_begins_the_job_anew(self) -> None:
+        """It is not the store that has seen the job's end and forgotten it."""
+        port = free_port()
+        params = RendezvousParameters(
+            backend="c10d", endpoint=f"127.0.0.1:{port}", run_id="job"
+        )
+        options = C10dOptions(is_host=False, connect_timeout=10.0)
+        node = StoreRendezvous(StoreOpener(params, options), params, options)
+        servers = [ThreadedServer("job"), ThreadedServer("job")]
+        await servers[0].start("127.0.0.1", port)
+        try:
+            async with asyncio.timeout(20), contextlib.aclosing(node.changes()) as news:
+                await node.join()
+                await servers[0].stop()
+                await servers[1].start("127.0.0.1", port)
+                lost = await anext(news)
+                place = await node.join()
+        finally:
+            await node.aclose()
+            for server in servers:
+                await server.stop()
+
+        assert lost.kind is ChangeKind.LOST
+        assert "was restarted and has forgotten everything" in lost.reason
+        assert (place.generation, place.group_rank) == (1, 0)
 
 
 @pytest.mark.asyncio

@@ -7,29 +7,32 @@ import pytest
 from elaunch.api import (
     BootstrapParameters,
     NoOptions,
+    RendezvousOptions,
     RendezvousParameters,
     StoreRendezvous,
     UsageError,
 )
 from elaunch_rdzv_c10d.bootstrap import C10dBootstrap
-from elaunch_rdzv_c10d.options import C10dOptions
+from elaunch_rdzv_c10d.options import C10dOptions, StaticOptions
 from elaunch_rdzv_c10d.plugin import (
     elaunch_register_bootstraps,
     elaunch_register_rendezvous,
 )
 
 
-def test_it_provides_a_rendezvous() -> None:
-    (provider,) = elaunch_register_rendezvous()
-    params = RendezvousParameters(backend="c10d", run_id="job")
+def test_it_provides_two_rendezvous() -> None:
+    params = RendezvousParameters(backend="x", run_id="job", endpoint="localhost:0")
+    options = {"c10d": C10dOptions, "static": StaticOptions}
+    providers = tuple(elaunch_register_rendezvous())
 
-    assert provider.name == "c10d"
-    assert provider.options is C10dOptions
-    assert isinstance(provider.create(params, C10dOptions()), StoreRendezvous)
+    assert {provider.name: provider.options for provider in providers} == options
+    for provider in providers:
+        handler = provider.create(params, provider.options())
+        assert isinstance(handler, StoreRendezvous)
 
 
 def test_a_malformed_endpoint_is_told_at_once() -> None:
-    (provider,) = elaunch_register_rendezvous()
+    provider, _ = elaunch_register_rendezvous()
     params = RendezvousParameters(backend="c10d", run_id="job", endpoint="a:b")
 
     with pytest.raises(UsageError, match="'a:b' is not an endpoint"):
@@ -44,13 +47,37 @@ def test_it_provides_a_bootstrap() -> None:
     assert isinstance(provider.create(params, NoOptions()), C10dBootstrap)
 
 
-def test_options_are_those_of_every_rendezvous_and_two_more() -> None:
-    names = {field.name for field in attrs.fields(C10dOptions)}
+def names(options: type[attrs.AttrsInstance]) -> set[str]:
+    return {field.name for field in attrs.fields(options)}
 
-    assert {"is_host", "connect_timeout", "join_timeout", "reconnect_grace"} <= names
-    assert "read_timeout" not in names
-    with pytest.raises(ValueError, match="connect_timeout"):
-        C10dOptions(connect_timeout=0)
+
+def test_options_are_those_of_every_rendezvous_and_a_few_more() -> None:
+    more = {"is_host", "connect_timeout", "read_timeout"}
+
+    assert names(C10dOptions) == names(RendezvousOptions) | more
+    assert names(StaticOptions) == names(RendezvousOptions) | {"rank"}
+
+
+@pytest.mark.parametrize(
+    ("options", "limit"),
+    [
+        (C10dOptions(), 60),
+        (C10dOptions(read_timeout=5), 5),
+        (C10dOptions(connect_timeout=7), 7),
+        (C10dOptions(connect_timeout=7, read_timeout=5), 7),
+    ],
+)
+def test_the_more_specific_name_of_the_time_to_connect_wins(
+    options: C10dOptions, limit: float
+) -> None:
+    assert options.connect_limit == limit
+
+
+@pytest.mark.parametrize("name", ["connect_timeout", "read_timeout"])
+@pytest.mark.parametrize("value", [0.0, -1.0])
+def test_a_time_to_connect_is_positive(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"'{name}' must be > 0"):
+        C10dOptions(**{name: value})  # type: ignore[arg-type] # times only
 
 
 def loaded_by(module: str) -> set[str]:

@@ -392,6 +392,8 @@ async def test_a_store_that_was_restarted_is_another_store() -> None:
             async with asyncio.timeout(10):
                 reason = await lease.lost
             found = await far.get("/key")
+            with pytest.raises(RendezvousUnreachable, match="is another one now"):
+                await far.lease(60.0)
             await far.close()
 
     assert "was restarted and has forgotten everything" in reason

@@ -15,6 +15,9 @@ from elaunch.api import UsageError
 DEFAULT_PORT = 29400
 """Port of an endpoint that names none."""
 
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - to be replaced
+"""Where to reach on this host what listens at all its addresses."""
+
 BACKLOG = 4096
 """Connections that may wait to be accepted: all workers connect in one moment."""
 
@@ -41,8 +44,12 @@ class Endpoint:
     port: int
 
     @classmethod
-    def parse(cls, text: str) -> "Endpoint":
+    def parse(cls, text: str, default_port: int = DEFAULT_PORT) -> "Endpoint":
         """Read ``host``, ``host:port``, ``[ipv6]:port`` or, for this host, nothing.
+
+        Args:
+            text: What the user wrote.
+            default_port: Port if the text names a host only.
 
         Raises:
             UsageError: If it is none of these.
@@ -50,7 +57,7 @@ class Endpoint:
         if not text:
             return cls("127.0.0.1", 0)
         found = _ENDPOINT.fullmatch(text.strip())
-        port = int(found["port"] or DEFAULT_PORT) if found else 0
+        port = int(found["port"] or default_port) if found else 0
         if not found or port > _MAX_PORT:
             raise UsageError(
                 f"{text!r} is not an endpoint; write 'host' or 'host:port', and an "

@@ -131,6 +131,8 @@ class ControlStore:
         grace: Seconds a broken connection may take to come back before the store
             counts this client as dead.
         request_timeout: Seconds a request may take.
+        after_lease: Awaited with each lease before it is handed out; if it raises,
+            the lease is revoked.
         after_close: Awaited once at the end of `close`.
     """
 
@@ -138,10 +140,14 @@ class ControlStore:
     run_id: str
     grace: float = 0.5
     request_timeout: float = 30.0
+    after_lease: Callable[[Lease], Awaitable[None]] | None = attrs.field(
+        default=None, init=False
+    )
     after_close: Callable[[], Awaitable[None]] | None = attrs.field(
         default=None, init=False
     )
     _link: Link = attrs.field(init=False)
+    _identity: str = attrs.field(default="", init=False)
     _leases: set[ControlLease] = attrs.field(factory=set, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -185,6 +191,7 @@ class ControlStore:
         """
         store = cls(Endpoint(host, port), run_id, reconnect_grace, request_timeout)
         await store._link.open(timeout, on_waiting)
+        store._identity = store._seen_identity
         return store
 
     @property
@@ -196,6 +203,10 @@ class ControlStore:
     def host_run_id(self) -> str:
         """Id of the job that hosts the store."""
         return self._link.welcome.run_id if self._link.welcome else ""
+
+    @property
+    def _seen_identity(self) -> str:
+        return self._link.welcome.store if self._link.welcome else ""
 
     async def get(self, key: str) -> Entry | None:
         """Return the entry of a key, or `None`."""
@@ -250,14 +261,29 @@ class ControlStore:
         return self._link.watch(prefix, since)
 
     async def lease(self, ttl: float) -> Lease:
-        """Grant a lease of ``ttl`` seconds and keep it alive until it is revoked."""
+        """Grant a lease of ``ttl`` seconds and keep it alive until it is revoked.
+
+        Raises:
+            RendezvousUnreachable: Also if the store was restarted: it knows nothing of
+                what this client knew, so who goes on must open it anew.
+        """
         loop = asyncio.get_running_loop()
         sent = loop.time()
         number = (await self._ask(Grant(ttl), Granted)).lease
+        if self._seen_identity != self._identity:
+            raise RendezvousUnreachable(
+                f"the store at '{self.endpoint}' was restarted and is another one now"
+            )
         lease = ControlLease(number, ttl, loop.create_future(), sent, self._link)
         self._leases.add(lease)
         lease.lost.add_done_callback(lambda _: self._leases.discard(lease))
         lease.keep()
+        if self.after_lease:
+            try:
+                await self.after_lease(lease)
+            except BaseException:
+                await lease.revoke()
+                raise
         return lease
 
     async def close(self) -> None:

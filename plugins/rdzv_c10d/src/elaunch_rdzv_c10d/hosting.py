@@ -17,7 +17,7 @@ from elaunch.api import (
     RendezvousUnreachable,
     UsageError,
 )
-from elaunch_rdzv_c10d.addresses import Endpoint, listen, resolve
+from elaunch_rdzv_c10d.addresses import EVERYWHERE, Endpoint, listen, resolve
 from elaunch_rdzv_c10d.control_store import ControlStore
 from elaunch_rdzv_c10d.dial import GivenUpError, insist, reason_of
 from elaunch_rdzv_c10d.options import C10dOptions
@@ -33,7 +33,6 @@ _LINGER = 2.0
 At the end of a job they hear it at once and go at once. When the host is told to stop
 before that, they stay, and it must not wait for them.
 """
-_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - to be replaced
 
 
 @attrs.frozen
@@ -43,6 +42,7 @@ class StoreOpener:
     Attributes:
         params: What the rendezvous is built with.
         options: Options of the backend.
+        rule: Why ``options.is_host`` is what it is, where the user did not give it.
         endpoint: Where the store is, or shall be.
 
     Raises:
@@ -51,11 +51,12 @@ class StoreOpener:
 
     params: RendezvousParameters
     options: C10dOptions
+    rule: str = ""
     endpoint: Endpoint = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         endpoint = Endpoint.parse(self.params.endpoint)
-        if endpoint.host in _LOOPBACK and not self.options.is_host:
+        if endpoint.host in EVERYWHERE and not self.options.is_host:
             raise UsageError(
                 f"the endpoint '{endpoint}' names no host; give an address of the "
                 "host, or is_host=true on the one node that shall listen everywhere"
@@ -69,7 +70,7 @@ class StoreOpener:
             RendezvousUnreachable: If it can't be hosted or reached.
         """
         if self.options.is_host is False:
-            return await self._join("is_host=false")
+            return await self._join(self.rule or "is_host=false")
         server = ThreadedServer(self.params.run_id)
         try:
             address, port = await self._listen(server)
@@ -87,7 +88,7 @@ class StoreOpener:
                 partial(server.start, self.endpoint.host, self.endpoint.port),
                 # A cluster may give a node its name after it started the node.
                 socket.gaierror,
-                self.options.connect_timeout,
+                self.options.connect_limit,
                 self._tell_waiting,
             )
         except GivenUpError as error:
@@ -126,11 +127,11 @@ class StoreOpener:
     async def _host(
         self, server: ThreadedServer, address: str, port: int
     ) -> ControlStore:
-        rule = "is_host=true" if self.options.is_host else _OURS
+        rule = self.rule or ("is_host=true" if self.options.is_host else _OURS)
         endpoint = attrs.evolve(self.endpoint, port=port)
         self.params.record(EventName.STORE_HOSTED, endpoint=str(endpoint), rule=rule)
         self._warn_of_loopback(address)
-        store = await self._connect(_LOOPBACK.get(address, address), port)
+        store = await self._connect(EVERYWHERE.get(address, address), port)
         store.after_close = partial(_shut_down, server)
         return store
 
@@ -153,7 +154,7 @@ class StoreOpener:
         return await ControlStore.connect(
             host,
             port,
-            timeout=self.options.connect_timeout,
+            timeout=self.options.connect_limit,
             run_id=self.params.run_id,
             reconnect_grace=self.options.reconnect_grace,
             request_timeout=self.options.lease_ttl,

@@ -1,4 +1,4 @@
-"""Options of the c10d rendezvous (``--rdzv-conf``)."""
+"""Options of the rendezvous `c10d` and `static` (``--rdzv-conf``)."""
 
 import attrs
 
@@ -13,7 +13,38 @@ class C10dOptions(RendezvousOptions):
         is_host: Whether this node hosts the store; `None` to find out by trying to
             listen at the endpoint.
         connect_timeout: How long to try to reach a store that another node hosts.
+        read_timeout: Another name for ``connect_timeout``, which wins if both are
+            given.
     """
 
     is_host: bool | None = None
-    connect_timeout: float = attrs.field(default=60.0, validator=attrs.validators.gt(0))
+    connect_timeout: float | None = attrs.field(
+        default=None, validator=attrs.validators.optional(attrs.validators.gt(0))
+    )
+    read_timeout: float = attrs.field(default=60.0, validator=attrs.validators.gt(0))
+
+    @property
+    def connect_limit(self) -> float:
+        """Seconds to try to reach a store that another node hosts."""
+        if self.connect_timeout is None:
+            return self.read_timeout
+        return self.connect_timeout
+
+
+@attrs.frozen(kw_only=True)
+class StaticOptions(RendezvousOptions):
+    """Times in seconds, those of every rendezvous included.
+
+    Attributes:
+        rank: Group rank of this node, where nothing else gives it one.
+    """
+
+    rank: int | None = None
+
+    def hosting(self, *, is_host: bool) -> C10dOptions:
+        """Return how to open the store: who is no host waits as long as for a job."""
+        common = {
+            field.name: getattr(self, field.name)
+            for field in attrs.fields(RendezvousOptions)
+        }
+        return C10dOptions(**common, is_host=is_host, connect_timeout=self.join_limit)

@@ -14,7 +14,7 @@ from elaunch.api import (
     StoreRendezvous,
 )
 from elaunch.hookspecs import hookimpl
-from elaunch_rdzv_c10d.options import C10dOptions
+from elaunch_rdzv_c10d.options import C10dOptions, StaticOptions
 
 
 def _rendezvous(
@@ -22,7 +22,14 @@ def _rendezvous(
 ) -> RendezvousHandler:
     from elaunch_rdzv_c10d.hosting import StoreOpener
 
+    # store_type=file: here the store would be a file store in a directory instead.
     return StoreRendezvous(StoreOpener(params, options), params, options)
+
+
+def _static(params: RendezvousParameters, options: StaticOptions) -> RendezvousHandler:
+    from elaunch_rdzv_c10d.static import static_rendezvous
+
+    return static_rendezvous(params, options)
 
 
 def _bootstrap(params: BootstrapParameters, _: NoOptions) -> Bootstrap:
@@ -34,8 +41,12 @@ def _bootstrap(params: BootstrapParameters, _: NoOptions) -> Bootstrap:
 @hookimpl
 def elaunch_register_rendezvous() -> Iterable[RendezvousProvider]:
     """Declare the rendezvous in a store that one of the agents hosts."""
-    summary = "rendezvous in a store hosted by one agent"
-    return (Provider("c10d", summary, _rendezvous, C10dOptions),)
+    elastic = "rendezvous in a store hosted by one agent"
+    fixed = "a fixed set of nodes with given ranks, in a store hosted by rank 0"
+    return (
+        Provider("c10d", elastic, _rendezvous, C10dOptions),
+        Provider("static", fixed, _static, StaticOptions),
+    )
 
 
 @hookimpl

@@ -1,0 +1,102 @@
+"""Jobs of a fixed set of nodes, each of which has the rank it was given."""
+
+import signal
+from collections.abc import Callable
+
+from agents import Agent, Launch
+
+
+SHOW = """
+import os, signal
+print("generation", os.environ["ELAUNCH_GENERATION"], "rank", os.environ["RANK"],
+      "of", os.environ["WORLD_SIZE"], "restarts", os.environ["ELAUNCH_RESTART_COUNT"],
+      flush=True)
+signal.pause()
+"""
+"""A worker that tells where it stands, then waits for its end."""
+
+Script = Callable[[str], str]
+
+
+def node(endpoint: str, rank: int, *more: str) -> list[str]:
+    return [
+        *("--rdzv-backend", "static", "--rdzv-endpoint", endpoint, "--rdzv-id", "job"),
+        *("--nnodes", "2", "--node-rank", str(rank), *more),
+    ]
+
+
+def assert_ranks(*agents: Agent, generation: int = 1, restarts: int = 0) -> None:
+    """Each agent's worker has the rank of its place in the arguments."""
+    for rank, agent in enumerate(agents):
+        agent.wait_for(f"generation {generation} rank {rank} of 2 restarts {restarts}$")
+
+
+def test_each_node_keeps_its_rank_whoever_comes_first(
+    launch: Launch, endpoint: str, script: Script
+) -> None:
+    worker = script(SHOW)
+    second = launch(*node(endpoint, 1, "--max-restarts", "1"), worker)
+    second.wait_for(f"waiting for the store: .*{endpoint}")
+    first = launch(*node(endpoint, 0, "--max-restarts", "1"), worker)
+    assert_ranks(first, second)
+    second.workers()[0].send_signal(signal.SIGKILL)
+    assert_ranks(first, second, generation=2, restarts=1)
+    first.workers()[0].send_signal(signal.SIGKILL)
+
+    assert [first.wait(), second.wait()] == [128 + signal.SIGKILL] * 2
+
+
+def test_a_job_of_a_fixed_set_of_nodes_succeeds(
+    launch: Launch, endpoint: str, script: Script
+) -> None:
+    worker = script("import os; print('rank', os.environ['RANK'])")
+    agents = [launch(*node(endpoint, rank), worker) for rank in (1, 0)]
+
+    assert [agent.wait() for agent in agents] == [0, 0]
+    agents[0].wait_for("rank 1$")
+    agents[1].wait_for("rank 0$")
+
+
+def test_one_node_alone_needs_no_rank(launch: Launch, script: Script) -> None:
+    assert launch("--rdzv-backend", "static", script("pass")).wait() == 0
+
+
+def test_who_replaces_a_lost_node_has_its_rank(
+    launch: Launch, endpoint: str, script: Script
+) -> None:
+    worker = script(SHOW)
+    first, second = (launch(*node(endpoint, rank), worker) for rank in (0, 1))
+    assert_ranks(first, second)
+    second.power_off()
+    third = launch(*node(endpoint, 1), worker)
+
+    assert_ranks(first, third, generation=2)
+
+
+def test_the_job_forms_again_when_rank_0_is_replaced(
+    launch: Launch, endpoint: str, script: Script
+) -> None:
+    """Its store is gone with it, so the job begins anew: again with generation 1."""
+    worker = script(SHOW)
+    first, second = (launch(*node(endpoint, rank), worker) for rank in (0, 1))
+    assert_ranks(first, second)
+    first.power_off()
+    third = launch(*node(endpoint, 0), worker)
+    assert_ranks(third)
+
+    assert len(second.wait_for("generation 1 rank 1 of 2 restarts 0$", count=2)) == 2
+
+
+def test_a_second_node_of_one_rank_is_refused(
+    launch: Launch, endpoint: str, script: Script
+) -> None:
+    worker = script(SHOW)
+    brief = ("--rdzv-conf", "keep_alive_interval=1")
+    agents = [launch(*node(endpoint, rank, *brief), worker) for rank in (0, 1)]
+    assert_ranks(*agents)
+    other = launch(*node(endpoint, 1, *brief), worker)
+
+    assert other.wait() == 4
+    other.wait_for("note: rank 1 belongs to node .*; waiting 3 s for its end")
+    assert "rank 1 of job 'job' belongs to node" in other.lines[-1]
+    assert [agent.process.poll() for agent in agents] == [None, None]
