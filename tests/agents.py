@@ -1,5 +1,6 @@
 """A real agent as a real process, with its output as it comes."""
 
+import contextlib
 import os
 import re
 import signal
@@ -87,8 +88,11 @@ class Agent:
     def power_off(self) -> None:
         """Kill agent and workers as the loss of a node does: all, without goodbye."""
         workers = self.workers()
-        for process in (psutil.Process(self.pid), *workers):
-            process.kill()
+        self.process.kill()
+        for process in workers:
+            # The kernel may have been faster: it kills them with their agent.
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
         self.process.wait(timeout=DEADLINE)
 
     def close(self) -> None:

@@ -2,24 +2,10 @@
 
 import re
 import signal
-from collections.abc import Callable
 
 import pytest
-from agents import Agent, Launch, is_alive
-
-
-SHOW = """
-import os, signal
-print("generation", os.environ["ELAUNCH_GENERATION"], "rank", os.environ["RANK"],
-      "of", os.environ["WORLD_SIZE"], "restarts", os.environ["ELAUNCH_RESTART_COUNT"],
-      "store", os.environ["MASTER_ADDR"] + ":" + os.environ["MASTER_PORT"], flush=True)
-signal.pause()
-"""
-"""A worker that tells where it stands, then waits for its end."""
-
-LINE = r"generation (\d+) rank (\d+) of (\d+) restarts (\d+) store (\S+)"
-
-Script = Callable[[str], str]
+from agents import Launch, is_alive
+from places import LINE, SHOW, Script, assert_agree, places_in
 
 
 def job(endpoint: str, *more: str, nnodes: str = "1:2") -> list[str]:
@@ -30,35 +16,16 @@ def job(endpoint: str, *more: str, nnodes: str = "1:2") -> list[str]:
     ]
 
 
-def generation_of(agents: list[Agent], number: int) -> list[tuple[str, ...]]:
-    """Wait for all workers of a generation; return (rank, size, restarts, store)."""
-    lines = []
-    for agent in agents:
-        pattern = LINE.replace(r"(\d+) rank", f"({number}) rank", 1)
-        lines += [found.groups()[1:] for found in agent.wait_for(pattern, count=2)]
-    return sorted(lines)
-
-
-def assert_agree(lines: list[tuple[str, ...]], restarts: int = 0) -> None:
-    """All workers see one size, one counter and one store, and each rank once."""
-    size = str(len(lines))
-
-    assert [rank for rank, *_ in lines] == [str(n) for n in range(len(lines))]
-    assert {line[1] for line in lines} == {size}
-    assert {line[2] for line in lines} == {str(restarts)}
-    assert len({line[3] for line in lines}) == 1
-
-
 def test_a_node_joins_a_running_job_and_is_lost_again(
     launch: Launch, endpoint: str, script: Script
 ) -> None:
     worker = script(SHOW)
     first = launch(*job(endpoint), worker)
-    alone = generation_of([first], 1)
+    alone = places_in([first], 1, workers=2)
     second = launch(*job(endpoint), worker)
-    together = generation_of([first, second], 2)
+    together = places_in([first, second], 2, workers=2)
     second.power_off()
-    again = generation_of([first], 3)
+    again = places_in([first], 3, workers=2)
 
     assert_agree(alone)
     assert_agree(together)
@@ -74,12 +41,12 @@ def test_a_replacement_takes_the_place_of_a_lost_node(
     first = launch(*job(endpoint, nnodes="2"), worker)
     first.wait_for("waiting: 1/2 nodes .* missing 1 more node")
     second = launch(*job(endpoint, nnodes="2"), worker)
-    generation_of([first, second], 1)
+    places_in([first, second], 1, workers=2)
     second.power_off()
     first.wait_for("was lost; stopping the workers")
     third = launch(*job(endpoint, nnodes="2"), worker)
 
-    assert_agree(generation_of([first, third], 2))
+    assert_agree(places_in([first, third], 2, workers=2))
 
 
 def test_a_node_that_is_told_to_stop_leaves_at_once(
@@ -87,14 +54,14 @@ def test_a_node_that_is_told_to_stop_leaves_at_once(
 ) -> None:
     worker = script(SHOW)
     first = launch(*job(endpoint), worker)
-    generation_of([first], 1)
+    places_in([first], 1, workers=2)
     second = launch(*job(endpoint), worker)
-    generation_of([first, second], 2)
+    places_in([first, second], 2, workers=2)
     second.send(signal.SIGTERM)
 
     assert second.wait() == 128 + signal.SIGTERM
     first.wait_for("left: SIGTERM; stopping the workers")
-    assert_agree(generation_of([first], 3))
+    assert_agree(places_in([first], 3, workers=2))
 
 
 def test_a_failure_on_one_node_restarts_all_with_one_counter(
@@ -104,7 +71,7 @@ def test_a_failure_on_one_node_restarts_all_with_one_counter(
     agents = [launch(*job(endpoint, "--max-restarts", "2", nnodes="2"), worker)]
     agents.append(launch(*job(endpoint, "--max-restarts", "2", nnodes="2"), worker))
     for restart in range(3):
-        assert_agree(generation_of(agents, restart + 1), restart)
+        assert_agree(places_in(agents, restart + 1, workers=2), restart)
         # Alternate, so that both the coordinator's node and the other one fail.
         agents[restart % 2].workers()[0].send_signal(signal.SIGKILL)
 
@@ -120,30 +87,13 @@ def test_the_stores_host_ends_quickly_too_when_it_is_told_to(
     """Its departure takes the store along; it does not wait for those who use it."""
     worker = script(SHOW)
     host = launch(*job(endpoint), worker)
-    generation_of([host], 1)
+    places_in([host], 1, workers=2)
     other = launch(*job(endpoint), worker)
-    generation_of([host, other], 2)
+    places_in([host, other], 2, workers=2)
     host.send(signal.SIGTERM)
 
     assert host.wait() == 128 + signal.SIGTERM
-    assert_agree(generation_of([other], 3))
-
-
-def test_the_coordinators_node_can_leave(
-    launch: Launch, endpoint: str, script: Script
-) -> None:
-    """The store is hosted by the first agent, so it is the second that coordinates."""
-    worker = script(SHOW)
-    host = launch(*job(endpoint, nnodes="2:3"), worker)
-    host.wait_for("waiting: 1/2-3 nodes")
-    second = launch(*job(endpoint, nnodes="2:3"), worker)
-    generation_of([host, second], 1)
-    third = launch(*job(endpoint, nnodes="2:3"), worker)
-    generation_of([host, second, third], 2)
-    second.send(signal.SIGTERM)
-    second.wait()
-
-    assert_agree(generation_of([host, third], 3))
+    assert_agree(places_in([other], 3, workers=2))
 
 
 def test_the_loss_of_the_stores_host_is_survived_where_another_can_host(
@@ -153,9 +103,9 @@ def test_the_loss_of_the_stores_host_is_survived_where_another_can_host(
     short = "last_call_timeout=0,keep_alive_interval=0.5"
     worker = script(SHOW)
     host = launch(*job(endpoint, "--rdzv-conf", short), worker)
-    generation_of([host], 1)
+    places_in([host], 1, workers=2)
     other = launch(*job(endpoint, "--rdzv-conf", short), worker)
-    generation_of([host, other], 2)
+    places_in([host, other], 2, workers=2)
     host.power_off()
     other.wait_for("has been lost for .*; stopping the workers")
     other.wait_for("generation 1: 1 node, 2 workers")
@@ -168,14 +118,14 @@ def test_a_spare_waits_and_is_used(
 ) -> None:
     worker = script(SHOW)
     first = launch(*job(endpoint), worker)
-    generation_of([first], 1)
+    places_in([first], 1, workers=2)
     second = launch(*job(endpoint), worker)
-    generation_of([first, second], 2)
+    places_in([first, second], 2, workers=2)
     spare = launch(*job(endpoint), worker)
     spare.wait_for("waiting as a spare")
     second.power_off()
 
-    assert_agree(generation_of([first, spare], 3))
+    assert_agree(places_in([first, spare], 3, workers=2))
 
 
 def test_all_nodes_end_together_when_all_workers_are_done(
