@@ -6,8 +6,9 @@ Real agents on this machine, whose workers say when they begin and when they are
 stop, then sleep. Nodes are powered off, join and leave in turn; the figures are the
 minimum, median and maximum of all rounds, beside the goal. "agreed" counts the rounds
 in which all ranks of the next generation told one size, one restart count (0) and one
-new endpoint, each rank once, and nobody was disturbed without need. One that is not
-agreed makes the exit status 1; a slow one does not, but tells what happened when.
+new endpoint, each rank once, after the workers of the generation before were told to
+stop, and in which nobody was disturbed without need. One without agreement makes the
+exit status 1; a slow one does not, but tells what happened when.
 
 Without `--endpoint`, an agent of another job hosts a store for the backend `c10d`, so
 that every node of the measured job can die.
@@ -24,7 +25,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import attrs
-from nodes import Happened, Job, Node, Said, free_endpoint
+from nodes import Job, Node, Said, free_endpoint
 
 
 KILL_GOAL = 1.0
@@ -50,7 +51,6 @@ class Change:
     """One change that was followed to its end.
 
     Attributes:
-        begin: When it began.
         told: Seconds until the last worker of the old generation was told to stop.
         running: Seconds until the last worker of the new generation began.
         phases: Seconds that the slowest node spent in each of `PHASES`, then until
@@ -59,7 +59,6 @@ class Change:
         timeline: What happened when.
     """
 
-    begin: float
     told: float
     running: float
     phases: tuple[float, ...]
@@ -108,8 +107,8 @@ class Membership:
         """Tell a member to leave."""
         begin = node.terminate()
         self.job.remove(node)
-        self._follow(row, begin)
         node.end()
+        self._follow(row, begin)
 
     def power_off_spare(self, row: Row, settle: float) -> None:
         """Let a spare come and be killed; nothing may come of it."""
@@ -117,7 +116,7 @@ class Membership:
         spare = self.job.start()
         self.job.event(spare, "rendezvous.waiting")
         self.job.remove(spare)
-        begin = spare.power_off()
+        spare.power_off()
         time.sleep(settle)
         news = [
             f"{node.name}: {event.name}"
@@ -125,25 +124,25 @@ class Membership:
             for event in node.events
             if event.time > before
         ]
-        row.changes.append(
-            Change(begin, 0, 0, (), "; ".join(news), self.job.timeline(before))
-        )
+        row.changes.append(Change(0, 0, (), "; ".join(news), self.job.timeline(before)))
 
     def _follow(self, row: Row, begin: float) -> None:
         old, self.lines = self.lines, self.job.generation(self.generation)
         told = [
-            line.time - begin
+            line.time
             for node in (*self.job.nodes, *self.job.gone)
             for line in node.said
             if (line.what, line.generation) == ("is_told", old[0].generation)
         ]
+        disagreed = disagreement(old, self.lines)
+        if max(told) > min(line.time for line in self.lines):
+            disagreed = f"two generations at once; {disagreed}"
         row.changes.append(
             Change(
-                begin=begin,
-                told=max(told),
+                told=max(told) - begin,
                 running=max(line.time for line in self.lines) - begin,
                 phases=self._phases(begin),
-                disagreement=disagreement(old, self.lines),
+                disagreement=disagreed,
                 timeline=self.job.timeline(begin),
             )
         )
@@ -154,7 +153,7 @@ class Membership:
         node = next(node for node in self.job.nodes if node.name == last.node)
         marks = [begin]
         for _, name in PHASES:
-            events: list[Happened] = node.happened(name, since=begin)
+            events = node.happened(name, since=begin)
             marks.append(events[0].time if events else marks[-1])
         marks.append(last.time)
         return tuple(after - before for before, after in itertools.pairwise(marks))
@@ -276,15 +275,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--backend", default="c10d")
-    parser.add_argument("--endpoint", help="default: a store of its own")
+    parser.add_argument("--endpoint", help="default: a store of its own, by c10d")
     parser.add_argument("--conf", default="", help="more of --rdzv-conf")
     parser.add_argument(
-        *("--settle",), type=float, default=1.5, help="until a spare's death is known"
+        "--settle", type=float, default=1.5, help="seconds until a death is known"
     )
     options = parser.parse_args()
     endpoint = options.endpoint or free_endpoint()
     conf = ",".join(filter(None, ("last_call_timeout=0", options.conf)))
     flags = ["--rdzv-backend", options.backend, "--rdzv-endpoint", endpoint]
+    flags += ["--local-addr", "127.0.0.1"]
     rows: list[Row] = []
     with contextlib.ExitStack() as stack:
         if options.endpoint is None:

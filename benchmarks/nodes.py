@@ -192,15 +192,12 @@ class Job:
         Raises:
             TimeoutError: If there never is; tells what everybody said.
         """
-        deadline = time.monotonic() + DEADLINE
+        since = time.time()
         with self._came:
             while (found := look()) is None:
-                if not self._came.wait(deadline - time.monotonic()):
-                    story = "\n".join(
-                        f"{node.name}: {line}"
-                        for node in self.nodes
-                        for line in node.rest
-                    )
+                if not self._came.wait(since + DEADLINE - time.time()):
+                    rest = [f"{n.name}: {line}" for n in self.nodes for line in n.rest]
+                    story = "\n".join([*self.timeline(since), *rest])
                     raise TimeoutError(f"{what} did not come:\n{story}")
             return found
 
@@ -248,15 +245,15 @@ class Job:
             (event.time, node.name, f"{event.name} {dict(event.facts)}")
             for node in everybody
             for event in node.events
+            if event.time >= since
         ] + [
             (line.time, node.name, f"worker {line.rank} {line.what}")
             for node in everybody
             for line in node.said
+            if line.time >= since
         ]
         return [
-            f"{when - since:+8.3f} {name:4} {what}"
-            for when, name, what in sorted(told)
-            if when >= since - 0.05
+            f"{when - since:+8.3f} {name:4} {what}" for when, name, what in sorted(told)
         ]
 
     def close(self) -> None:

@@ -38,8 +38,8 @@ def elaunch_register_spawners():
 @pytest.fixture
 def join(launch: Launch, endpoint: str, script: Script) -> Join:
     worker = script(SHOW)
-    host = launch("--rdzv-endpoint", endpoint, "--rdzv-id", "host", worker)
-    host.wait_for("generation 1 rank 0")
+    host = launch("-v", "--rdzv-endpoint", endpoint, "--rdzv-id", "host", worker)
+    host.wait_for(r"store\.hosted")
 
     def start(nnodes: str, *flags: str, **variables: str) -> Agent:
         return launch(
