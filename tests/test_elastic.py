@@ -221,7 +221,7 @@ def test_a_rank_from_the_environment_beats_the_order_of_joining(
     first.wait_for("waiting: 1/2 nodes")
     second = launch(*job(endpoint, nnodes="2"), worker, ELAUNCH_NODE_RANK="0")
 
-    assert_agree(generation_of([first, second], 1))
+    assert_agree(places_in([first, second], 1, workers=2))
     second.wait_for("ranks 0-1 here")
     first.wait_for("ranks 2-3 here")
 

@@ -203,7 +203,7 @@ def test_a_failure_costs_one_restart_although_a_node_joins_meanwhile(
     other.workers()[0].send_signal(signal.SIGKILL)
     stubborn.wait_for("told to stop")
     joiner = join("2:3", *flags)
-    joiner.wait_for("waiting for nodes")
+    joiner.wait_for("waiting: ")
     stubborn.workers()[0].send_signal(signal.SIGUSR1)
     nodes = [stubborn, other, joiner]
     after_one = places_in(nodes, 2)
