@@ -42,11 +42,11 @@ def write_call(entry: FunctionEntry, path: Path) -> None:
         SpawnError: If the function or its arguments can't be pickled, or the file
             can't be written.
     """
-    import cloudpickle
+    from elaunch_spawn_local import by_value
 
     try:
         with _sent_by_value(getattr(entry.function, "__module__", None)):
-            call = cloudpickle.dumps((entry.function, entry.args))
+            call = by_value.dumps((entry.function, entry.args))
         # The path first, and by itself: the function may need it to be unpickled.
         data = pickle.dumps(sys.path) + call
     except Exception as error:
