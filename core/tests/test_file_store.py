@@ -14,6 +14,7 @@ import attrs
 import pytest
 import pytest_asyncio
 
+from elaunch import get_rdzv_handler
 from elaunch.addresses import advertised_address
 from elaunch.api import (
     FileStore,
@@ -25,7 +26,6 @@ from elaunch.api import (
     UsageError,
 )
 from elaunch.builtin import elaunch_register_rendezvous
-from elaunch.options import build_options
 from elaunch.testing import (
     NewHandler,
     NewStore,
@@ -56,14 +56,16 @@ class TestFileStore(StoreContract):
 class TestFileRendezvous(RendezvousContract):
     @pytest_asyncio.fixture
     async def new_handler(self, tmp_path: Path) -> AsyncIterator[NewHandler]:
-        (provider,) = elaunch_register_rendezvous()
         handlers: list[RendezvousHandler] = []
 
         def new(params: RendezvousParameters) -> RendezvousHandler:
-            given = {"poll_interval": "0.01", **params.config}
-            options = build_options(provider.options, given, "--rdzv-conf")
-            params = attrs.evolve(params, endpoint=str(tmp_path / "store"))
-            handlers.append(provider.create(params, options))
+            params = attrs.evolve(
+                params,
+                backend="file",
+                endpoint=str(tmp_path / "store"),
+                config={"poll_interval": "0.01", **params.config},
+            )
+            handlers.append(get_rdzv_handler(params))
             return handlers[-1]
 
         yield new

@@ -388,7 +388,7 @@ class TestPopulation:
         assert decision.outcome.state is OutcomeState.FAILED
         assert decision.outcome.reason == (
             "the minimum of 2 nodes can't be reached any more: of the 2 nodes of the "
-            "job at most 1 are left; node 'b' was lost"
+            "job at most 1 is left; node 'b' was lost"
         )
 
     def test_whoever_said_goodbye_is_not_waited_for(self) -> None:
@@ -396,6 +396,17 @@ class TestPopulation:
 
         assert isinstance(decision, Close)
         assert decision.outcome.reason.endswith("node 'b' left: SIGTERM")
+
+    def test_a_goodbye_that_leaves_too_few_ends_the_job_at_once(self) -> None:
+        """The coordinator may be the one that leaves: nobody else would know why."""
+        nodes = [
+            node("a", 1, NodePhase.RUNNING, 1),
+            node("b", 2, NodePhase.LEAVING, 1, reason="SIGTERM"),
+        ]
+        seen = view(JobPhase.SEALED, nodes, {"a": 0, "b": 1})
+
+        assert isinstance(decide(with_settings(seen, population=2)), Close)
+        assert isinstance(decide(with_settings(seen, population=3)), Form)
 
     def test_those_who_departed_before_count(self) -> None:
         seen = self.forming(3)

@@ -7,6 +7,7 @@ import attrs
 import pytest
 import pytest_asyncio
 
+from elaunch import get_rdzv_handler
 from elaunch.api import RendezvousHandler, RendezvousParameters
 from elaunch.testing import (
     NewHandler,
@@ -17,8 +18,6 @@ from elaunch.testing import (
 )
 from elaunch_rdzv_c10d.addresses import Endpoint
 from elaunch_rdzv_c10d.control_store import ControlStore
-from elaunch_rdzv_c10d.options import C10dOptions
-from elaunch_rdzv_c10d.plugin import elaunch_register_rendezvous
 
 
 class TestPlugin(PluginContract):
@@ -49,16 +48,13 @@ class TestControlStore(StoreContract):
 class TestC10dRendezvous(RendezvousContract):
     @pytest_asyncio.fixture
     async def new_handler(self) -> AsyncIterator[NewHandler]:
-        provider, _ = elaunch_register_rendezvous()
         handlers: list[RendezvousHandler] = []
         with socket.create_server(("127.0.0.1", 0)) as closed:
             port = closed.getsockname()[1]
 
         def new(params: RendezvousParameters) -> RendezvousHandler:
-            times = {name: float(value) for name, value in params.config.items()}
-            options = C10dOptions(**times)  # type: ignore[arg-type] # times only
-            params = attrs.evolve(params, endpoint=f"127.0.0.1:{port}")
-            handlers.append(provider.create(params, options))
+            params = attrs.evolve(params, backend="c10d", endpoint=f"127.0.0.1:{port}")
+            handlers.append(get_rdzv_handler(params))
             return handlers[-1]
 
         yield new

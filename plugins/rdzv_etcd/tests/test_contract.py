@@ -3,10 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 
+import attrs
 import pytest
 import pytest_asyncio
 
-from elaunch.api import RendezvousHandler, RendezvousParameters, Store, StoreRendezvous
+from elaunch import get_rdzv_handler
+from elaunch.api import RendezvousHandler, RendezvousParameters, Store
 from elaunch.testing import (
     NewHandler,
     NewStore,
@@ -14,10 +16,7 @@ from elaunch.testing import (
     RendezvousContract,
     StoreContract,
 )
-from elaunch_rdzv_etcd.connect import open_store
-from elaunch_rdzv_etcd.options import EtcdV2Options
 from elaunch_rdzv_etcd.store import EtcdV2Store
-from elaunch_rdzv_etcd.target import Target
 
 
 class TestEtcdPlugin(PluginContract):
@@ -52,17 +51,16 @@ class TestEtcdV2Rendezvous(RendezvousContract):
     async def new_handler(
         self, etcd_port: int, prefix: str
     ) -> AsyncIterator[NewHandler]:
-        handlers: list[StoreRendezvous] = []
+        handlers: list[RendezvousHandler] = []
 
         def new(params: RendezvousParameters) -> RendezvousHandler:
-            times = {name: float(value) for name, value in params.config.items()}
-            options = EtcdV2Options(prefix=prefix, **times)  # type: ignore[arg-type]  # times only
-            target = Target.parse(f"127.0.0.1:{etcd_port}", options)
-            handlers.append(
-                StoreRendezvous(
-                    lambda: open_store(target, options, params.record), params, options
-                )
+            params = attrs.evolve(
+                params,
+                backend="etcd-v2",
+                endpoint=f"127.0.0.1:{etcd_port}",
+                config={"prefix": prefix, **params.config},
             )
+            handlers.append(get_rdzv_handler(params))
             return handlers[-1]
 
         yield new

@@ -339,12 +339,17 @@ class Coordinator:
         self._waiting_changed()
 
     async def _clean_up(self) -> None:
-        """Remove the job's keys when everybody else has said goodbye."""
+        """Remove the job's keys when everybody else has said goodbye.
+
+        All but what goes with this node, and the state: who comes too late must read
+        how the job ended for as long as there is a coordinator that decides nothing.
+        """
         deadline = self._now() + self.close_timeout
         while self._roster.others(self.node_id) and self._now() < deadline:
             await self._next_events(deadline)
         listing = await self.store.list(self.keys.root)
-        kept = {self.keys.coordinator, self.keys.node(self.node_id)}
+        keys = self.keys
+        kept = {keys.state, keys.coordinator, keys.node(self.node_id)}
         for entry in listing.entries:
             if entry.key not in kept:
                 await self.store.delete(entry.key)

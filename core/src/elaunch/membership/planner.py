@@ -119,7 +119,8 @@ def _plan_sealed(view: View, policy: RestartPolicy) -> Decision:
         return _after_failure(view, policy, failures, Form)
     absent = (*view.gone(), *view.idle())
     if absent:
-        return Form(departure(view, absent), job.restarts)
+        end = _end_of_hope(view, view.said_goodbye())
+        return end or Form(departure(view, absent), job.restarts)
     if len(view.done) == len(view.members):
         return Close(
             Outcome(state=OutcomeState.SUCCEEDED, reason="all workers succeeded")
@@ -192,23 +193,31 @@ def _plan_forming(
 
 def _without_quorum(view: View, now: float) -> Decision:
     """Wait for more nodes, unless they can't come any more."""
-    population, least = view.job.settings.population, view.job.settings.min_nodes
-    if population is None:
-        return Wait()
-    departed = view.departed()
+    end = _end_of_hope(view, view.said_goodbye())
+    if end:
+        return end
+    end = _end_of_hope(view, view.departed())
+    given_up = view.forming_since + RETURN_GRACE
+    if end and now < given_up:
+        return Wait(given_up)
+    return end or Wait()
+
+
+def _end_of_hope(view: View, gone: list[str]) -> Close | None:
+    """Return the end of a job whose minimum can't be reached without these members."""
+    settings = view.job.settings
+    if settings.population is None:
+        return None
     here = sum(view.is_admitted(node) for node in view.nodes.values())
-    expected = max(here, population - view.job.departed - len(departed))
-    if view.job.settings.fitting(expected):
-        return Wait()
-    if any(view.why_left(node_id) is None for node_id in departed):
-        given_up = view.forming_since + RETURN_GRACE
-        if now < given_up:
-            return Wait(given_up)
-    why = f"; {departure(view, departed)}" if departed else ""
+    left = max(here, settings.population - view.job.departed - len(gone))
+    if settings.fitting(left):
+        return None
+    why = f"; {departure(view, gone)}" if gone else ""
     return Close(
         Outcome(
             state=OutcomeState.FAILED,
-            reason=f"the minimum of {least} nodes can't be reached any more: of the "
-            f"{population} nodes of the job at most {expected} are left{why}",
+            reason=f"the minimum of {settings.min_nodes} nodes can't be reached any "
+            f"more: of the {settings.population} nodes of the job at most {left} "
+            f"{'is' if left == 1 else 'are'} left{why}",
         )
     )

@@ -12,6 +12,7 @@ import attrs
 from elaunch.errors import (
     NodeNotAdmitted,
     RendezvousClosed,
+    RendezvousGracefulExit,
     RendezvousTimeout,
     RendezvousUnreachable,
 )
@@ -39,6 +40,7 @@ from elaunch.rendezvous import (
     NodeFacts,
     NodeState,
     Outcome,
+    OutcomeState,
     RendezvousParameters,
 )
 from elaunch.store import Lease, Store
@@ -229,7 +231,9 @@ class StoreRendezvous:
         self._knew_job = True
         if job.phase is JobPhase.CLOSED:
             self._outcome = job.outcome
-            raise RendezvousClosed(f"job {self.run_id!r} is over: {job.reason}")
+            succeeded = job.outcome and job.outcome.state is OutcomeState.SUCCEEDED
+            kind = RendezvousGracefulExit if succeeded else RendezvousClosed
+            raise kind(f"job {self.run_id!r} is over: {job.reason}")
         differing = differences(self._settings, job.settings)
         if differing:
             raise NodeNotAdmitted(
@@ -318,6 +322,8 @@ class StoreRendezvous:
             if over and stay.in_office and stay.office:
                 # The coordinator of a finished job is the last to go: it cleans up.
                 await asyncio.wait((stay.office,))
+                with contextlib.suppress(RendezvousUnreachable):
+                    await stay.store.delete(self._keys.state)
             elif not over:
                 with contextlib.suppress(RendezvousUnreachable, TimeoutError):
                     about = self._membership.generation if self._membership else 0

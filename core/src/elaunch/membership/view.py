@@ -108,6 +108,10 @@ class View:
         agents = {agent_of(node_id) for node_id in self.nodes if self.is_here(node_id)}
         return [m for m in self.members if agent_of(m) not in agents]
 
+    def said_goodbye(self) -> list[str]:
+        """Return the departed members that said so: they don't come back."""
+        return [m for m in self.departed() if self.why_left(m) is not None]
+
     def why_left(self, node_id: str) -> str | None:
         """Return why a member said goodbye, `None` if it did not."""
         node = self.nodes.get(node_id)

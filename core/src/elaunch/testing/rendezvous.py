@@ -5,12 +5,14 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
 
 from elaunch.api import (
     BudgetPolicy,
     Change,
     ChangeKind,
+    EventName,
     JobSettings,
     Membership,
     NodeFacts,
@@ -20,6 +22,7 @@ from elaunch.api import (
     OutcomeState,
     ProcessFailure,
     RendezvousClosed,
+    RendezvousGracefulExit,
     RendezvousHandler,
     RendezvousParameters,
     RendezvousTimeout,
@@ -243,6 +246,80 @@ class RendezvousContract:
         assert (await next_change(nodes[1])).outcome == first
         with pytest.raises(RendezvousClosed, match="is over: enough"):
             await join_all(nodes[2:])
+
+    async def test_a_spare_of_a_job_that_succeeds_is_let_go(
+        self, new_handler: NewHandler
+    ) -> None:
+        """The end is no failure for it, and the outcome is there to be read."""
+        waiting = asyncio.Event()
+
+        def record(name: EventName, /, **_: object) -> None:
+            if name is EventName.RENDEZVOUS_WAITING:
+                waiting.set()
+
+        facts = parameters("n1", nnodes=(1, 1))
+        nodes = [
+            new_handler(parameters("n0", nnodes=(1, 1))),
+            new_handler(attrs.evolve(facts, record=record)),
+        ]
+        await join_all(nodes[:1])
+        spare = asyncio.create_task(join_all(nodes[1:]))
+        async with asyncio.timeout(_LIMIT):
+            await waiting.wait()
+        await nodes[0].report(NodeState.DONE)
+
+        with pytest.raises(RendezvousGracefulExit):
+            await spare
+        outcome = nodes[1].outcome()
+        assert outcome is not None
+        assert outcome.state is OutcomeState.SUCCEEDED
+
+    async def test_a_retiring_node_is_waited_for_until_it_has_left(
+        self, new_handler: NewHandler
+    ) -> None:
+        """The others hear it at once, but its workers may still run."""
+        nodes = [new_handler(parameters(f"n{i}", nnodes=(1, 2))) for i in range(2)]
+        await _form_both(nodes)
+        await nodes[1].retire("maintenance")
+        change = await next_change(nodes[0])
+        again = asyncio.create_task(join_all(nodes[:1]))
+        await nodes[1].leave("maintenance")
+        (place,) = await again
+
+        assert change.reason == "node 'n1' left: maintenance"
+        assert (place.group_size, place.restart_count) == (1, 0)
+
+    async def test_a_generation_has_a_multiple_of_the_unit(
+        self, new_handler: NewHandler
+    ) -> None:
+        """The node that makes it no multiple is a spare until another comes."""
+        unit = {"node_unit": "2"}
+        nodes = [
+            new_handler(parameters(f"n{i}", nnodes=(2, 4), config=unit))
+            for i in range(4)
+        ]
+        before = await join_all(nodes[:2])
+        more = asyncio.create_task(join_all(nodes[2:]))
+        changes = [await next_change(node) for node in nodes[:2]]
+        after = [*await join_all(nodes[:2]), *await more]
+
+        assert {place.group_size for place in before} == {2}
+        assert {change.kind for change in changes} == {ChangeKind.SUPERSEDED}
+        assert {place.group_size for place in after} == {4}
+
+    async def test_an_impossible_minimum_ends_the_job(
+        self, new_handler: NewHandler
+    ) -> None:
+        """Where no node can come any more, nobody waits for the join timeout."""
+        known = {"population": "2"}
+        nodes = [new_handler(parameters(f"n{i}", config=known)) for i in range(2)]
+        await join_all(nodes)
+        await nodes[1].retire("maintenance")
+        change = await next_change(nodes[0])
+
+        assert change.kind is ChangeKind.CLOSED
+        assert "can't be reached any more" in change.reason
+        assert change.reason.endswith("node 'n1' left: maintenance")
 
     async def test_a_join_that_waits_in_vain_names_who_was_there(
         self, new_handler: NewHandler
