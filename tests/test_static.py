@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Callable
 
+import pytest
 from agents import Agent, Launch
 
 
@@ -71,6 +72,22 @@ def test_who_replaces_a_lost_node_has_its_rank(
     third = launch(*node(endpoint, 1), worker)
 
     assert_ranks(first, third, generation=2)
+
+
+@pytest.mark.parametrize("leaver", [0, 1])
+def test_the_job_ends_when_a_node_leaves(
+    launch: Launch, endpoint: str, script: Script, leaver: int
+) -> None:
+    """Nobody else can take its rank, so nobody waits for one."""
+    agents = [launch(*node(endpoint, rank), script(SHOW)) for rank in (0, 1)]
+    assert_ranks(*agents)
+    agents[leaver].send(signal.SIGTERM)
+
+    assert agents[leaver].wait() == 128 + signal.SIGTERM
+    assert agents[1 - leaver].wait() == 4
+    agents[1 - leaver].wait_for(
+        "the minimum of 2 nodes can't be reached any more: .* left: SIGTERM"
+    )
 
 
 def test_the_job_forms_again_when_rank_0_is_replaced(

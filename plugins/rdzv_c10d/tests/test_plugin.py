@@ -1,9 +1,12 @@
+import asyncio
 import subprocess
 import sys
+from pathlib import Path
 
 import attrs
 import pytest
 
+from elaunch import get_rdzv_handler
 from elaunch.api import (
     BootstrapParameters,
     NoOptions,
@@ -39,6 +42,43 @@ def test_a_malformed_endpoint_is_told_at_once() -> None:
         provider.create(params, C10dOptions())
 
 
+@pytest.mark.asyncio
+@pytest.mark.parametrize("spelling", ["file", "FILE"])
+async def test_its_store_can_lie_in_a_directory(tmp_path: Path, spelling: str) -> None:
+    params = RendezvousParameters(
+        backend="c10d",
+        run_id="job",
+        endpoint=str(tmp_path / "meet"),
+        config={"store_type": spelling, "last_call_timeout": "0"},
+    )
+    handler = get_rdzv_handler(params)
+    async with asyncio.timeout(10):
+        place = await handler.join()
+        kept = list((tmp_path / "meet").iterdir())
+        await handler.aclose()
+
+    assert place.group_size == 1
+    assert kept
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"store_type": "hash"}, "'store_type' is tcp or file, not 'hash'"),
+        ({"store_type": "file"}, "store_type=file meets in a directory, .* 'host:1'"),
+    ],
+)
+def test_a_store_of_no_known_kind_is_told_at_once(
+    config: dict[str, str], message: str
+) -> None:
+    params = RendezvousParameters(
+        backend="c10d", run_id="job", endpoint="host:1", config=config
+    )
+
+    with pytest.raises(UsageError, match=message):
+        get_rdzv_handler(params)
+
+
 def test_it_provides_a_bootstrap() -> None:
     (provider,) = elaunch_register_bootstraps()
     params = BootstrapParameters("job", "127.0.0.1")
@@ -52,7 +92,7 @@ def names(options: type[attrs.AttrsInstance]) -> set[str]:
 
 
 def test_options_are_those_of_every_rendezvous_and_a_few_more() -> None:
-    more = {"is_host", "connect_timeout", "read_timeout"}
+    more = {"is_host", "connect_timeout", "read_timeout", "store_type"}
 
     assert names(C10dOptions) == names(RendezvousOptions) | more
     assert names(StaticOptions) == names(RendezvousOptions) | {"rank"}

@@ -5,6 +5,15 @@ import attrs
 from elaunch.api import RendezvousOptions
 
 
+STORE_TYPES = ("tcp", "file")
+"""Where the store can be: in a server, or in a directory."""
+
+
+def _store_type(_: object, __: object, value: str) -> None:
+    if value not in STORE_TYPES:
+        raise ValueError(f"'store_type' is tcp or file, not {value!r}")
+
+
 @attrs.frozen(kw_only=True)
 class C10dOptions(RendezvousOptions):
     """Times in seconds, those of every rendezvous included.
@@ -15,6 +24,8 @@ class C10dOptions(RendezvousOptions):
         connect_timeout: How long to try to reach a store that another node hosts.
         read_timeout: Another name for ``connect_timeout``, which wins if both are
             given.
+        store_type: ``tcp``: one agent serves the store. ``file``: it lies in a
+            directory, which the endpoint names, as for the rendezvous ``file``.
     """
 
     is_host: bool | None = None
@@ -22,6 +33,11 @@ class C10dOptions(RendezvousOptions):
         default=None, validator=attrs.validators.optional(attrs.validators.gt(0))
     )
     read_timeout: float = attrs.field(default=60.0, validator=attrs.validators.gt(0))
+    store_type: str = attrs.field(
+        default="tcp",
+        converter=lambda text: str(text).lower(),
+        validator=_store_type,
+    )
 
     @property
     def connect_limit(self) -> float:

@@ -1,6 +1,7 @@
 """What this distribution provides. Imports nothing that takes time."""
 
 from collections.abc import Iterable
+from functools import partial
 
 from elaunch.api import (
     Bootstrap,
@@ -12,6 +13,7 @@ from elaunch.api import (
     RendezvousParameters,
     RendezvousProvider,
     StoreRendezvous,
+    UsageError,
 )
 from elaunch.hookspecs import hookimpl
 from elaunch_rdzv_c10d.options import C10dOptions, StaticOptions
@@ -20,10 +22,25 @@ from elaunch_rdzv_c10d.options import C10dOptions, StaticOptions
 def _rendezvous(
     params: RendezvousParameters, options: C10dOptions
 ) -> RendezvousHandler:
+    if options.store_type == "file":
+        return _in_directory(params, options)
     from elaunch_rdzv_c10d.hosting import StoreOpener
 
-    # store_type=file: here the store would be a file store in a directory instead.
     return StoreRendezvous(StoreOpener(params, options), params, options)
+
+
+def _in_directory(
+    params: RendezvousParameters, options: C10dOptions
+) -> RendezvousHandler:
+    """Meet in a directory, as torchelastic's backend of this name can, too."""
+    from elaunch.api import FileStore
+
+    if "/" not in params.endpoint:
+        raise UsageError(
+            f"store_type=file meets in a directory, written with a '/', for example "
+            f"--rdzv-endpoint ./meet, not {params.endpoint!r}"
+        )
+    return StoreRendezvous(partial(FileStore.connect, params.endpoint), params, options)
 
 
 def _static(params: RendezvousParameters, options: StaticOptions) -> RendezvousHandler:
