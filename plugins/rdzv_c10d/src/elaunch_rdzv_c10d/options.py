@@ -9,6 +9,10 @@ STORE_TYPES = ("tcp", "file")
 """Where the store can be: in a server, or in a directory."""
 
 
+def _lower(text: str) -> str:
+    return text.lower()
+
+
 def _store_type(_: object, __: object, value: str) -> None:
     if value not in STORE_TYPES:
         raise ValueError(f"'store_type' is tcp or file, not {value!r}")
@@ -35,7 +39,7 @@ class C10dOptions(RendezvousOptions):
     read_timeout: float = attrs.field(default=60.0, validator=attrs.validators.gt(0))
     store_type: str = attrs.field(
         default="tcp",
-        converter=lambda text: str(text).lower(),
+        converter=_lower,
         validator=_store_type,
     )
 
