@@ -2,7 +2,7 @@
 
 from elaunch.membership.coordinator import Coordinator
 from elaunch.membership.options import RendezvousOptions
-from elaunch.membership.records import encode
+from elaunch.membership.records import Holder, agent_of, decode, encode
 from elaunch.membership.stay import Stay
 from elaunch.rendezvous import RendezvousParameters
 from elaunch.store import ABSENT
@@ -54,13 +54,19 @@ async def _contest(stay: Stay) -> int | None:
     """
     key = stay.keys.coordinator
     token = await stay.store.compare_and_set(
-        key, encode({"node": stay.node_id}), expected=ABSENT, lease=stay.lease
+        key, encode(Holder(stay.node_id)), expected=ABSENT, lease=stay.lease
     )
     if token is not None:
         stay.note_office(token, held=True)
         return token
     # The watch may already have told of the end of what made us lose.
     entry = await stay.store.get(key)
-    if entry:
-        stay.note_office(entry.revision, held=True)
+    if entry is None:
+        return None
+    stay.note_office(entry.revision, held=True)
+    holder = decode(Holder, key, entry.value).node
+    if holder != stay.node_id and agent_of(holder) == agent_of(stay.node_id):
+        # An earlier stay of this agent held it: nobody decides under it any more, and
+        # its lease may outlast an outage of the store.
+        await stay.store.delete(key, expected=entry.revision)
     return None

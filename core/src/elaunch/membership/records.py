@@ -146,6 +146,17 @@ class JobPhase(enum.StrEnum):
     CLOSED = "closed"
 
 
+@attrs.frozen
+class Holder:
+    """Who is the coordinator.
+
+    Attributes:
+        node: Id of the node.
+    """
+
+    node: str
+
+
 @attrs.frozen(kw_only=True)
 class JobRecord:
     """The generation and its phase.
