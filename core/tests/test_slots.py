@@ -94,12 +94,10 @@ def test_an_explicit_variable_that_is_no_rank_is_refused(name: str, value: str) 
     )
 
 
-def test_an_explicit_variable_is_checked_in_a_job_of_one_node_too() -> None:
-    assert given_slot({"ELAUNCH_NODE_RANK": "0"}, None, 1) == Slot(
-        0, "ELAUNCH_NODE_RANK"
-    )
-    with pytest.raises(UsageError, match="PET_NODE_RANK must be a number from 0 to 0"):
-        given_slot({"PET_NODE_RANK": "1"}, None, 1)
+def test_a_job_of_one_node_has_no_use_for_a_rank() -> None:
+    """It may be nested in a worker of a larger job, whose variables it inherits."""
+    assert given_slot({"ELAUNCH_NODE_RANK": "1"}, None, 1) is None
+    assert given_slot({"PET_NODE_RANK": "x"}, None, 1) is None
 
 
 def test_the_flag_wins_over_all() -> None:

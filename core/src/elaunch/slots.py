@@ -50,14 +50,16 @@ def given_slot(
     Args:
         environment: Environment of the agent.
         node_rank: What the flag or the configuration says, which wins.
-        max_nodes: Most nodes of the job. A job of one node has no use for the number
-            that a scheduler gave it, which may count something else.
+        max_nodes: Most nodes of the job. A job of one node, which may be nested in a
+            worker of a larger one, has no use for what the environment says.
 
     Raises:
         UsageError: If a variable of elaunch or torchrun is no rank of this job.
     """
     if node_rank is not None:
         return Slot(node_rank, "--node-rank")
+    if max_nodes == 1:
+        return None
     for name in EXPLICIT:
         if name in environment:
             rank = _rank(environment[name], max_nodes)
@@ -67,8 +69,6 @@ def given_slot(
                     f"not {environment[name]!r}; correct it, or unset it"
                 )
             return Slot(rank, name)
-    if max_nodes == 1:
-        return None
     for name in _scheduled(environment):
         rank = _rank(environment.get(name, ""), max_nodes)
         if rank is not None:
