@@ -35,6 +35,36 @@ class TestRevisions:
         assert listing.revision == 4
 
 
+class TestListings:
+    def test_are_sorted_whatever_the_order_of_writing(self) -> None:
+        keyspace = Keyspace()
+        for key in ("a/2", "b", "a/10", "a/1", "a/2"):
+            keyspace.put(key, key.encode())
+        keyspace.delete("a/10")
+        keyspace.put("a/0", b"a/0")
+
+        entries = keyspace.list("").entries
+
+        assert [entry.key for entry in entries] == ["a/0", "a/1", "a/2", "b"]
+        assert all(entry.value == entry.key.encode() for entry in entries)
+
+    @pytest.mark.parametrize(
+        "prefix",
+        ["", "a", "a/", "a/b", "a0", "b", "z", "\0", "a\U0010ffff", "\U0010ffff"],
+    )
+    def test_hold_what_begins_with_the_prefix(self, prefix: str) -> None:
+        last = "\U0010ffff"
+        keys = ["", "\0", "a", "a/", "a/b", "a/b/c", "a0", f"a{last}", f"a{last}{last}"]
+        keys += [f"a{last}b", "b", "\ud7ff", "\ue000", last, last * 2, f"{last}a"]
+        keyspace = Keyspace()
+        for key in keys:
+            keyspace.put(key, b"")
+
+        found = [entry.key for entry in keyspace.list(prefix).entries]
+
+        assert found == sorted(key for key in keys if key.startswith(prefix))
+
+
 class TestLeases:
     def test_expire_with_their_keys(self) -> None:
         keyspace = Keyspace()
@@ -122,6 +152,40 @@ class TestLeases:
         keyspace.revoke(short)
         assert keyspace.next_deadline() == 30
 
+    def test_each_expires_at_its_own_last_renewal(self) -> None:
+        keyspace = Keyspace()
+        leases = [keyspace.grant(ttl=10, now=now) for now in range(5)]
+        for lease in leases:
+            keyspace.put(f"{lease}", b"", lease)
+        for now, lease in ((5, leases[0]), (6, leases[3]), (7, leases[0])):
+            keyspace.renew(lease, now)
+        keyspace.revoke(leases[1])
+
+        ends = []
+        while (deadline := keyspace.next_deadline()) is not None:
+            keyspace.expire(now=deadline - 0.5)
+            before = {entry.key for entry in keyspace.list("").entries}
+            keyspace.expire(now=deadline)
+            after = {entry.key for entry in keyspace.list("").entries}
+            ends.append((deadline, [int(key) for key in before - after]))
+
+        assert ends == [
+            (12, [leases[2]]),
+            (14, [leases[4]]),
+            (16, [leases[3]]),
+            (17, [leases[0]]),
+        ]
+
+    def test_that_are_overdue_together_expire_together(self) -> None:
+        keyspace = Keyspace()
+        for ttl in (3, 1, 2, 4):
+            keyspace.put(f"{ttl}", b"", keyspace.grant(ttl, now=0))
+
+        keyspace.expire(now=3)
+
+        assert [entry.key for entry in keyspace.list("").entries] == ["4"]
+        assert keyspace.next_deadline() == 4
+
 
 class TestWatches:
     def test_begin_with_the_past(self) -> None:
@@ -194,3 +258,61 @@ class TestWatches:
 
         assert refused == []
         assert [event.revision for event in seen] == [3, 4]
+
+    def test_that_begin_later_see_the_same_past(self) -> None:
+        keyspace = Keyspace()
+        first: list[StoreEvent] = []
+        second: list[StoreEvent] = []
+        third: list[StoreEvent] = []
+        keyspace.put("a", b"1")
+        keyspace.put("b", b"2")
+        keyspace.subscribe("a", 0, first.append)
+        keyspace.put("a", b"3")
+        keyspace.put("b", b"4")
+        keyspace.subscribe("a", 0, second.append)
+        keyspace.subscribe("a", 1, third.append)
+        keyspace.delete("a")
+
+        assert [event.revision for event in first] == [1, 3, 5]
+        assert second == first
+        assert third == first[1:]
+
+    def test_of_a_prefix_that_nobody_watched_meanwhile_miss_nothing(self) -> None:
+        keyspace = Keyspace()
+        seen: list[StoreEvent] = []
+        keyspace.unsubscribe(keyspace.subscribe("a", 0, seen.append))
+        keyspace.put("a", b"1")
+
+        keyspace.subscribe("a", 0, seen.append)
+
+        assert [event.revision for event in seen] == [1]
+
+    def test_of_nested_prefixes_are_all_told(self) -> None:
+        keyspace = Keyspace()
+        seen: dict[str, list[StoreEvent]] = {"": [], "a": [], "a/b": [], "b": []}
+        for prefix, events in seen.items():
+            keyspace.subscribe(prefix, 0, events.append)
+        for key in ("a", "a/b", "c"):
+            keyspace.put(key, b"")
+
+        keys = {prefix: [e.key for e in events] for prefix, events in seen.items()}
+        assert keys == {
+            "": ["a", "a/b", "c"],
+            "a": ["a", "a/b"],
+            "a/b": ["a/b"],
+            "b": [],
+        }
+
+    def test_of_a_quiet_prefix_can_begin_no_earlier_than_others(self) -> None:
+        keyspace = Keyspace(history=2)
+        seen: list[StoreEvent] = []
+        keyspace.subscribe("a", 0, lambda _: None)
+        keyspace.put("a", b"0")
+        for _ in range(2):
+            keyspace.put("b", b"")
+
+        with pytest.raises(WatchCompacted):
+            keyspace.subscribe("a", 0, seen.append)
+        keyspace.subscribe("a", 1, seen.append)
+
+        assert seen == []

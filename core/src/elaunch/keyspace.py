@@ -4,7 +4,9 @@ No I/O and no clock: time is handed in. `MemoryStore` puts it behind the store p
 one process; a server puts a socket in front of it.
 """
 
+import heapq
 import itertools
+from bisect import bisect_left, bisect_right, insort
 from collections import deque
 from collections.abc import Callable
 
@@ -28,6 +30,15 @@ class Subscription:
     deliver: Callable[[StoreEvent], None]
 
 
+@attrs.define(eq=False)
+class _Feed:
+    """What happens under one watched prefix, and who is told of it."""
+
+    past: deque[StoreEvent]
+    # In the order of subscribing; thousands may come and go at once.
+    watchers: dict[Subscription, None] = attrs.field(factory=dict)
+
+
 class UnknownLease(Exception):
     """The lease does not exist, or no longer."""
 
@@ -43,10 +54,14 @@ class Keyspace:
     history: int = 65_536
     revision: int = 0
     _entries: dict[str, Entry] = attrs.field(factory=dict, init=False)
+    _keys: list[str] = attrs.field(factory=list, init=False)  # sorted
     _leases: dict[int, _Lease] = attrs.field(factory=dict, init=False)
+    # For each lease a deadline that it had, at the latest the one it has: a renewal,
+    # which is frequent, leaves it alone, and an ended lease is met here once more.
+    _deadlines: list[tuple[float, int]] = attrs.field(factory=list, init=False)
     _lease_of: dict[str, int] = attrs.field(factory=dict, init=False)
     _past: deque[StoreEvent] = attrs.field(init=False)
-    _watchers: dict[str, list[Subscription]] = attrs.field(factory=dict, init=False)
+    _feeds: dict[str, _Feed] = attrs.field(factory=dict, init=False)
     _next_lease: int = attrs.field(default=1, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -58,8 +73,10 @@ class Keyspace:
 
     def list(self, prefix: str) -> Listing:
         """Return all entries under a prefix, sorted by key."""
-        keys = sorted(key for key in self._entries if key.startswith(prefix))
-        return Listing(tuple(self._entries[key] for key in keys), self.revision)
+        begin = bisect_left(self._keys, prefix)
+        end = bisect_right(self._keys, prefix, key=lambda key: key[: len(prefix)])
+        found = tuple(self._entries[key] for key in self._keys[begin:end])
+        return Listing(found, self.revision)
 
     def put(self, key: str, value: bytes, lease: int | None = None) -> int:
         """Write a key and return its new revision.
@@ -73,6 +90,8 @@ class Keyspace:
         if lease is not None:
             self._leases[lease].keys.add(key)
             self._lease_of[key] = lease
+        if key not in self._entries:
+            insort(self._keys, key)
         self.revision += 1
         self._entries[key] = Entry(key, value, self.revision)
         self._tell(StoreEvent(key, value, self.revision))
@@ -93,6 +112,7 @@ class Keyspace:
             return False
         self._detach(key)
         del self._entries[key]
+        del self._keys[bisect_left(self._keys, key)]
         self.revision += 1
         self._tell(StoreEvent(key, None, self.revision))
         return True
@@ -102,6 +122,7 @@ class Keyspace:
         number = self._next_lease
         self._next_lease += 1
         self._leases[number] = _Lease(ttl, now + ttl)
+        heapq.heappush(self._deadlines, (now + ttl, number))
         return number
 
     def renew(self, lease: int, now: float) -> bool:
@@ -120,12 +141,22 @@ class Keyspace:
 
     def expire(self, now: float) -> None:
         """End every lease whose deadline has passed."""
-        for number in [n for n, held in self._leases.items() if held.deadline <= now]:
-            self.revoke(number)
+        while (deadline := self.next_deadline()) is not None and deadline <= now:
+            self.revoke(self._deadlines[0][1])
 
     def next_deadline(self) -> float | None:
         """Return when the next lease ends if nobody renews, or `None`."""
-        return min((held.deadline for held in self._leases.values()), default=None)
+        deadlines = self._deadlines
+        while deadlines:
+            noted, number = deadlines[0]
+            held = self._leases.get(number)
+            if held is None:
+                heapq.heappop(deadlines)
+            elif held.deadline > noted:
+                heapq.heapreplace(deadlines, (held.deadline, number))
+            else:
+                return noted
+        return None
 
     def subscribe(
         self, prefix: str, since: int, deliver: Callable[[StoreEvent], None]
@@ -138,22 +169,27 @@ class Keyspace:
         forgotten = self.revision - len(self._past)
         if since < forgotten:
             raise WatchCompacted
-        # Revisions are consecutive, so what is missed is the end of the past.
-        missed = itertools.islice(reversed(self._past), self.revision - since)
+        feed = self._feeds.get(prefix)
+        if feed is None:
+            past = (event for event in self._past if event.key.startswith(prefix))
+            feed = self._feeds[prefix] = _Feed(deque(past, self.history))
+        missed = itertools.takewhile(
+            lambda event: event.revision > since, reversed(feed.past)
+        )
         for event in reversed(tuple(missed)):
-            if event.key.startswith(prefix):
-                deliver(event)
+            deliver(event)
         subscription = Subscription(prefix, deliver)
-        self._watchers.setdefault(prefix, []).append(subscription)
+        feed.watchers[subscription] = None
         return subscription
 
     def unsubscribe(self, subscription: Subscription) -> None:
         """Stop delivering to a subscription. Twice is fine."""
-        watchers = self._watchers.get(subscription.prefix, [])
-        if subscription in watchers:
-            watchers.remove(subscription)
-        if not watchers:
-            self._watchers.pop(subscription.prefix, None)
+        feed = self._feeds.get(subscription.prefix)
+        if feed is None:
+            return
+        feed.watchers.pop(subscription, None)
+        if not feed.watchers:
+            del self._feeds[subscription.prefix]
 
     def _revision_of(self, key: str) -> int:
         entry = self._entries.get(key)
@@ -167,6 +203,8 @@ class Keyspace:
     def _tell(self, event: StoreEvent) -> None:
         self._past.append(event)
         # Thousands of nodes watch few distinct prefixes, so the prefix is the index.
-        for prefix in [p for p in self._watchers if event.key.startswith(p)]:
-            for watcher in tuple(self._watchers[prefix]):
-                watcher.deliver(event)
+        for prefix, feed in tuple(self._feeds.items()):
+            if event.key.startswith(prefix):
+                feed.past.append(event)
+                for watcher in tuple(feed.watchers):
+                    watcher.deliver(event)
