@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import socket
 import struct
 from collections.abc import AsyncIterator
 
@@ -353,6 +354,16 @@ class TestBadClients:
 
 
 class TestListening:
+    async def test_no_answer_waits_for_an_acknowledgement(
+        self, endpoint: Endpoint, server: StoreServer
+    ) -> None:
+        async with client(endpoint) as one:
+            assert await one.lives()
+            (transport,) = server._transports
+            accepted = transport.get_extra_info("socket")
+
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
     async def test_control_is_refused_where_it_is_not_offered(self) -> None:
         server = StoreServer()
         listeners = listen(await resolve("127.0.0.1", 0))

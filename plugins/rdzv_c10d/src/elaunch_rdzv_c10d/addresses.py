@@ -147,7 +147,8 @@ def _listen(addresses: Sequence[Address]) -> list[socket.socket]:
 def _listener(
     family: socket.AddressFamily, address: tuple[object, ...]
 ) -> socket.socket:
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # The protocol by its number: asyncio sets TCP_NODELAY on no other.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
