@@ -376,6 +376,16 @@ class TestListening:
         finally:
             await server.stop()
 
+    async def test_who_has_not_said_who_it_is_is_expected(
+        self, endpoint: Endpoint, server: StoreServer
+    ) -> None:
+        assert server.sessions
+        async with raw(endpoint), client(endpoint):  # accepted in this order
+            silent, known = server.sessions._strangers
+
+            assert not silent.cancelled()
+            assert known.cancelled()
+
     async def test_stop_ends_every_connection(
         self, endpoint: Endpoint, server: StoreServer
     ) -> None:

@@ -97,6 +97,12 @@ async def vanished(keyspace: Keyspace, key: str) -> None:
         await gone.wait()
 
 
+async def run_what_is_due() -> None:
+    """Let the loop turn until it has looked at its timers and run those in the past."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
 @pytest_asyncio.fixture
 async def sessions() -> AsyncIterator[Sessions]:
     sessions = Sessions("host")
@@ -222,6 +228,44 @@ class TestLeases:
 
         assert not client.come_back()
         assert isinstance(client.ask(Renew(lease)), Refused)
+
+    async def test_outlive_the_grace_while_someone_is_at_the_door(
+        self, sessions: Sessions
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        known, stranger = (loop.call_later(60, lambda: None) for _ in range(2))
+        known.cancel()
+        client = new_client(sessions, grace=0.0)
+        client.ask(Put("key", b"", client.lease()))
+        sessions.expect(known)
+        sessions.expect(stranger)
+        sessions.detach(client.session, client.peer)
+        first = client.session.timer
+        await run_what_is_due()
+
+        assert client.session.timer is not first
+        assert sessions.keyspace.get("key") is not None
+        stranger.cancel()
+        await vanished(sessions.keyspace, "key")
+
+    async def test_outlive_a_grace_in_which_nobody_was_served(
+        self, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        client = new_client(sessions, grace=30.0)
+        lease = client.lease()
+        sessions.detach(client.session, client.peer)
+        first = client.session.timer
+        time = loop.time
+        monkeypatch.setattr(loop, "time", lambda: time() + 40.0)
+        await run_what_is_due()
+        second = client.session.timer
+
+        assert first is not None
+        assert second is not None
+        assert second.when() - first.when() >= 40.0
+        assert client.come_back()
+        assert client.ask(Renew(lease)) == Done()
 
     async def test_end_with_a_goodbye(self, sessions: Sessions) -> None:
         client = new_client(sessions)

@@ -27,6 +27,10 @@ HANDSHAKE_TIMEOUT = 10.0
 """Seconds that a connection may take to say what it is."""
 
 
+_ACCEPTS = 64
+"""Connections that are accepted before those that are there are served again."""
+
+
 @attrs.define(eq=False)
 class StoreServer:
     """One store behind one or more listening sockets.
@@ -49,8 +53,9 @@ class StoreServer:
         loop = asyncio.get_running_loop()
         for listener in listeners:
             server = await loop.create_server(
-                lambda: Greeter(self), sock=listener, backlog=BACKLOG
+                lambda: Greeter(self), sock=listener, backlog=_ACCEPTS
             )
+            listener.listen(BACKLOG)  # asyncio has just made it as few as it accepts
             self._servers.append(server)
 
     async def stop(self) -> None:
@@ -97,6 +102,8 @@ class Greeter(Receiver):
         self._deadline = asyncio.get_running_loop().call_later(
             self.server.handshake_timeout, self._give_up
         )
+        if self.server.sessions:
+            self.server.sessions.expect(self._deadline)
 
     def data_received(self, data: bytes) -> None:
         """Hand the connection to the protocol that its first byte belongs to."""

@@ -10,6 +10,7 @@ twice.
 
 import asyncio
 import secrets
+from collections import deque
 from typing import Protocol
 
 import attrs
@@ -50,6 +51,10 @@ from elaunch_rdzv_c10d.messages import (
 
 MAX_GRACE = 60.0
 """Most seconds that a session outlives its connection, whatever its client asks for."""
+
+
+_LATE = 0.1
+"""Seconds a timer may be late; more means that this loop has been kept from serving."""
 
 
 class Peer(Protocol):
@@ -101,6 +106,16 @@ class Sessions:
     _sessions: dict[str, Session] = attrs.field(factory=dict, init=False)
     _expiry: asyncio.TimerHandle | None = attrs.field(default=None, init=False)
     _departure: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
+    _strangers: deque[asyncio.TimerHandle] = attrs.field(factory=deque, init=False)
+
+    def expect(self, deadline: asyncio.TimerHandle) -> None:
+        """Note a connection that has not said whose it is.
+
+        Args:
+            deadline: Ends that connection; cancelled once it has said it, or is gone.
+        """
+        self._strangers.append(deadline)
+        self._forget_the_known()
 
     def attach(self, hello: Hello, peer: Peer) -> tuple[Session, bool]:
         """Give a connection its session: the old one if it is still alive, or a new.
@@ -134,7 +149,8 @@ class Sessions:
             return
         self._silence(session)
         loop = asyncio.get_running_loop()
-        session.timer = loop.call_later(session.grace, self.end, session)
+        due = loop.time() + session.grace
+        session.timer = loop.call_at(due, self._give_up, session, due)
 
     def end(self, session: Session) -> None:
         """End a session, its watches and its leases with their keys. Twice is fine."""
@@ -270,6 +286,26 @@ class Sessions:
         when = self.keyspace.next_deadline()
         if when is not None:
             self._expire_by(when)
+
+    def _give_up(self, session: Session, due: float) -> None:
+        """End a session whose grace is over, unless its client may be here already.
+
+        When a thousand come back in one moment, or this loop has been kept from
+        serving, those who are at the door must not be taken for dead.
+        """
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        late = now - due
+        self._forget_the_known()
+        if self._strangers or late > _LATE:
+            again = now + max(session.grace, late, _LATE)
+            session.timer = loop.call_at(again, self._give_up, session, again)
+        else:
+            self.end(session)
+
+    def _forget_the_known(self) -> None:
+        while self._strangers and self._strangers[0].cancelled():
+            self._strangers.popleft()
 
     def _silence(self, session: Session) -> None:
         session.peer = None
