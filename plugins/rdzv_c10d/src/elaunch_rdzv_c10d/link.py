@@ -15,6 +15,7 @@ import attrs
 
 from elaunch.api import RendezvousUnreachable, StoreEvent, WatchCompacted
 from elaunch_rdzv_c10d.addresses import Endpoint
+from elaunch_rdzv_c10d.calls import Call, Calls
 from elaunch_rdzv_c10d.dial import (
     Connection,
     GivenUpError,
@@ -25,7 +26,6 @@ from elaunch_rdzv_c10d.dial import (
     reason_of,
 )
 from elaunch_rdzv_c10d.messages import (
-    MAX_IN_FLIGHT,
     WRITES,
     Answer,
     BrokenFrameError,
@@ -34,7 +34,6 @@ from elaunch_rdzv_c10d.messages import (
     Goodbye,
     Hello,
     Operation,
-    Request,
     Result,
     ServerMessage,
     Unwatch,
@@ -49,21 +48,6 @@ logger = logging.getLogger(__name__)
 
 _GOODBYE_TIMEOUT = 2.0  # seconds
 _CLOSED = "the store client is closed"
-
-
-@attrs.define(eq=False)
-class Call:
-    """A request that has not been answered.
-
-    Attributes:
-        request: The request.
-        answer: What its caller waits for.
-        sent: Whether it was ever sent, so that it may have been applied.
-    """
-
-    request: Request
-    answer: asyncio.Future[Result]
-    sent: bool = False
 
 
 @attrs.define(eq=False)
@@ -111,13 +95,9 @@ class Link:
     _closed: bool = attrs.field(default=False, init=False)
     _last_error: str = attrs.field(default="", init=False)
     _revision: int = attrs.field(default=0, init=False)
-    _calls: dict[int, Call] = attrs.field(factory=dict, init=False)
+    _calls: Calls = attrs.field(factory=Calls, init=False)
     _watchers: dict[int, Watcher] = attrs.field(factory=dict, init=False)
     _ids: Iterator[int] = attrs.field(factory=lambda: itertools.count(1), init=False)
-    # The server remembers as many answers: a repeated request always finds its own.
-    _slots: asyncio.Semaphore = attrs.field(
-        factory=lambda: asyncio.Semaphore(MAX_IN_FLIGHT), init=False
-    )
 
     async def open(self, timeout: float, on_waiting: Callable[[str], None]) -> None:  # noqa: ASYNC109 - its message tells how long it tried
         """Connect for the first time; try again until ``timeout`` seconds are over.
@@ -177,8 +157,7 @@ class Link:
         limit = self.timeout if timeout is None else timeout
         began_with = self._connection
         try:
-            async with asyncio.timeout(limit):
-                return await self._request(operation)
+            return await self._request(operation, limit)
         except TimeoutError:
             if began_with and began_with is self._connection:
                 began_with.hang_up()
@@ -224,26 +203,23 @@ class Link:
         self._fail(_CLOSED)
         try:
             if self._connection:
-                async with asyncio.timeout(_GOODBYE_TIMEOUT):
-                    await self._request(Goodbye())
+                await self._request(Goodbye(), _GOODBYE_TIMEOUT)
         except (TimeoutError, RendezvousUnreachable) as error:
             # The session ends anyway, when its grace is over.
             logger.debug("no goodbye to the store at %s: %s", self.endpoint, error)
         finally:
+            self._calls.close()
             if self._connection:
                 self._connection.hang_up()
                 self._connection = None
         # The transport closes its socket in the next turn of the loop.
         await asyncio.sleep(0)
 
-    async def _request(self, operation: Operation) -> Result:
-        await self._slots.acquire()
+    async def _request(self, operation: Operation, timeout: float) -> Result:  # noqa: ASYNC109 - the calls have one timer
+        call = await self._calls.begin(operation, timeout)
         if self._closed and not isinstance(operation, Goodbye):
-            self._slots.release()
+            self._calls.forget(call)
             raise RendezvousUnreachable(_CLOSED)
-        answer = asyncio.get_running_loop().create_future()
-        call = Call(Request(next(self._ids), operation), answer)
-        self._calls[call.request.id] = call
         if self._connection:
             self._send(self._connection, call)
         else:
@@ -252,15 +228,11 @@ class Link:
             return await call.answer
         finally:
             if not call.sent:
-                self._forget(call)
+                self._calls.forget(call)
 
     def _send(self, connection: Connection, call: Call) -> None:
         call.sent = True
         connection.send(frame(call.request))
-
-    def _forget(self, call: Call) -> None:
-        if self._calls.pop(call.request.id, None):
-            self._slots.release()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -268,10 +240,8 @@ class Link:
 
     def _fail(self, reason: str) -> None:
         """Tell everybody who waits."""
-        for call in tuple(self._calls.values()):
-            self._forget(call)
-            if not call.answer.done():
-                call.answer.set_exception(RendezvousUnreachable(reason))
+        for call in self._calls:
+            self._calls.fail(call, RendezvousUnreachable(reason))
         for watcher in self._watchers.values():
             watcher.events.put_nowait(RendezvousUnreachable(reason))
         self._watchers.clear()
@@ -279,7 +249,8 @@ class Link:
     def _on_message(self, message: ServerMessage) -> None:
         match message:
             case Answer():
-                self._take_answer(message)
+                self._revision = max(self._revision, message.revision)
+                self._calls.take(message)
             case Changed(number, event):
                 watcher = self._watchers.get(number)
                 if watcher:
@@ -297,22 +268,14 @@ class Link:
             case Welcome():
                 raise BrokenFrameError("a second welcome")
 
-    def _take_answer(self, answer: Answer) -> None:
-        self._revision = max(self._revision, answer.revision)
-        call = self._calls.get(answer.id)
-        if call:
-            self._forget(call)
-            if not call.answer.done():
-                call.answer.set_result(answer.result)
-
     def _on_lost(self, connection: Connection, reason: str) -> None:
         if connection is not self._connection:
             return
         self._connection = None
         self._last_error = reason
-        for call in tuple(self._calls.values()):
+        for call in self._calls:
             if call.answer.done():  # its caller has given up
-                self._forget(call)
+                self._calls.forget(call)
         for watcher in self._watchers.values():
             if watcher.current:
                 # Else its prefix, if it rarely changes, could be out of the server's
@@ -359,7 +322,7 @@ class Link:
             self._start_over(other_store=before.store != welcome.store)
         for number, watcher in self._watchers.items():
             connection.send(frame(Watch(number, watcher.prefix, watcher.last)))
-        for call in self._calls.values():
+        for call in self._calls:
             self._send(connection, call)
 
     def _start_over(self, *, other_store: bool) -> None:
@@ -371,13 +334,10 @@ class Link:
             "was broken for too long"
         )
         self.on_session_lost(reason)
-        for call in tuple(self._calls.values()):
+        for call in self._calls:
             if call.sent and isinstance(call.request.operation, WRITES):
-                self._forget(call)
-                if not call.answer.done():
-                    call.answer.set_exception(
-                        RendezvousUnreachable(f"{reason}; a write may be lost")
-                    )
+                error = RendezvousUnreachable(f"{reason}; a write may be lost")
+                self._calls.fail(call, error)
         if other_store:
             self._revision = 0
             for watcher in self._watchers.values():
