@@ -372,6 +372,31 @@ class TestLeases:
         assert "connection reset" in str(caught.value)
         assert await far.get("/key") is None  # it can be used again
 
+    @pytest.mark.parametrize("others", range(8))
+    async def test_are_lost_after_the_watches_have_told_of_the_outage(
+        self, net: Network, others: int
+    ) -> None:
+        far = await net.far()
+        for _ in range(others):  # both give up by timers, whose order they can change
+            await far.lease(0.2)
+        lease = await far.lease(0.2)
+        order: list[str] = []
+        lease.lost.add_done_callback(lambda _: order.append("lease"))
+
+        async def watch() -> None:
+            with pytest.raises(RendezvousUnreachable, match="has been lost for"):
+                await anext(far.watch("/", 0))
+            order.append("watch")
+
+        watching = asyncio.create_task(watch())
+        await far.get("/key")  # the watch has begun
+        net.proxy.refusing = True
+        net.proxy.drop()
+        async with asyncio.timeout(10):
+            await asyncio.gather(watching, asyncio.wait({lease.lost}))
+
+        assert order == ["watch", "lease"]
+
 
 async def test_a_store_that_was_restarted_is_another_store() -> None:
     async with network(Keyspace()) as net:

@@ -106,6 +106,9 @@ class ControlLease:
                     sent = loop.time()
                     result = await self.link.request(Renew(self.number), interval)
             except TimeoutError:
+                # A link without a connection gives up in this moment, too. It goes
+                # first, in the next turn: its reason names the store.
+                await asyncio.sleep(0)
                 self.lose(
                     f"it could not be renewed for {_LOST_AFTER * self.ttl:g} s: "
                     f"{self.link.trouble or 'the store did not answer'}"
