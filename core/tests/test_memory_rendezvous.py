@@ -22,6 +22,7 @@ from elaunch.api import (
 from elaunch.keyspace import Keyspace
 from elaunch.membership.options import RendezvousOptions
 from elaunch.membership.records import (
+    Holder,
     JobPhase,
     JobRecord,
     Keys,
@@ -193,7 +194,9 @@ async def test_a_member_that_missed_its_generation_says_that_it_has_no_workers(
         phase=JobPhase.SEALED, generation=1, settings=params.settings, token=1
     )
     forming = attrs.evolve(sealed, phase=JobPhase.FORMING, generation=2)
-    place.keyspace.put(keys.coordinator, b"{}")  # so that nobody else decides
+    place.keyspace.put(
+        keys.coordinator, encode(Holder("other~1"))
+    )  # so that nobody else decides
     joining = asyncio.create_task(place.handler(params).join())
     await record_where(place, lambda record: record.generation == 0)
     place.keyspace.put(keys.state, encode(sealed))

@@ -4,7 +4,7 @@ import pytest
 import pytest_asyncio
 
 from elaunch.api import JobSettings, Keyspace, MemoryStore, NodeFacts
-from elaunch.membership.office import _contest
+from elaunch.membership.office import contest, give_up_earlier
 from elaunch.membership.records import Holder, Keys, decode
 from elaunch.membership.stay import Stay
 
@@ -38,13 +38,12 @@ async def keyspace() -> Keyspace:
 @pytest.mark.asyncio
 async def test_the_first_has_the_office(keyspace: Keyspace) -> None:
     first, second = await stay(keyspace, "a~1"), await stay(keyspace, "b~1")
-    token = await _contest(first)
+    token = await contest(first)
 
-    assert await _contest(second) is None
+    assert await contest(second) is None
     assert holder(keyspace) == "a~1"
     assert token == keyspace.revision
-    assert first.decided
-    assert second.decided
+    assert first.holder == "a~1"
 
 
 @pytest.mark.asyncio
@@ -52,19 +51,22 @@ async def test_what_an_earlier_stay_of_the_agent_held_is_taken_over(
     keyspace: Keyspace,
 ) -> None:
     """Its lease may last, but nobody decides under it any more."""
-    await _contest(await stay(keyspace, "a~1"))
+    await contest(await stay(keyspace, "a~1"))
     again = await stay(keyspace, "a~2")
+    await again.begin()
+    assert again.holder == "a~1"
+    await give_up_earlier(again)
 
-    assert await _contest(again) is None
-    assert await _contest(again) == keyspace.revision
+    assert await contest(again) == keyspace.revision
     assert holder(keyspace) == "a~2"
+    await again.end()
 
 
 @pytest.mark.asyncio
 async def test_old_news_of_the_office_is_no_news(keyspace: Keyspace) -> None:
     """A watch of its own connection can tell an end before the contest tells of it."""
     node = await stay(keyspace, "a~1")
-    node.note_office(7, held=False)
-    node.note_office(5, held=True)
+    node.note_office(7, "")
+    node.note_office(5, "b~1")
 
-    assert not node.decided
+    assert node.holder == ""

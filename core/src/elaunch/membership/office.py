@@ -1,11 +1,19 @@
 """The office of the coordinator: who holds it, and how a node comes to it."""
 
+import asyncio
+import contextlib
+
 from elaunch.membership.coordinator import Coordinator
 from elaunch.membership.options import RendezvousOptions
-from elaunch.membership.records import Holder, agent_of, decode, encode
+from elaunch.membership.records import Holder, agent_of, encode
 from elaunch.membership.stay import Stay
 from elaunch.rendezvous import RendezvousParameters
 from elaunch.store import ABSENT
+
+
+CONTEST_AGAIN = 1.0
+"""Seconds after which a node that lost a contest, and hears of no winner, tries again.
+"""
 
 
 async def stand_by(
@@ -22,51 +30,64 @@ async def stand_by(
     """
     while True:
         news = stay.news()
-        if stay.decided:
-            await news.wait()
-            continue
-        token = await _contest(stay)
-        if token is None:
-            continue
-        coordinator = Coordinator(
-            store=stay.store,
-            keys=stay.keys,
-            settings=stay.settings,
-            policy=params.policy,
-            lease=stay.lease,
-            token=token,
-            node_id=stay.node_id,
-            last_call_timeout=options.last_call_timeout,
-            close_timeout=options.close_timeout,
-            record=params.record,
-        )
-        stay.in_office = True
-        if await coordinator.serve():
-            return
-        stay.in_office = False
+        if not stay.holder:
+            token = await contest(stay)
+            if token is not None:
+                stay.in_office = True
+                if await _coordinator(stay, params, options, token).serve():
+                    return
+                stay.in_office = False
+                continue
+        elif _is_earlier_stay(stay.holder, stay.node_id):
+            await give_up_earlier(stay)
+        # The watch tells when that changes, unless somebody had the office for so short
+        # a time that a store which tells only last changes told nothing of it.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None if stay.holder else CONTEST_AGAIN):
+                await news.wait()
 
 
-async def _contest(stay: Stay) -> int | None:
+async def contest(stay: Stay) -> int | None:
     """Try to take the office: the first to create the key has it.
 
     Returns:
-        The fencing token, `None` if another node has it.
+        The fencing token, `None` if another node was faster.
     """
-    key = stay.keys.coordinator
     token = await stay.store.compare_and_set(
-        key, encode(Holder(stay.node_id)), expected=ABSENT, lease=stay.lease
+        stay.keys.coordinator,
+        encode(Holder(stay.node_id)),
+        expected=ABSENT,
+        lease=stay.lease,
     )
     if token is not None:
-        stay.note_office(token, held=True)
-        return token
-    # The watch may already have told of the end of what made us lose.
-    entry = await stay.store.get(key)
-    if entry is None:
-        return None
-    stay.note_office(entry.revision, held=True)
-    holder = decode(Holder, key, entry.value).node
-    if holder != stay.node_id and agent_of(holder) == agent_of(stay.node_id):
-        # An earlier stay of this agent held it: nobody decides under it any more, and
-        # its lease may outlast an outage of the store.
-        await stay.store.delete(key, expected=entry.revision)
-    return None
+        stay.note_office(token, stay.node_id)
+    return token
+
+
+async def give_up_earlier(stay: Stay) -> None:
+    """Give up what an earlier stay of this agent holds.
+
+    Nobody decides under it any more, and its lease may outlast an outage of the store.
+    """
+    await stay.store.delete(stay.keys.coordinator, expected=stay.office_revision)
+
+
+def _is_earlier_stay(holder: str, node_id: str) -> bool:
+    return holder != node_id and agent_of(holder) == agent_of(node_id)
+
+
+def _coordinator(
+    stay: Stay, params: RendezvousParameters, options: RendezvousOptions, token: int
+) -> Coordinator:
+    return Coordinator(
+        store=stay.store,
+        keys=stay.keys,
+        settings=stay.settings,
+        policy=params.policy,
+        lease=stay.lease,
+        token=token,
+        node_id=stay.node_id,
+        last_call_timeout=options.last_call_timeout,
+        close_timeout=options.close_timeout,
+        record=params.record,
+    )

@@ -14,6 +14,7 @@ from elaunch.errors import RendezvousUnreachable
 from elaunch.failures import ProcessFailure
 from elaunch.membership.records import (
     Assignment,
+    Holder,
     JobRecord,
     Keys,
     NodePhase,
@@ -43,6 +44,8 @@ class Stay:
         published: Key of the bootstrap that this node published last, or empty.
         office: Takes the office of the coordinator when it is free, once that began.
         in_office: Whether this node is the coordinator.
+        holder: Id of the coordinator's node as far as is known, or empty.
+        office_revision: Revision of what is known of the office.
         job: The job's record, once seen. It stays known after the final clean-up.
         bootstraps: What was published for each generation, by key.
         waiting: Whom the job waits for, as the coordinator told last.
@@ -62,26 +65,21 @@ class Stay:
     published: str = ""
     office: asyncio.Task[None] | None = None
     in_office: bool = False
+    holder: str = ""
+    office_revision: int = ABSENT
     job: JobRecord | None = None
     bootstraps: dict[str, Mapping[str, str]] = attrs.field(factory=dict)
     waiting: WaitingRecord | None = None
     waiting_since: float = 0.0
     lost: str = ""
     broken: Exception | None = None
-    _office_held: bool = False
-    _office_revision: int = ABSENT
     _news: asyncio.Event = attrs.field(factory=asyncio.Event)
     _tasks: list[asyncio.Task[None]] = attrs.field(factory=list)
 
-    @property
-    def decided(self) -> bool:
-        """Whether there is a coordinator, as far as is known."""
-        return self._office_held
-
-    def note_office(self, revision: int, *, held: bool) -> None:
-        """Note whether the office was held at a revision; older news is no news."""
-        if revision >= self._office_revision:
-            self._office_held, self._office_revision = held, revision
+    def note_office(self, revision: int, holder: str) -> None:
+        """Note who held the office at a revision, or ``""``; older news is no news."""
+        if revision >= self.office_revision:
+            self.holder, self.office_revision = holder, revision
 
     async def begin(self) -> None:
         """Read the job as it is and follow it from there."""
@@ -186,14 +184,14 @@ class Stay:
         listing = await self.store.list(self.keys.job)
         self.bootstraps.clear()
         if self.keys.coordinator not in {entry.key for entry in listing.entries}:
-            self.note_office(listing.revision, held=False)
+            self.note_office(listing.revision, "")
         for entry in listing.entries:
             self._apply(entry.key, entry.value, entry.revision)
         return listing.revision
 
     def _apply(self, key: str, value: bytes | None, revision: int) -> None:
         if key == self.keys.coordinator:
-            self.note_office(revision, held=value is not None)
+            self.note_office(revision, decode(Holder, key, value).node if value else "")
         elif key == self.keys.state:
             # The clean-up after the end removes the state; the end stays known.
             if value is not None:
