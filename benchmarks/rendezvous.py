@@ -1,6 +1,6 @@
 """How long nodes take to meet, to meet again and to come back; beside torchrun's.
 
-    python benchmarks/rendezvous.py [--nodes 2 8 ...] [--no-torch]
+    python benchmarks/rendezvous.py [--nodes 2 8 ...] [--virtual 8 ...] [--no-torch]
 
 Each row is one act of a job of so many nodes, whose agents' own code runs in one
 process over real sockets, with the store in its thread as on a real host:
@@ -11,10 +11,12 @@ process over real sockets, with the store in its thread as on a real host:
 
 The figure is the median of a few runs. The garbage collector rests, as in timeit: half
 of the time of 4,000 nodes would be its looks at all of them, and an agent is alone in
-its process. Operations are calls of the store port and bytes
-are what the kernel counted on the nodes' sockets, both divided by the nodes. The
-rendezvous handler of torchrun runs in a process of its own with this interpreter, one
-thread for each node.
+its process. Operations are calls of the store port and bytes are what the kernel
+counted on the nodes' sockets, both divided by the nodes. The rendezvous handler of
+torchrun runs in a process of its own with this interpreter, one thread for each node.
+
+The last rows are under virtual time, over the simulated store: they show that what a
+node does and hears does not grow with the job.
 """
 
 import argparse
@@ -31,9 +33,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from rendezvous_job import ACTS, FORM, RESET, RESTART, Act, Loop, free_port, play
+from rendezvous_virtual import VirtualJob
 
 
 NODES = (2, 8, 32, 64, 256, 1_000, 4_000)
+VIRTUAL = (8, 1_000, 16_384)
 TORCH_MOST = 64
 """Most nodes that torchrun's handler is asked for; 128 don't finish in ten minutes."""
 TORCH_LIMIT = 120.0
@@ -56,6 +60,19 @@ def elaunch(size: int, runs: int) -> dict[str, Act]:
 
 def _median(acts: Sequence[Act]) -> Act:
     return sorted(acts, key=lambda act: act.seconds)[len(acts) // 2]
+
+
+def virtual(size: int) -> Iterator[str]:
+    """Measure under virtual time and return a line for each act."""
+    gc.collect()
+    gc.disable()
+    acts = VirtualJob(size).play()
+    gc.enable()
+    for name, act in acts.items():
+        yield (
+            f"{size:7,} {name:8} {act.seconds:10.3f} {'':>10} {'':>7} "
+            f"{act.operations:9.1f} {'':>9} {act.received:9,.0f} {act.note}"
+        )
 
 
 def torchrun(size: int) -> dict[str, float]:
@@ -125,6 +142,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--nodes", type=int, nargs="+", default=NODES)
+    parser.add_argument("--virtual", type=int, nargs="*", default=VIRTUAL)
     parser.add_argument("--runs", type=int, help="runs for each number of nodes")
     parser.add_argument("--no-torch", action="store_true")
     arguments = parser.parse_args()
@@ -145,6 +163,9 @@ def main() -> None:
             continue
         runs = arguments.runs or (5 if size <= TORCH_MOST else 3)
         for row in rows(size, runs, torch=torch and size <= TORCH_MOST):
+            print(row, flush=True)
+    for size in arguments.virtual:
+        for row in virtual(size):
             print(row, flush=True)
     print(f"load {_load()}")
 

@@ -134,16 +134,7 @@ class Job:
     @classmethod
     def of(cls, size: int, traffic: Traffic) -> "Job":
         """Return a job whose nodes have not begun."""
-        settings = JobSettings(min_nodes=size, max_nodes=size, max_restarts=1)
-        params = RendezvousParameters(
-            backend="c10d",
-            endpoint=f"127.0.0.1:{free_port()}",
-            run_id="benchmark",
-            min_nodes=size,
-            max_nodes=size,
-            settings=settings,
-            policy=BudgetPolicy(settings.max_restarts),
-        )
+        params = job_parameters(size, f"127.0.0.1:{free_port()}")
         job = cls([], [], traffic)
         options = C10dOptions()
         job.nodes += [
@@ -172,17 +163,8 @@ class Job:
 
     async def restart(self) -> str:
         """Let one node fail and bring all into the next generation."""
-        failure = ProcessFailure(
-            rank=0,
-            local_rank=0,
-            role="default",
-            host="localhost",
-            pid=1,
-            exitcode=1,
-            timestamp=time.time(),
-        )
         again = asyncio.gather(*(self._again(node) for node in self.nodes))
-        await self.nodes[len(self.nodes) // 2].report(NodeState.FAILED, (failure,))
+        await self.nodes[len(self.nodes) // 2].report(NodeState.FAILED, (a_failure(),))
         if set(await again) != {2}:
             raise AssertionError("the nodes are not all in the second generation")
         return ""
@@ -216,6 +198,33 @@ class Job:
         with contextlib.suppress(RendezvousUnreachable):
             await self.nodes[0].close(outcome)
         await asyncio.gather(*(node.aclose() for node in self.nodes))
+
+
+def job_parameters(size: int, endpoint: str) -> RendezvousParameters:
+    """Return the parameters of a job that forms when all nodes are there."""
+    settings = JobSettings(min_nodes=size, max_nodes=size, max_restarts=1)
+    return RendezvousParameters(
+        backend="c10d",
+        endpoint=endpoint,
+        run_id="benchmark",
+        min_nodes=size,
+        max_nodes=size,
+        settings=settings,
+        policy=BudgetPolicy(settings.max_restarts),
+    )
+
+
+def a_failure() -> ProcessFailure:
+    """Return what a node reports when a worker of its fails."""
+    return ProcessFailure(
+        rank=0,
+        local_rank=0,
+        role="default",
+        host="localhost",
+        pid=1,
+        exitcode=1,
+        timestamp=time.time(),
+    )
 
 
 async def _first(node: StoreRendezvous) -> str:

@@ -40,6 +40,7 @@ class End:
         """Send a message; on a lost connection it goes nowhere."""
         if not self.lost:
             self.network.messages += 1
+            self.network.on_send(message)
             self._transmit(message)
 
     def close(self) -> None:
@@ -97,6 +98,7 @@ class Network:
         random: Draws the delays.
         fastest: Fewest seconds that a message takes.
         slowest: Most seconds that a message takes.
+        on_send: Told of each message that is sent.
         messages: How many messages were sent.
         closed: Whether nothing can be reached any more.
         ends: The open ends of each process.
@@ -106,6 +108,7 @@ class Network:
     random: random.Random
     fastest: float = 0.0002
     slowest: float = 0.002
+    on_send: Callable[[object], None] = lambda _: None
     messages: int = attrs.field(default=0, init=False)
     closed: bool = attrs.field(default=False, init=False)
     ends: dict[Process, dict[End, None]] = attrs.field(
