@@ -92,7 +92,8 @@ def names(options: type[attrs.AttrsInstance]) -> set[str]:
 
 
 def test_options_are_those_of_every_rendezvous_and_a_few_more() -> None:
-    more = {"is_host", "connect_timeout", "read_timeout", "store_type"}
+    times = {"connect_timeout", "read_timeout", "heartbeat_timeout"}
+    more = {"is_host", "store_type", *times}
 
     assert names(C10dOptions) == names(RendezvousOptions) | more
     assert names(StaticOptions) == names(RendezvousOptions) | {"rank"}

@@ -17,7 +17,7 @@ from elaunch.api import (
     WatchCompacted,
 )
 from elaunch_rdzv_c10d.addresses import Endpoint, listen, resolve
-from elaunch_rdzv_c10d.control_store import ControlStore
+from elaunch_rdzv_c10d.control_store import ControlLease, ControlStore
 from elaunch_rdzv_c10d.server import StoreServer
 from elaunch_rdzv_c10d.sessions import Sessions
 
@@ -98,15 +98,23 @@ class Network:
     _behind: Endpoint
     _clients: list[ControlStore]
 
-    async def far(self, *, grace: float = 30.0) -> ControlStore:
-        self._clients.append(await connect(self._behind, grace))
+    async def far(
+        self, *, grace: float = 30.0, renew_timeout: float | None = None
+    ) -> ControlStore:
+        self._clients.append(await connect(self._behind, grace, renew_timeout))
         return self._clients[-1]
 
 
-async def connect(endpoint: Endpoint, grace: float) -> ControlStore:
-    host, port = endpoint.host, endpoint.port
+async def connect(
+    endpoint: Endpoint, grace: float, renew_timeout: float | None = None
+) -> ControlStore:
     return await ControlStore.connect(
-        host, port, timeout=10.0, run_id="job", reconnect_grace=grace
+        endpoint.host,
+        endpoint.port,
+        timeout=10.0,
+        run_id="job",
+        reconnect_grace=grace,
+        renew_timeout=renew_timeout,
     )
 
 
@@ -399,27 +407,51 @@ class TestLeases:
 
 
 async def test_a_store_that_was_restarted_is_another_store() -> None:
+    """Its revisions mean something else, so nothing of this client may get there."""
     async with network(Keyspace()) as net:
         far = await net.far()
         lease = await far.lease(60.0)
-        await far.put("/key", b"", lease=lease)
+        revision = await far.put("/key", b"", lease=lease)
         async with (
-            aclosing(far.watch("/", 1)) as events,
+            aclosing(far.watch("/", revision)) as events,
             network(Keyspace()) as other,
         ):
+            near = other.near
+            while await near.put("/key", b"theirs") < revision:
+                pass
             watching = asyncio.create_task(anext(events))
             await far.get("/key")
             net.proxy.target = other.proxy.target
             net.proxy.drop()
 
-            with pytest.raises(WatchCompacted):
+            with pytest.raises(RendezvousUnreachable, match="was restarted"):
                 await watching
             async with asyncio.timeout(10):
                 reason = await lease.lost
-            found = await far.get("/key")
-            with pytest.raises(RendezvousUnreachable, match="is another one now"):
-                await far.lease(60.0)
+            for use in (
+                far.get("/key"),
+                far.compare_and_set("/key", b"ours", expected=revision),
+                far.lease(60.0),
+            ):
+                with pytest.raises(RendezvousUnreachable, match="was restarted"):
+                    await use
+            kept = await near.get("/key")
             await far.close()
 
     assert "was restarted and has forgotten everything" in reason
-    assert found is None
+    assert kept is not None
+    assert kept.value == b"theirs"
+
+
+@pytest.mark.parametrize(("given", "patience"), [(None, 20.0), (0.5, 0.5)])
+async def test_a_renewal_that_gets_no_answer_is_tried_again_in_time(
+    given: float | None, patience: float
+) -> None:
+    """On another connection: a network can lose one without telling either end."""
+    async with network(Keyspace()) as net:
+        far = await net.far(renew_timeout=given)
+        lease = await far.lease(60.0)
+        await lease.revoke()
+
+    assert isinstance(lease, ControlLease)
+    assert lease.patience == patience

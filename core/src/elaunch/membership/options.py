@@ -33,8 +33,9 @@ class RendezvousOptions:
             minimum is there. The maximum ends it at once; a restart has none.
         close_timeout: How long the coordinator of a finished job waits for the others
             to say goodbye before it cleans up.
-        keep_alive_interval: How often a node renews its lease.
-        keep_alive_max_attempt: How many renewals may fail before the node is lost.
+        keep_alive_interval: With the next one it gives the lease: a node that is silent
+            for so many intervals is lost. It renews three times in a lease.
+        keep_alive_max_attempt: How many intervals of silence are too many.
         reconnect_grace: How long a broken connection may take to come back before its
             node counts as dead.
         node_unit: A generation has a multiple of so many nodes; the others are spares.

@@ -59,6 +59,7 @@ class ControlLease:
         lost: Done, with the reason, when it can't be counted on any more.
         renewed: When the last renewal that was answered was sent, by the loop's clock.
         link: The session that it belongs to.
+        patience: Seconds that one renewal may take before it is tried again.
     """
 
     number: int
@@ -66,6 +67,7 @@ class ControlLease:
     lost: asyncio.Future[str]
     renewed: float
     link: Link
+    patience: float
     _task: asyncio.Task[None] | None = attrs.field(default=None, init=False)
 
     @property
@@ -104,7 +106,7 @@ class ControlLease:
                 async with asyncio.timeout_at(self.deadline):
                     await asyncio.sleep(pause)
                     sent = loop.time()
-                    result = await self.link.request(Renew(self.number), interval)
+                    result = await self.link.request(Renew(self.number), self.patience)
             except TimeoutError:
                 # A link without a connection gives up in this moment, too. It goes
                 # first, in the next turn: its reason names the store.
@@ -134,6 +136,8 @@ class ControlStore:
         grace: Seconds a broken connection may take to come back before the store
             counts this client as dead.
         request_timeout: Seconds a request may take.
+        renew_timeout: Seconds the renewal of a lease may take before it is tried again;
+            `None` for a third of the lease.
         after_lease: Awaited with each lease before it is handed out; if it raises,
             the lease is revoked.
         after_close: Awaited once at the end of `close`.
@@ -143,6 +147,7 @@ class ControlStore:
     run_id: str
     grace: float = 0.5
     request_timeout: float = 30.0
+    renew_timeout: float | None = None
     after_lease: Callable[[Lease], Awaitable[None]] | None = attrs.field(
         default=None, init=False
     )
@@ -150,7 +155,6 @@ class ControlStore:
         default=None, init=False
     )
     _link: Link = attrs.field(init=False)
-    _identity: str = attrs.field(default="", init=False)
     _leases: set[ControlLease] = attrs.field(factory=set, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -173,6 +177,7 @@ class ControlStore:
         run_id: str,
         reconnect_grace: float = 0.5,
         request_timeout: float = 30.0,
+        renew_timeout: float | None = None,
         on_waiting: Callable[[str], None] = lambda _: None,
     ) -> "ControlStore":
         """Open a session; while the host is not there yet, try again.
@@ -185,6 +190,8 @@ class ControlStore:
             reconnect_grace: Seconds a broken connection may take to come back before
                 the store counts this client as dead.
             request_timeout: Seconds a request may take.
+            renew_timeout: Seconds the renewal of a lease may take before it is tried
+                again; `None` for a third of the lease.
             on_waiting: Told why there is no connection yet: first when the first try
                 failed, then every ten seconds.
 
@@ -192,9 +199,9 @@ class ControlStore:
             RendezvousUnreachable: If there is none after ``timeout``, or at once if
                 what answers is not an elaunch store.
         """
-        store = cls(Endpoint(host, port), run_id, reconnect_grace, request_timeout)
+        place = Endpoint(host, port)
+        store = cls(place, run_id, reconnect_grace, request_timeout, renew_timeout)
         await store._link.open(timeout, on_waiting)
-        store._identity = store._seen_identity
         return store
 
     @property
@@ -206,10 +213,6 @@ class ControlStore:
     def host_run_id(self) -> str:
         """Id of the job that hosts the store."""
         return self._link.welcome.run_id if self._link.welcome else ""
-
-    @property
-    def _seen_identity(self) -> str:
-        return self._link.welcome.store if self._link.welcome else ""
 
     async def get(self, key: str) -> Entry | None:
         """Return the entry of a key, or `None`."""
@@ -264,20 +267,13 @@ class ControlStore:
         return self._link.watch(prefix, since)
 
     async def lease(self, ttl: float) -> Lease:
-        """Grant a lease of ``ttl`` seconds and keep it alive until it is revoked.
-
-        Raises:
-            RendezvousUnreachable: Also if the store was restarted: it knows nothing of
-                what this client knew, so who goes on must open it anew.
-        """
+        """Grant a lease of ``ttl`` seconds and keep it alive until it is revoked."""
         loop = asyncio.get_running_loop()
         sent = loop.time()
         number = (await self._ask(Grant(ttl), Granted)).lease
-        if self._seen_identity != self._identity:
-            raise RendezvousUnreachable(
-                f"the store at '{self.endpoint}' was restarted and is another one now"
-            )
-        lease = ControlLease(number, ttl, loop.create_future(), sent, self._link)
+        patience = self.renew_timeout or ttl / 3
+        lost = loop.create_future()
+        lease = ControlLease(number, ttl, lost, sent, self._link, patience)
         self._leases.add(lease)
         lease.lost.add_done_callback(lambda _: self._leases.discard(lease))
         lease.keep()

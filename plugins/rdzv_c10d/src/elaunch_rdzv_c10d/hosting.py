@@ -158,6 +158,7 @@ class StoreOpener:
             run_id=self.params.run_id,
             reconnect_grace=self.options.reconnect_grace,
             request_timeout=self.options.lease_ttl,
+            renew_timeout=self.options.heartbeat_timeout,
             on_waiting=self._tell_waiting,
         )
 

@@ -3,7 +3,8 @@
 Requests are pipelined. When the connection breaks, the link comes back by itself,
 repeats what was not answered with the same ids and continues each watch where it
 stopped. It stays away no longer than the leases of the session can live; then all who
-wait are told. A later request tries again.
+wait are told. A later request tries again. A link belongs to one store: where another
+one answers, whose revisions mean something else, it is of no use any more.
 """
 
 import asyncio
@@ -92,7 +93,7 @@ class Link:
     welcome: Welcome | None = attrs.field(default=None, init=False)
     _connection: Connection | None = attrs.field(default=None, init=False)
     _coming_back: asyncio.Task[None] | None = attrs.field(default=None, init=False)
-    _closed: bool = attrs.field(default=False, init=False)
+    _over: str = attrs.field(default="", init=False)  # why, once it is
     _last_error: str = attrs.field(default="", init=False)
     _revision: int = attrs.field(default=0, init=False)
     _calls: Calls = attrs.field(factory=Calls, init=False)
@@ -194,9 +195,9 @@ class Link:
 
     async def close(self) -> None:
         """End the session; whoever still waits is told. Twice is fine."""
-        if self._closed:
+        if self._over == _CLOSED:
             return
-        self._closed = True
+        self._over = _CLOSED
         if self._coming_back:
             self._coming_back.cancel()
             await asyncio.wait({self._coming_back})
@@ -217,9 +218,9 @@ class Link:
 
     async def _request(self, operation: Operation, timeout: float) -> Result:  # noqa: ASYNC109 - the calls have one timer
         call = await self._calls.begin(operation, timeout)
-        if self._closed and not isinstance(operation, Goodbye):
+        if self._over and not isinstance(operation, Goodbye):
             self._calls.forget(call)
-            raise RendezvousUnreachable(_CLOSED)
+            raise RendezvousUnreachable(self._over)
         if self._connection:
             self._send(self._connection, call)
         else:
@@ -235,8 +236,8 @@ class Link:
         connection.send(frame(call.request))
 
     def _check_open(self) -> None:
-        if self._closed:
-            raise RendezvousUnreachable(_CLOSED)
+        if self._over:
+            raise RendezvousUnreachable(self._over)
 
     def _fail(self, reason: str) -> None:
         """Tell everybody who waits."""
@@ -285,8 +286,8 @@ class Link:
         self._come_back()
 
     def _come_back(self) -> None:
-        if self._closed:
-            self._fail(_CLOSED)
+        if self._over:
+            self._fail(self._over)
         elif not self._coming_back:
             self._coming_back = asyncio.create_task(self._return())
 
@@ -316,33 +317,38 @@ class Link:
             self.endpoint, hello, self._on_message, self._on_lost
         )
         before = self.welcome
+        if before and before.store != welcome.store:
+            connection.hang_up()
+            self._end()
+            return
         self.welcome = welcome
         self._connection = connection
         if before and not welcome.resumed:
-            self._start_over(other_store=before.store != welcome.store)
+            self._start_over()
         for number, watcher in self._watchers.items():
             connection.send(frame(Watch(number, watcher.prefix, watcher.last)))
         for call in self._calls:
             self._send(connection, call)
 
-    def _start_over(self, *, other_store: bool) -> None:
+    def _end(self) -> None:
+        """Be of no use any more: the store that this link belongs to is no more."""
+        self._over = (
+            f"the store at '{self.endpoint}' was restarted and has forgotten everything"
+        )
+        self.on_session_lost(self._over)
+        self._fail(self._over)
+
+    def _start_over(self) -> None:
         """Give up what can't be carried into a new session."""
         reason = (
-            f"the store at '{self.endpoint}' was restarted and has forgotten everything"
-            if other_store
-            else f"the store at '{self.endpoint}' ended the session: the connection "
-            "was broken for too long"
+            f"the store at '{self.endpoint}' ended the session: the connection was "
+            "broken for too long"
         )
         self.on_session_lost(reason)
         for call in self._calls:
             if call.sent and isinstance(call.request.operation, WRITES):
                 error = RendezvousUnreachable(f"{reason}; a write may be lost")
                 self._calls.fail(call, error)
-        if other_store:
-            self._revision = 0
-            for watcher in self._watchers.values():
-                watcher.events.put_nowait(_compacted(watcher))
-            self._watchers.clear()
 
 
 def _compacted(watcher: Watcher) -> WatchCompacted:

@@ -28,6 +28,8 @@ class C10dOptions(RendezvousOptions):
         connect_timeout: How long to try to reach a store that another node hosts.
         read_timeout: Another name for ``connect_timeout``, which wins if both are
             given.
+        heartbeat_timeout: How long one renewal of the lease may take before it is tried
+            again; a third of the lease if not given.
         store_type: ``tcp``: one agent serves the store. ``file``: it lies in a
             directory, which the endpoint names, as for the rendezvous ``file``.
     """
@@ -37,6 +39,9 @@ class C10dOptions(RendezvousOptions):
         default=None, validator=attrs.validators.optional(attrs.validators.gt(0))
     )
     read_timeout: float = attrs.field(default=60.0, validator=attrs.validators.gt(0))
+    heartbeat_timeout: float | None = attrs.field(
+        default=None, validator=attrs.validators.optional(attrs.validators.gt(0))
+    )
     store_type: str = attrs.field(
         default="tcp",
         converter=_lower,
