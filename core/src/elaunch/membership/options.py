@@ -88,9 +88,12 @@ class RendezvousOptions:
         )
         least, most = settings.min_nodes, settings.max_nodes
         if not settings.fitting(most):
+            sizes = (
+                f"{least} is not" if least == most else f"none of {least} to {most} is"
+            )
             raise UsageError(
-                f"no number of nodes from {least} to {most} is a multiple of "
-                f"node_unit {self.node_unit}; change --nnodes or --rdzv-conf node_unit"
+                f"{sizes} a multiple of node_unit {self.node_unit}; "
+                f"change --nnodes or --rdzv-conf node_unit"
             )
         if self.population is not None and self.population < least:
             raise UsageError(
