@@ -7,8 +7,7 @@ from elaunch.api import JobSettings, RendezvousOptions, UsageError
 
 def complete(least: int, most: int, **options: int) -> JobSettings:
     settings = JobSettings(min_nodes=least, max_nodes=most)
-    given = RendezvousOptions(**options)  # type: ignore[arg-type] # numbers only
-    return given.complete(settings)
+    return RendezvousOptions(**options).complete(settings)
 
 
 def test_they_are_part_of_what_must_be_the_same() -> None:
@@ -36,8 +35,8 @@ def test_a_generation_takes_as_many_as_fit(
 @pytest.mark.parametrize(
     ("nodes", "options", "message"),
     [
-        ((3, 3), {"node_unit": 2}, "3 is not a multiple of node_unit 2"),
-        ((5, 7), {"node_unit": 4}, "none of 5 to 7 is a multiple of node_unit 4"),
+        ((3, 3), {"node_unit": 2}, "can't have 3 nodes in units of 2"),
+        ((5, 7), {"node_unit": 4}, "can't have any of 5 to 7 nodes in units of 4"),
         ((2, 4), {"population": 1}, "population 1 is less than the 2 nodes that"),
     ],
 )
