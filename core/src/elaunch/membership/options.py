@@ -88,11 +88,9 @@ class RendezvousOptions:
         )
         least, most = settings.min_nodes, settings.max_nodes
         if not settings.fitting(most):
-            sizes = (
-                f"{least} is not" if least == most else f"none of {least} to {most} is"
-            )
+            sizes = f"{least}" if least == most else f"any of {least} to {most}"
             raise UsageError(
-                f"{sizes} a multiple of node_unit {self.node_unit}; "
+                f"a generation can't have {sizes} nodes in units of {self.node_unit}; "
                 f"change --nnodes or --rdzv-conf node_unit"
             )
         if self.population is not None and self.population < least:
