@@ -1,5 +1,7 @@
 """The coordinator's fence: what an older one has in flight comes to nothing."""
 
+from collections.abc import Awaitable, Callable
+
 import attrs
 import pytest
 import pytest_asyncio
@@ -19,6 +21,7 @@ from elaunch.membership.records import (
 from elaunch.memory_store import MemoryStore
 from elaunch.policy import BudgetPolicy
 from elaunch.rendezvous import JobSettings, Membership
+from elaunch.store import Entry
 
 
 KEYS = Keys("job")
@@ -88,6 +91,37 @@ async def test_an_older_one_cant_overrule_an_assignment(keyspace: Keyspace) -> N
     newer = await in_office(keyspace, 2)
     await newer._assign("n", assignment(2))
 
+    with pytest.raises(SteppedDownError):
+        await older._assign("n", assignment(1))
+    assert assigned(keyspace) == 2
+
+
+@attrs.define(eq=False)
+class Interrupted(MemoryStore):
+    """Lets something happen just before a key is read."""
+
+    meanwhile: Callable[[], Awaitable[object]] | None = None
+
+    async def get(self, key: str) -> Entry | None:
+        meanwhile = self.meanwhile
+        if meanwhile and key == KEYS.assignment("n"):
+            self.meanwhile = None
+            await meanwhile()
+        return await MemoryStore.get(self, key)
+
+
+@pytest.mark.asyncio
+async def test_an_older_one_that_reads_an_assignment_of_a_newer_one_leaves_it(
+    keyspace: Keyspace,
+) -> None:
+    """Also if it was still in office a moment before."""
+    older = await in_office(keyspace, 1)
+    keyspace.put(KEYS.assignment("n"), encode(assignment(0)))
+
+    async def take_over() -> None:
+        await (await in_office(keyspace, 2))._assign("n", assignment(2))
+
+    older.store = Interrupted(keyspace, take_over)
     with pytest.raises(SteppedDownError):
         await older._assign("n", assignment(1))
     assert assigned(keyspace) == 2

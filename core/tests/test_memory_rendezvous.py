@@ -39,6 +39,7 @@ from elaunch.testing import (
     next_change,
     parameters,
 )
+from elaunch.testing.rendezvous import failure
 
 
 class Place:
@@ -154,6 +155,18 @@ async def test_a_lost_node_comes_back_as_a_new_one(place: Place) -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_lost_node_is_told_how_soon_its_workers_must_stop(place: Place) -> None:
+    node = place.handler(parameters("n", nnodes=(1, 1), config=SHORT))
+    await join_all([node])
+    (lease,) = place.stores[0][0]._leases
+    place.keyspace.revoke(lease.number)
+    lost = await last_change(node)
+
+    assert lost.kind is ChangeKind.LOST
+    assert lost.grace == node._options.fence_grace
+
+
+@pytest.mark.asyncio
 async def test_nothing_is_left_in_the_store_when_the_job_is_over(place: Place) -> None:
     nodes = [place.handler(parameters(f"n{i}")) for i in "ab"]
     await join_all(nodes)
@@ -180,6 +193,13 @@ async def record_where(
             if matches(record):
                 place.keyspace.unsubscribe(watching)
                 return record
+
+
+def ready_after(generation: int) -> Callable[[NodeRecord], bool]:
+    """Match what a node says that has stopped its workers of a generation."""
+    return lambda record: (
+        record.phase is NodePhase.READY and record.generation == generation
+    )
 
 
 @pytest.mark.asyncio
@@ -209,6 +229,48 @@ async def test_a_member_that_missed_its_generation_says_that_it_has_no_workers(
 
 
 @pytest.mark.asyncio
+async def test_who_is_ready_again_repeats_its_failures_once(place: Place) -> None:
+    """Of two quick records only the last may be seen."""
+    node = place.handler(parameters("n", nnodes=(1, 1), max_restarts=1))
+    await join_all([node])
+    await node.report(NodeState.FAILED, (failure(0),))
+    (restarted,) = await join_all([node])
+    (again,) = await join_all([node])
+    first = await record_where(place, ready_after(1))
+    second = await record_where(place, ready_after(2))
+
+    assert (first.failures, second.failures) == ((failure(0),), ())
+    assert (restarted.restart_count, again.restart_count) == (1, 1)
+
+
+@pytest.mark.asyncio
+async def test_a_node_that_was_excluded_comes_back_as_a_new_one(place: Place) -> None:
+    """Its workers took too long; it learns that from a generation without it."""
+    keys = Keys("contract")
+    params = parameters("slow", nnodes=(1, 2))
+    assert params.settings is not None
+    said: asyncio.Queue[StoreEvent] = asyncio.Queue()
+    place.keyspace.subscribe(keys.nodes, 0, said.put_nowait)
+    place.keyspace.put(
+        keys.coordinator, encode(Holder("other~1"))
+    )  # so that nobody else decides
+    joining = asyncio.create_task(place.handler(params).join())
+    async with asyncio.timeout(10):
+        first = await said.get()
+        place.keyspace.delete(first.key)
+        sealed = JobRecord(
+            phase=JobPhase.SEALED, generation=1, settings=params.settings, token=1
+        )
+        place.keyspace.put(keys.state, encode(sealed))
+        gone, second = await said.get(), await said.get()
+    joining.cancel()
+    await asyncio.gather(joining, return_exceptions=True)
+
+    assert (gone.key, gone.value) == (first.key, None)
+    assert second.key == first.key.removesuffix("~1") + "~2"
+
+
+@pytest.mark.asyncio
 async def test_a_node_that_comes_back_after_the_end_does_not_start_anew(
     place: Place,
 ) -> None:
@@ -222,3 +284,17 @@ async def test_a_node_that_comes_back_after_the_end_does_not_start_anew(
 
     with pytest.raises(RendezvousClosed, match="ended while this node was away"):
         await join_all([node])
+
+
+@pytest.mark.asyncio
+async def test_another_store_is_not_the_end_of_the_job(place: Place) -> None:
+    """It does not know the job: whoever comes to it begins it there."""
+    node = place.handler(parameters("n", nnodes=(1, 1), config=SHORT))
+    await join_all([node])
+    place.keyspace = Keyspace()
+    place.stores[0][0].abandon()
+    assert (await last_change(node)).kind is ChangeKind.LOST
+    (again,) = await join_all([node])
+
+    assert len(place.stores[0]) == 2
+    assert again.generation == 1

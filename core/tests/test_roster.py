@@ -1,0 +1,160 @@
+"""What the coordinator makes of what the store tells it."""
+
+import pytest
+
+from elaunch.keyspace import Keyspace
+from elaunch.membership.ranks import Candidate
+from elaunch.membership.records import (
+    Assignment,
+    JobPhase,
+    JobRecord,
+    Keys,
+    NodePhase,
+    NodeRecord,
+    encode,
+)
+from elaunch.membership.roster import Roster
+from elaunch.rendezvous import JobSettings, Membership, NodeFacts
+from elaunch.store import StoreEvent
+
+
+KEYS = Keys("job")
+SETTINGS = JobSettings(min_nodes=1, max_nodes=2)
+
+
+def job(phase: JobPhase, generation: int) -> JobRecord:
+    return JobRecord(phase=phase, generation=generation, settings=SETTINGS, token=1)
+
+
+def said(
+    phase: NodePhase, generation: int = 1, host: str = "h", reason: str = ""
+) -> bytes:
+    return encode(
+        NodeRecord(
+            facts=NodeFacts(host=host, address=host),
+            settings=SETTINGS,
+            phase=phase,
+            generation=generation,
+            reason=reason,
+        )
+    )
+
+
+def assigned(generation: int, rank: int, previous_rank: int | None = None) -> bytes:
+    place = Membership(
+        generation=generation,
+        group_rank=rank,
+        group_size=2,
+        base_rank=rank,
+        world_size=2,
+        base_role_rank=rank,
+        role_world_size=2,
+        restart_count=0,
+        reason="",
+    )
+    return encode(
+        Assignment(membership=place, host="h", token=1, previous_rank=previous_rank)
+    )
+
+
+@pytest.fixture
+def keyspace() -> Keyspace:
+    return Keyspace()
+
+
+@pytest.fixture
+def roster() -> Roster:
+    return Roster(KEYS)
+
+
+def read(roster: Roster, keyspace: Keyspace, record: JobRecord) -> None:
+    roster.read(record, keyspace.list(KEYS.root), now=0.0)
+
+
+class TestReading:
+    def test_who_is_gone_meanwhile_is_gone(
+        self, roster: Roster, keyspace: Keyspace
+    ) -> None:
+        """The events that would have told are lost when it is read anew."""
+        forming = job(JobPhase.FORMING, 1)
+        for node in ("a", "b"):
+            keyspace.put(KEYS.node(node), said(NodePhase.READY, 0))
+        read(roster, keyspace, forming)
+        keyspace.delete(KEYS.node("b"))
+        read(roster, keyspace, forming)
+
+        assert roster.view(forming).nodes.keys() == {"a"}
+
+    def test_what_was_assigned_and_not_sealed_makes_no_member(
+        self, roster: Roster, keyspace: Keyspace
+    ) -> None:
+        forming = job(JobPhase.FORMING, 2)
+        keyspace.put(KEYS.assignment("kept"), assigned(2, 1, previous_rank=0))
+        keyspace.put(KEYS.assignment("new"), assigned(2, 0))
+        keyspace.put(KEYS.assignment("left-out"), assigned(1, 1))
+        read(roster, keyspace, forming)
+
+        assert roster.view(forming).members == {"kept": 0, "left-out": 1}
+
+    def test_who_was_done_before_is_still_done(
+        self, roster: Roster, keyspace: Keyspace
+    ) -> None:
+        sealed = job(JobPhase.SEALED, 1)
+        keyspace.put(KEYS.assignment("a"), assigned(1, 0))
+        keyspace.put(KEYS.node("a"), said(NodePhase.DONE))
+        read(roster, keyspace, sealed)
+
+        assert roster.view(sealed).done == {"a"}
+
+
+class TestFollowing:
+    def tell(
+        self, roster: Roster, record: JobRecord, node: str, value: bytes | None
+    ) -> None:
+        roster.apply(record, StoreEvent(KEYS.node(node), value, 9), now=1.0)
+
+    def seal(self, roster: Roster, *nodes: str) -> None:
+        facts = NodeFacts(host="h", address="h")
+        roster.sealed(tuple(Candidate(node_id=n, facts=facts, joined=1) for n in nodes))
+
+    def test_the_reason_of_a_goodbye_outlives_it(self, roster: Roster) -> None:
+        sealed = job(JobPhase.SEALED, 1)
+        self.seal(roster, "a")
+        self.tell(roster, sealed, "a", said(NodePhase.LEAVING, reason="SIGTERM"))
+        self.tell(roster, sealed, "a", None)
+
+        assert roster.view(sealed).nodes == {}
+        assert roster.view(sealed).why_left("a") == "SIGTERM"
+
+    def test_who_is_done_in_one_generation_is_not_in_the_next(
+        self, roster: Roster
+    ) -> None:
+        sealed = job(JobPhase.SEALED, 1)
+        self.seal(roster, "a", "b")
+        self.tell(roster, sealed, "a", said(NodePhase.DONE))
+        before = roster.view(sealed).done
+        roster.forming(now=2.0)
+        self.seal(roster, "a", "b")
+
+        assert before == {"a"}
+        assert roster.view(job(JobPhase.SEALED, 2)).done == frozenset()
+
+    @pytest.mark.parametrize("stays", [("a~1", "a~2"), ("a~2", "a~1")])
+    def test_of_an_agents_stays_the_last_one_counts(
+        self, roster: Roster, stays: tuple[str, str]
+    ) -> None:
+        """Whichever is heard of first: a lease lives on when its holder gave it up."""
+        forming = job(JobPhase.FORMING, 1)
+        for stay in stays:
+            self.tell(roster, forming, stay, said(NodePhase.READY, 0))
+
+        assert roster.view(forming).nodes.keys() == {"a~2"}
+
+    def test_the_last_call_begins_when_the_minimum_is_there_again(
+        self, roster: Roster
+    ) -> None:
+        forming = job(JobPhase.FORMING, 1)
+        for now, quorum in ((1.0, True), (2.0, True), (3.0, False), (4.0, True)):
+            roster.note_quorum(now, quorum=quorum)
+            first = roster.view(forming).quorum_since
+            assert first == {1.0: 1.0, 2.0: 1.0, 3.0: None, 4.0: 4.0}[now]
