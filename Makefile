@@ -8,7 +8,7 @@ TORCH := torch==2.13.0
 
 SEEDS ?= 300
 
-.PHONY: help setup demo test test-interop test-all simulate lint format clean
+.PHONY: help setup demo test test-interop test-all simulate mutants lint format clean
 
 help:
 	@echo "make demo          set up and run a job of 4 workers"
@@ -16,6 +16,7 @@ help:
 	@echo "make test-interop  install torch and run the tests that need it"
 	@echo "make test-all      run the tests on each of Python 3.11, 3.12 and 3.13 that is found"
 	@echo "make simulate      explore SEEDS=300 simulated jobs for a broken promise"
+	@echo "make mutants       check that the tests notice faults made on purpose"
 	@echo "make lint          ruff and mypy"
 	@echo "make format        let ruff format and fix"
 
@@ -47,6 +48,9 @@ test-all:
 
 simulate: setup
 	$(BIN)/python -m elaunch.testing.simulation --seeds $(SEEDS)
+
+mutants: setup
+	$(BIN)/python tests/mutants.py
 
 lint: setup
 	$(BIN)/ruff check .

@@ -185,6 +185,22 @@ def test_the_function_example_of_the_readme_runs(tmp_path: Path) -> None:
     assert ended.stdout.strip() == re.findall(r"#\s*(\{.*\})", code)[0]
 
 
+def test_the_simulation_of_the_testing_page_runs(tmp_path: Path) -> None:
+    (code,) = python_blocks(DOCS / "testing.md")
+    script = tmp_path / "leaders.py"
+    script.write_text(code)
+    ended = subprocess.run(
+        [sys.executable, "-W", "error", str(script)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert ended.stderr == ""
+    assert ended.stdout.strip() == re.findall(r"print\(.*#\s*(.*)", code)[0]
+
+
 def test_the_plugin_page_quotes_the_plugin() -> None:
     quotes = re.findall(
         r"```(?:toml|python)\n# (\S+\.(?:toml|py))\n(.*?)```",
