@@ -194,7 +194,7 @@ PERFORMED = (
     Mutant(
         name="take another store for the old one",
         file="membership/rendezvous.py",
-        old="self._store, self._knew_job = await self._open_store(), False",
+        old="self._store, self._last_job = await self._open_store(), None",
         new="self._store = await self._open_store()",
         promise="the survivors form the job again in another store",
         suite="rendezvous",
@@ -217,7 +217,7 @@ PERFORMED = (
     ),
     Mutant(
         name="stay when excluded",
-        file="membership/rendezvous.py",
+        file="membership/joining.py",
         old="if not await stay.is_known():",
         new="if await stay.is_known() is None:",
         promise="a node that was excluded comes back as a new one",
@@ -225,7 +225,7 @@ PERFORMED = (
     ),
     Mutant(
         name="keep silent after missed generations",
-        file="membership/rendezvous.py",
+        file="membership/joining.py",
         old="and job.generation > stay.stopped + 1\n",
         new="and job.generation > stay.stopped + 1000\n",
         promise="nobody is waited for who runs nothing",
@@ -257,9 +257,9 @@ PERFORMED = (
     ),
     Mutant(
         name="join with settings of one's own",
-        file="membership/rendezvous.py",
+        file="membership/stay.py",
         old="        if differing:\n",
-        new="        if differing and not self._knew_job:\n",
+        new="        if differing and not self.joined:\n",
         promise="all members have the job's settings",
         suite="rendezvous",
     ),

@@ -8,10 +8,12 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from functools import partial
 
 import attrs
 
+from elaunch.agent.happenings import Happenings
 from elaunch.agent.machine import Machine
 from elaunch.agent.messages import (
     Action,
@@ -53,7 +55,7 @@ from elaunch.rendezvous import (
     RendezvousHandler,
 )
 from elaunch.spawner import Spawner, StopSchedule, StopStep, WorkerGroup
-from elaunch.workers import WorkerEntry, WorkerExit, failure_of
+from elaunch.workers import WorkerEntry
 
 
 BOOTSTRAP_TIMEOUT = 60.0
@@ -94,6 +96,7 @@ class Agent:
 
     _machine: Machine = attrs.field(init=False)
     _placement: Placement = attrs.field(init=False)
+    _happenings: Happenings = attrs.field(init=False)
     _inbox: asyncio.Queue[Stimulus | BaseException] = attrs.field(
         factory=asyncio.Queue, init=False
     )
@@ -116,6 +119,7 @@ class Agent:
         self._placement = Placement(
             run_id=self.handler.run_id, node=self.node, max_restarts=self.max_restarts
         )
+        self._happenings = Happenings(self.record, self._placement)
 
     async def run(self) -> Result:
         """Run until the job is over for this node.
@@ -151,9 +155,9 @@ class Agent:
             case Report():
                 if action.state is NodeState.DONE:
                     self.record(EventName.GROUP_SUCCEEDED)
-                self._reporting = self._spawn(self._report(action, self._reporting))
+                self._tell(partial(self._report, action))
             case Retire(reason):
-                self._reporting = self._spawn(self._retire(reason, self._reporting))
+                self._tell(partial(self._retire, reason))
             case Stop(reason, grace):
                 self._spawn(self._stop(reason, grace))
             case Kill():
@@ -174,16 +178,7 @@ class Agent:
         except ElaunchError as error:
             self._feed(JoinFailed(error, self.handler.outcome()))
             return
-        self.record(
-            EventName.GENERATION_JOINED,
-            generation=membership.generation,
-            group_rank=membership.group_rank,
-            group_size=membership.group_size,
-            world_size=membership.world_size,
-            ranks=list(self._placement.ranks(membership)),
-            restart_count=membership.restart_count,
-            reason=membership.reason,
-        )
+        self._happenings.joined(membership)
         self._feed(Joined(membership))
 
     async def _start(self, membership: Membership) -> None:
@@ -193,23 +188,13 @@ class Agent:
             specs = self._placement.specs(membership, meeting)
             self._terminating = False
             self._group = group = await self.spawner.start(self.entry, specs)
+        except RendezvousUnreachable as error:
+            self._lose_membership(error)
+            return
         except ElaunchError as error:
             self._feed(StartFailed(error))
             return
-        for spec in specs:
-            self.record(
-                EventName.WORKER_STARTED,
-                generation=membership.generation,
-                rank=spec.ranks.rank,
-                local_rank=spec.ranks.local_rank,
-                pid=group.pids[spec.ranks.local_rank],
-            )
-        self.record(
-            EventName.GROUP_STARTED,
-            generation=membership.generation,
-            world_size=membership.world_size,
-            ranks=list(self._placement.ranks(membership)),
-        )
+        self._happenings.started(membership, specs, group.pids)
         # The machine must hear of the start before it hears of an exit.
         self._feed(Started(dict(group.pids)))
         self._reaping = self._spawn(self._reap(group, len(specs)))
@@ -236,18 +221,13 @@ class Agent:
         )
         return self.bootstrap.environment(info)
 
-    async def _report(self, report: Report, earlier: asyncio.Task[None] | None) -> None:
-        if earlier:
-            await asyncio.wait((earlier,))
+    async def _report(self, report: Report) -> None:
         try:
             await self.handler.report(report.state, report.failures)
         except RendezvousUnreachable as error:
-            lost = Change(kind=ChangeKind.LOST, reason=str(error))
-            self._feed(Changed(lost))
+            self._lose_membership(error)
 
-    async def _retire(self, reason: str, earlier: asyncio.Task[None] | None) -> None:
-        if earlier:
-            await asyncio.wait((earlier,))
+    async def _retire(self, reason: str) -> None:
         # A store that does not take it will see the lease end instead.
         with contextlib.suppress(RendezvousUnreachable):
             await self.handler.retire(reason)
@@ -298,7 +278,7 @@ class Agent:
         """Tell each worker's end, once all are told the group has none left."""
         for _ in range(count):
             ended = await group.next_exit()
-            self._record_exit(ended)
+            self._happenings.exited(ended, terminated=self._terminating)
             self._feed(Exited(ended))
 
     async def _monitor(self, monitor: Monitor, group: WorkerGroup) -> None:
@@ -331,30 +311,24 @@ class Agent:
             pids=list(pids),
         )
 
-    def _record_exit(self, ended: WorkerExit) -> None:
-        if not ended.failed:
-            name = EventName.WORKER_SUCCEEDED
-        elif self._terminating:
-            name = EventName.WORKER_TERMINATED
-        else:
-            name = EventName.WORKER_FAILED
-        facts = {}
-        if name is EventName.WORKER_FAILED:
-            failure = failure_of(ended, role=self.node.role, host=self.node.host)
-            facts = {"message": failure.message, "location": failure.location}
-        self.record(
-            name,
-            rank=ended.ranks.rank,
-            local_rank=ended.ranks.local_rank,
-            pid=ended.pid,
-            exitcode=ended.exitcode,
-            signal=signal_name(-ended.exitcode) if ended.exitcode < 0 else "",
-            **facts,
-        )
-
     def _signalled(self, signum: int) -> None:
         self.record(EventName.AGENT_SIGNALLED, signal=signal_name(signum))
         self._feed(Signalled(signum))
+
+    def _tell(self, word: Callable[[], Awaitable[None]]) -> None:
+        """Tell the job something, after what was told before."""
+        earlier = self._reporting
+
+        async def tell() -> None:
+            if earlier:
+                await asyncio.wait((earlier,))
+            await word()
+
+        self._reporting = self._spawn(tell())
+
+    def _lose_membership(self, error: RendezvousUnreachable) -> None:
+        """Take what the store did not answer for lost: this node joins again."""
+        self._feed(Changed(Change(kind=ChangeKind.LOST, reason=str(error))))
 
     def _feed(self, stimulus: Stimulus) -> None:
         self._inbox.put_nowait(stimulus)

@@ -10,24 +10,21 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 import attrs
 
 from elaunch.errors import (
-    NodeNotAdmitted,
     RendezvousClosed,
-    RendezvousGracefulExit,
-    RendezvousTimeout,
     RendezvousUnreachable,
 )
 from elaunch.events import EventName
 from elaunch.failures import ProcessFailure
+from elaunch.membership.joining import Joining
 from elaunch.membership.office import stand_by
 from elaunch.membership.options import RendezvousOptions
-from elaunch.membership.progress import Patience, progress, who_is_missing
+from elaunch.membership.progress import Patience
 from elaunch.membership.records import (
     JobPhase,
     JobRecord,
     Keys,
     NodePhase,
     decode,
-    differences,
     encode,
     node_id_of,
 )
@@ -40,7 +37,6 @@ from elaunch.rendezvous import (
     NodeFacts,
     NodeState,
     Outcome,
-    OutcomeState,
     RendezvousParameters,
 )
 from elaunch.store import Lease, Store
@@ -84,8 +80,7 @@ class StoreRendezvous:
     _stays: int = attrs.field(default=0, init=False)
     _membership: Membership | None = attrs.field(default=None, init=False)
     _failures: tuple[ProcessFailure, ...] = attrs.field(default=(), init=False)
-    _knew_job: bool = attrs.field(default=False, init=False)
-    _outcome: Outcome | None = attrs.field(default=None, init=False)
+    _last_job: JobRecord | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         params = self._params
@@ -116,33 +111,59 @@ class StoreRendezvous:
         while True:
             if self._stay and self._stay.lost:
                 await self._end_stay()
-            stay = self._stay
-            if stay is None:
-                stay = await self._begin_stay()
-            elif self._membership:
-                stay.stopped = self._membership.generation
-                await stay.say(NodePhase.READY, stay.stopped, failures=self._failures)
-            membership = await self._admission(stay, patience)
+            stay = self._stay or await self._begin_stay()
+            membership = await self._become_member(stay, patience)
             if membership:
                 self._membership, self._failures = membership, ()
                 return membership
+
+    async def _become_member(self, stay: Stay, patience: Patience) -> Membership | None:
+        """Say that this node is ready and wait for a place.
+
+        A write that was not answered may be lost or not: the stay can't be counted on.
+
+        Returns:
+            The place; `None` if the stay was lost and another must begin.
+
+        Raises:
+            RendezvousUnreachable: If that has gone on for too long.
+        """
+        try:
+            if self._membership:
+                stay.stopped = self._membership.generation
+                await stay.say(NodePhase.READY, stay.stopped, failures=self._failures)
+            elif not stay.joined:
+                await self._enter(stay)
+            membership = await Joining(stay, self._params, patience).place()
+        except RendezvousUnreachable as error:
+            if asyncio.get_running_loop().time() >= patience.deadline:
+                raise
+            stay.lose(str(error))
+            membership = None
+        if stay.lost:
+            self._params.record(EventName.RENDEZVOUS_LOST, reason=stay.lost)
+        return membership
 
     async def _begin_stay(self) -> Stay:
         store, lease = await self._hold_lease()
         self._params.record(EventName.RENDEZVOUS_JOINING, address=self._facts.address)
         self._stays += 1
         node_id = node_id_of(f"{self._facts.host}-{self._agent_id}", self._stays)
-        stay = Stay(store, self._keys, lease, node_id, self._facts, self._settings)
-        self._stay = stay
+        self._stay = Stay(
+            store, self._keys, lease, node_id, self._facts, self._settings
+        )
+        return self._stay
+
+    async def _enter(self, stay: Stay) -> None:
+        """Read the job, and take part in it if it can be taken part in."""
         await stay.begin()
-        if self._knew_job and stay.job is None:
+        if self._last_job and stay.job is None:
             raise RendezvousClosed(
                 f"job {self.run_id!r} is over: it ended while this node was away"
             )
-        self._check_admission(stay)
+        stay.check_admission()
         await stay.enter()
         stay.office = stay.run(lambda: stand_by(stay, self._params, self._options))
-        return stay
 
     async def _hold_lease(self) -> tuple[Store, Lease]:
         """Return a store that answers, with a lease of it.
@@ -157,89 +178,8 @@ class StoreRendezvous:
                     return self._store, await self._store.lease(ttl)
             await self._store.close()
             self._store = None
-        self._store, self._knew_job = await self._open_store(), False
+        self._store, self._last_job = await self._open_store(), None
         return self._store, await self._store.lease(ttl)
-
-    async def _admission(self, stay: Stay, patience: Patience) -> Membership | None:
-        """Wait for a place; `None` if this stay was lost and another must begin."""
-        while not stay.lost:
-            news = stay.news()
-            self._check_admission(stay)
-            job = stay.job
-            if job and job.phase is JobPhase.SEALED and job.generation > stay.stopped:
-                place = await stay.place(job)
-                if place:
-                    return place
-                stay.stopped = job.generation
-                if not await stay.is_known():
-                    stay.lose("this node was excluded: its workers took too long")
-            elif (
-                job
-                and job.phase is JobPhase.FORMING
-                and job.generation > stay.stopped + 1
-            ):
-                # Generations passed by unseen, maybe with this node as a member; its
-                # workers run in none of them, and the coordinator waits to hear that.
-                stay.stopped = job.generation - 1
-                await stay.say(NodePhase.READY, stay.stopped)
-            else:
-                spare = job is not None and job.phase is JobPhase.SEALED
-                await self._wait(stay, news, patience, spare=spare)
-        self._params.record(EventName.RENDEZVOUS_LOST, reason=stay.lost)
-        return None
-
-    async def _wait(
-        self, stay: Stay, news: asyncio.Event, patience: Patience, *, spare: bool
-    ) -> None:
-        """Wait for news, tell progress meanwhile, give up when patience ends."""
-        loop = asyncio.get_running_loop()
-        if spare:
-            patience.rearm(loop.time())
-        elif loop.time() >= patience.deadline:
-            raise RendezvousTimeout(self._who_is_missing(stay, patience))
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout_at(
-                min(patience.deadline, patience.next_progress)
-            ):
-                await news.wait()
-        if loop.time() >= patience.next_progress:
-            patience.told(loop.time())
-            self._tell_progress(stay, spare=spare)
-
-    def _tell_progress(self, stay: Stay, *, spare: bool) -> None:
-        record, elapsed = stay.whom_it_waits_for()
-        self._params.record(
-            EventName.RENDEZVOUS_WAITING,
-            **progress(record, self._settings, elapsed),
-            spare=spare,
-            address=self._facts.address,
-            store=f"{self.backend} {self._params.endpoint}".rstrip(),
-        )
-
-    def _who_is_missing(self, stay: Stay, patience: Patience) -> str:
-        record, elapsed = stay.whom_it_waits_for()
-        return who_is_missing(
-            self.run_id, record, self._settings, elapsed=elapsed, limit=patience.limit
-        )
-
-    def _check_admission(self, stay: Stay) -> None:
-        if stay.broken:
-            raise stay.broken
-        job = stay.job
-        if job is None:
-            return
-        self._knew_job = True
-        if job.phase is JobPhase.CLOSED:
-            self._outcome = job.outcome
-            succeeded = job.outcome and job.outcome.state is OutcomeState.SUCCEEDED
-            kind = RendezvousGracefulExit if succeeded else RendezvousClosed
-            raise kind(f"job {self.run_id!r} is over: {job.reason}")
-        differing = differences(self._settings, job.settings)
-        if differing:
-            raise NodeNotAdmitted(
-                f"this node's settings are not those of job {self.run_id!r}: "
-                f"{differing}; give every node the same"
-            )
 
     async def changes(self) -> AsyncGenerator[Change, None]:
         """Yield what happens to the current membership, each kind at most once."""
@@ -263,7 +203,6 @@ class StoreRendezvous:
         job = stay.job
         # A job that is over is over, also for a node that has lost the store since.
         if job and job.phase is JobPhase.CLOSED:
-            self._outcome = job.outcome
             return Change(
                 kind=ChangeKind.CLOSED, reason=job.reason, outcome=job.outcome
             )
@@ -280,7 +219,8 @@ class StoreRendezvous:
 
     def outcome(self) -> Outcome | None:
         """Return how the job ended, or `None` while it has not."""
-        return self._outcome
+        job = self._stay.job if self._stay else self._last_job
+        return job.outcome if job else None
 
     async def publish_bootstrap(self, info: Mapping[str, str]) -> None:
         """As group rank 0: tell all members how workers find each other."""
@@ -375,6 +315,7 @@ class StoreRendezvous:
         stay, self._stay = self._stay, None
         self._membership = None
         if stay:
+            self._last_job = stay.job or self._last_job
             await stay.end()
 
     def _joined(self) -> tuple[Stay, Membership]:

@@ -10,11 +10,17 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import attrs
 
-from elaunch.errors import RendezvousUnreachable
+from elaunch.errors import (
+    NodeNotAdmitted,
+    RendezvousClosed,
+    RendezvousGracefulExit,
+    RendezvousUnreachable,
+)
 from elaunch.failures import ProcessFailure
 from elaunch.membership.records import (
     Assignment,
     Holder,
+    JobPhase,
     JobRecord,
     Keys,
     NodePhase,
@@ -22,9 +28,10 @@ from elaunch.membership.records import (
     WaitingRecord,
     decode,
     decode_info,
+    differences,
     encode,
 )
-from elaunch.rendezvous import JobSettings, Membership, NodeFacts
+from elaunch.rendezvous import JobSettings, Membership, NodeFacts, OutcomeState
 from elaunch.store import ABSENT, Lease, Store, WatchCompacted
 
 
@@ -99,6 +106,29 @@ class Stay:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.lease.revoke()
+
+    def check_admission(self) -> None:
+        """Make sure that this node can take part in the job, as far as it is known.
+
+        Raises:
+            RendezvousClosed: If the job is over.
+            NodeNotAdmitted: If the job's settings are others.
+        """
+        if self.broken:
+            raise self.broken
+        job = self.job
+        if job is None:
+            return
+        if job.phase is JobPhase.CLOSED:
+            succeeded = job.outcome and job.outcome.state is OutcomeState.SUCCEEDED
+            kind = RendezvousGracefulExit if succeeded else RendezvousClosed
+            raise kind(f"job {self.keys.run_id!r} is over: {job.reason}")
+        differing = differences(self.settings, job.settings)
+        if differing:
+            raise NodeNotAdmitted(
+                f"this node's settings are not those of job {self.keys.run_id!r}: "
+                f"{differing}; give every node the same"
+            )
 
     async def place(self, job: JobRecord) -> Membership | None:
         """Return this node's place in a sealed generation, if it has one."""
