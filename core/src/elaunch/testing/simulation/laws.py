@@ -91,7 +91,10 @@ class Laws:
         """Note an event of an agent."""
         if name == EventName.RENDEZVOUS_COORDINATOR:
             self.coordinator = node.name
-        told = " ".join(f"{key}={value}" for key, value in facts.items())
+        # Process ids are no part of a story: a run that is told again has others.
+        told = " ".join(
+            f"{key}={value}" for key, value in facts.items() if "pid" not in key
+        )
         self.tell(f"{node.name}: {name} {told}")
 
     def joined(self, node: SimulatedNode, membership: Membership) -> None:

@@ -67,6 +67,23 @@ class Process:
         self.context.run(_PROCESS.set, self)
 
 
+class _Task(asyncio.Task[Any]):
+    """A task that hashes by its number.
+
+    By default it is the address in memory, which differs from run to run, and with it
+    the order in which those who keep sets of tasks cancel them.
+    """
+
+    def __init__(
+        self, coro: Coroutine[Any, Any, Any], loop: "SimulatedLoop", **kwargs: Any
+    ) -> None:
+        self._number = next(loop.numbers)
+        super().__init__(coro, loop=loop, **kwargs)
+
+    def __hash__(self) -> int:
+        return self._number
+
+
 _PROCESS: contextvars.ContextVar[Process] = contextvars.ContextVar("_PROCESS")
 
 _ARRIVAL, _TIMER = 0, 1
@@ -89,6 +106,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self.faults: list[str] = []
         self.after_step: Callable[[], None] | None = None
         self.processes: list[Process] = []
+        self.numbers = itertools.count()
         self._order = itertools.count()
         self._timers: list[tuple[float, int, int, Process, asyncio.Handle]] = []
         self._cancelled = 0
@@ -200,7 +218,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         **_: Any,
     ) -> asyncio.Task[ResultT]:
         """Start a task in the process of its context."""
-        return asyncio.Task(coro, loop=self, name=name, context=context)
+        return _Task(coro, self, name=name, context=context)
 
     def add_signal_handler(
         self,

@@ -136,12 +136,13 @@ class Simulation:
                 self.laws.broken.append(str(error))
         finally:
             self.loop.after_step = None
+            steps, seconds = self.loop.steps, self.loop.now
             self._end()
         return Report(
             scenario=self.scenario,
             broken=tuple(self.laws.broken),
-            steps=self.loop.steps,
-            seconds=self.loop.now,
+            steps=steps,
+            seconds=seconds,
             faults=self.faults,
             generations=self.laws.generations,
             messages=self.network.messages,

@@ -5,6 +5,7 @@ repeats after that is applied once. A restart either keeps everything, as a data
 does, and then extends every lease by the time that was lost, or forgets everything.
 """
 
+import asyncio
 import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -73,6 +74,7 @@ class StoreServer:
     _numbers: Iterator[int] = attrs.field(
         factory=lambda: itertools.count(1), init=False
     )
+    _expiry: asyncio.TimerHandle | None = attrs.field(default=None, init=False)
     _stopped: float = attrs.field(default=0.0, init=False)
     _down: float = attrs.field(default=0.0, init=False)
 
@@ -91,7 +93,8 @@ class StoreServer:
         for session in self._sessions.values():
             self._detach(session)
         self.network.listen(self.address, self.process, self._accept)
-        self._expire_later()
+        self._expiry = None
+        self._expire()
 
     def stop(self) -> None:
         """Die, as a killed process does."""
@@ -187,6 +190,7 @@ class StoreServer:
                 (ttl,) = request.arguments
                 lease = keyspace.grant(ttl, now)
                 session.leases[lease] = None
+                self._expire()
                 return lease
             case "renew" | "revoke":
                 (lease,) = request.arguments
@@ -214,16 +218,21 @@ class StoreServer:
         else:
             session.watches[number] = subscription
 
-    def _expire_later(self) -> None:
-        def expire() -> None:
-            self.keyspace.expire(self._now())
-            self._expire_later()
+    def _expire(self) -> None:
+        """End the leases that are over, now and whenever the next one could be."""
+        self.keyspace.expire(self._now())
+        if self._expiry:
+            self._expiry.cancel()
+        deadline = self.keyspace.next_deadline()
+        if deadline is not None:
+            delay = deadline - self._now() + _LATE
+            self._expiry = self._later(delay, self._expire)
 
-        self._later(_EXPIRY, expire)
+    def _later(
+        self, delay: float, callback: Callable[[], None]
+    ) -> asyncio.TimerHandle:
+        return self.loop.call_later(delay, callback, context=self.process.context)
 
-    def _later(self, delay: float, callback: Callable[[], None]) -> None:
-        self.loop.call_later(delay, callback, context=self.process.context)
 
-
-_EXPIRY = 0.05
-"""Seconds between two looks for leases that are over."""
+_LATE = 0.001
+"""Seconds that a lease is over when the store sees it: no rounding hides that then."""
