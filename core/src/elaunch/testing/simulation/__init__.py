@@ -10,14 +10,18 @@ For a backend of your own, `SimulatedLoop`, `Network` and `StoreServer` are usef
 themselves: any asyncio code runs on the loop that needs neither threads nor sockets.
 """
 
+from elaunch.testing.simulation.actions import ACTIONS
 from elaunch.testing.simulation.explore import Tally, explore, shrink, tell
 from elaunch.testing.simulation.laws import Laws
 from elaunch.testing.simulation.loop import Process, SimulatedLoop, Stuck
 from elaunch.testing.simulation.network import End, Network
 from elaunch.testing.simulation.node import SimulatedNode
-from elaunch.testing.simulation.run import ACTIONS, Report, Simulation, run
+from elaunch.testing.simulation.run import Report, Simulation, run
 from elaunch.testing.simulation.scenario import (
+    COORDINATOR,
     FAMILIES,
+    MOMENTS,
+    WHOSE,
     Scenario,
     Stimulus,
     generate,
@@ -34,7 +38,10 @@ from elaunch.testing.simulation.workers import (
 
 __all__ = [
     "ACTIONS",
+    "COORDINATOR",
     "FAMILIES",
+    "MOMENTS",
+    "WHOSE",
     "End",
     "Habits",
     "Laws",

@@ -128,8 +128,7 @@ class Laws:
     def started(self, node: SimulatedNode, group: SimulatedGroup) -> None:
         """No two generations are alive together, and each has one endpoint."""
         environment = group.environment
-        generation = int(environment["ELAUNCH_GENERATION"])
-        key = (node.store.number if node.store else 0, self._lives, generation)
+        key = (node.store.number if node.store else 0, self._lives, group.generation)
         endpoint = f"{environment['MASTER_ADDR']}:{environment['MASTER_PORT']}"
         known = self._endpoints.setdefault(key, endpoint)
         self._require(
@@ -201,6 +200,10 @@ class Laws:
         self._require(
             spent == (1 if forming and failed else 0),
             f"{spent} restarts were spent on: {job.reason}",
+        )
+        self._require(
+            (job.failed > before.failed) == (spent > 0),
+            f"generation {job.failed} was counted as a failure twice: {job.reason}",
         )
         self._require(
             job.restarts <= min(self.failures, job.settings.max_restarts),

@@ -56,6 +56,12 @@ class End:
             self._forget()
             self.network.loop.arrive(0.0, self.process, self.on_lost, reason)
 
+    def vanish(self) -> None:
+        """Lose the connection on this side, of which the other is not told."""
+        self._held.clear()
+        if not self.lost:
+            self._forget()
+
     def release(self) -> None:
         """Transmit what a partition held back."""
         held, self._held = self._held, deque()
@@ -64,7 +70,7 @@ class End:
 
     def _transmit(self, message: object) -> None:
         network = self.network
-        if self._held or network.is_silent(self.process, self.peer.process):
+        if self._held or network.is_cut(self.process, self.peer.process):
             self._held.append(message)
             return
         now = network.loop.now
@@ -115,6 +121,7 @@ class Network:
         factory=lambda: defaultdict(dict), init=False
     )
     _silent: set[Process] = attrs.field(factory=set, init=False)
+    _deaf: set[Process] = attrs.field(factory=set, init=False)
     _listeners: dict[str, tuple[Process, Callable[[End], None]]] = attrs.field(
         factory=dict, init=False
     )
@@ -123,9 +130,10 @@ class Network:
         """Return how long the next message takes."""
         return self.random.uniform(self.fastest, self.slowest)
 
-    def is_silent(self, one: Process, other: Process) -> bool:
+    def is_cut(self, source: Process, target: Process) -> bool:
         """Whether nothing gets from one process to the other now."""
-        return one in self._silent or other in self._silent
+        deaf = target in self._deaf
+        return deaf or source in self._silent or target in self._silent
 
     def listen(
         self, address: str, process: Process, on_connect: Callable[[End], None]
@@ -143,7 +151,7 @@ class Network:
             raise ConnectionRefusedError("the network is gone")
         await asyncio.sleep(self.delay())
         listener = self._listeners.get(address)
-        while listener and self.is_silent(process, listener[0]):
+        while listener and self._is_unreachable(process, listener[0]):
             await asyncio.sleep(_SYN_RETRY)
             listener = self._listeners.get(address)
         if listener is None or listener[0].dead or self.closed:
@@ -160,9 +168,14 @@ class Network:
         """Cut a process off: nothing arrives, nobody is told."""
         self._silent.add(process)
 
+    def deafen(self, process: Process) -> None:
+        """Let nothing reach a process; what it sends arrives."""
+        self._deaf.add(process)
+
     def heal(self, process: Process) -> None:
         """Let it be reached again; what was sent meanwhile arrives late."""
         self._silent.discard(process)
+        self._deaf.discard(process)
         for end in tuple(self.ends[process]):
             end.release()
             end.peer.release()
@@ -180,6 +193,15 @@ class Network:
         for address, listener in tuple(self._listeners.items()):
             if listener[0] is process:
                 del self._listeners[address]
+
+    def vanish(self, process: Process) -> None:
+        """Take a process off the network, as a loss of power does: nobody is told."""
+        for end in tuple(self.ends[process]):
+            end.vanish()
+
+    def _is_unreachable(self, one: Process, other: Process) -> bool:
+        """Whether a connection can't be opened: that takes an answer."""
+        return self.is_cut(one, other) or self.is_cut(other, one)
 
     def close(self) -> None:
         """End everything: who still asks is told at once."""

@@ -1,5 +1,6 @@
 """A simulated node: the real agent and the real rendezvous in a process of its own."""
 
+import contextlib
 import random
 from collections.abc import Callable, Iterator
 from typing import Protocol
@@ -15,8 +16,11 @@ from elaunch.api import (
     JobSettings,
     Membership,
     NodeFacts,
+    Outcome,
+    OutcomeState,
     RendezvousOptions,
     RendezvousParameters,
+    RendezvousUnreachable,
     Store,
     StoreRendezvous,
 )
@@ -81,6 +85,8 @@ class SimulatedNode:
         habits: How its workers behave.
         process: The process of its agent; another one after each start.
         store: The store client that was opened last.
+        handler: The rendezvous of its agent.
+        memberships: Its places, from the first start on.
         group: Its running workers.
         result: How its agent ended, `None` while it runs.
         excused: Why its workers may overlap with those of the others, or empty.
@@ -100,6 +106,8 @@ class SimulatedNode:
     habits: Habits = attrs.field(factory=Habits)
     process: Process | None = attrs.field(default=None, init=False)
     store: SimulatedStore | None = attrs.field(default=None, init=False)
+    handler: StoreRendezvous | None = attrs.field(default=None, init=False)
+    memberships: list[Membership] = attrs.field(factory=list, init=False)
     group: SimulatedGroup | None = attrs.field(default=None, init=False)
     result: Result | Exception | None = attrs.field(default=None, init=False)
     excused: str = attrs.field(default="", init=False)
@@ -126,6 +134,21 @@ class SimulatedNode:
         if self.group:
             self.group.vanish()
 
+    def power_off(self) -> None:
+        """Kill agent and workers; nobody is told, and no connection ends."""
+        if self.process:
+            self.loop.kill(self.process)
+            self.network.vanish(self.process)
+        if self.group:
+            self.group.vanish()
+
+    async def close(self, reason: str) -> None:
+        """End the job as its user, if this node is a member and the store answers."""
+        outcome = Outcome(state=OutcomeState.FAILED, reason=reason)
+        if self.handler:
+            with contextlib.suppress(RendezvousUnreachable):
+                await self.handler.close(outcome)
+
     async def _run(self, process: Process) -> None:
         facts = NodeFacts(
             host=self.name,
@@ -133,12 +156,13 @@ class SimulatedNode:
             local_world_size=self.local_world_size,
             slot=self.slot,
         )
+        self.handler = self._open(process, facts)
         agent = Agent(
-            handler=self._handler(process, facts),
+            handler=self.handler,
             spawner=SimulatedSpawner(
                 self.habits, self.random, self._started, self._ended
             ),
-            bootstrap=SimulatedBootstrap(self.name, self.ports),
+            bootstrap=SimulatedBootstrap(self.name, self.ports, self.habits),
             monitors=(),
             entry=CommandEntry(("true",), "true"),
             node=facts,
@@ -152,7 +176,7 @@ class SimulatedNode:
             self.result = error
         self.network.bury(process)
 
-    def _handler(self, process: Process, facts: NodeFacts) -> StoreRendezvous:
+    def _open(self, process: Process, facts: NodeFacts) -> StoreRendezvous:
         async def open_store() -> Store:
             self.store = SimulatedStore(
                 self.network,
@@ -178,8 +202,12 @@ class SimulatedNode:
         handler = ObservedRendezvous(
             open_store, params, self.options, str(self._starts)
         )
-        handler.on_join = lambda membership: self.observer.joined(self, membership)
+        handler.on_join = self._joined
         return handler
+
+    def _joined(self, membership: Membership) -> None:
+        self.memberships.append(membership)
+        self.observer.joined(self, membership)
 
     def _record(self, name: EventName, /, **facts: Value) -> None:
         self.observer.happened(self, str(name), facts)

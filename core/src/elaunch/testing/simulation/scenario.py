@@ -10,25 +10,40 @@ COORDINATOR = "coordinator"
 """Stands for the node that decides when the stimulus comes."""
 
 
+MOMENTS = (
+    *("ready", "running", "failed", "done", "leaving", "gone"),
+    *("claimed", "vacant", "forming", "assigned", "sealed", "closed", "published"),
+)
+"""What a stimulus can wait for: that a node says where it stands or is gone, that the
+office of the coordinator is taken or free, that a generation is formed, a node is given
+a rank, a generation is sealed or the job closed, that a meeting point is published."""
+
+WHOSE = "whose"
+"""Stands for the node whose change a stimulus waits for."""
+
+
 @attrs.frozen
 class Stimulus:
     """One thing that happens.
 
     Attributes:
         at: Virtual seconds after the beginning.
-        what: What happens, a key of `elaunch.testing.simulation.run.ACTIONS`.
-        node: To which node, `COORDINATOR`, or empty.
+        what: What happens, a key of `elaunch.testing.simulation.actions.ACTIONS`.
+        node: To which node, `COORDINATOR`, `WHOSE`, or empty.
         value: How long or how much, as the action says.
+        upon: One of `MOMENTS`: it happens when this happens next. Empty for at once.
     """
 
     at: float
     what: str
     node: str = ""
     value: float = 0.0
+    upon: str = ""
 
     def __str__(self) -> str:
         value = f" {self.value:g}" if self.value else ""
-        return f"{self.at:7.3f} s: {self.what} {self.node}{value}".rstrip()
+        upon = f" upon {self.upon}" if self.upon else ""
+        return f"{self.at:7.3f} s: {self.what} {self.node}{value}".rstrip() + upon
 
 
 @attrs.frozen(kw_only=True)
@@ -115,8 +130,16 @@ def generate(family: str, seed: int) -> Scenario:
     )
 
 
-def _draw(what: Mapping[str, tuple[float, float]], most: int) -> Draw:
-    """Return what draws up to ``most`` stimuli of these kinds, with their values."""
+def _draw(
+    what: Mapping[str, tuple[float, float]], most: int, *, seized: float = 0.0
+) -> Draw:
+    """Return what draws up to ``most`` stimuli of these kinds, with their values.
+
+    Args:
+        what: The kinds with their smallest and largest values.
+        most: How many there are at most.
+        seized: Which part of them waits for a moment.
+    """
 
     def draw(rng: random.Random, names: Sequence[str]) -> list[Stimulus]:
         kinds = sorted(what)
@@ -126,22 +149,57 @@ def _draw(what: Mapping[str, tuple[float, float]], most: int) -> Draw:
         targets = [*names, *(COORDINATOR,) * (len(names) // 2)]
         at = 0.0
         for _ in range(rng.randint(1, most)):
-            near = rng.random() < 0.5
-            at = at + rng.uniform(0, 0.6) if near else rng.uniform(0, span)
+            at = rng.choice(
+                (
+                    at + rng.uniform(0, 0.02),
+                    at + rng.uniform(0, 0.6),
+                    rng.uniform(0, span),
+                    rng.uniform(0, span),
+                )
+            )
             kind = rng.choice(kinds)
             least, largest = what[kind]
             value = round(rng.uniform(least, largest), 3)
-            node = "" if kind.startswith("store") else rng.choice(targets)
-            found.append(Stimulus(round(at, 4), kind, node, value))
+            upon = rng.choice(MOMENTS) if rng.random() < seized else ""
+            node = rng.choice([WHOSE, *targets] if upon else targets)
+            if kind in _OF_ALL:
+                node = ""
+            found.append(Stimulus(round(at, 4), kind, node, value, upon))
         return found
 
     return draw
 
 
-_CHURN = {"start": (0, 0), "kill": (0, 0), "term": (0, 0), "join-again": (0, 3)}
-_FAILURES = {"exit": (1, 9), "crash-loop": (1, 3), "slow-stop": (0.1, 4)}
-_NETWORK = {"reset": (0, 0), "silence": (0.1, 8), "kill": (0, 0), "start": (0, 0)}
-_PAUSES = {"pause": (0.1, 30), "slow": (0.001, 0.05), "exit": (1, 9), "start": (0, 0)}
+_CHURN = {
+    "start": (0, 0),
+    "kill": (0, 0),
+    "power-off": (0, 0),
+    "term": (0, 0),
+    "join-again": (0, 3),
+}
+_FAILURES = {
+    "exit": (1, 9),
+    "collapse": (0, 0),
+    "crash-loop": (1, 3),
+    "slow-stop": (0.1, 4),
+    "slow-start": (0.1, 4),
+    "cant-start": (0, 0),
+}
+_NETWORK = {
+    "reset": (0, 0),
+    "silence": (0.1, 8),
+    "deafen": (0.1, 8),
+    "compact": (0, 0),
+    "kill": (0, 0),
+    "start": (0, 0),
+}
+_PAUSES = {
+    "pause": (0.1, 30),
+    "slow": (0.001, 0.05),
+    "compact": (0, 0),
+    "exit": (1, 9),
+    "start": (0, 0),
+}
 _STORE = {
     "store-outage": (0.1, 20),
     "store-forgets": (0.1, 3),
@@ -150,7 +208,19 @@ _STORE = {
     "exit": (1, 9),
     "start": (0, 0),
 }
-_SIGNALS = {"term": (0, 0), "term-twice": (0, 1), "start": (0, 0), "exit": (1, 9)}
+_SIGNALS = {
+    "term": (0, 0),
+    "term-twice": (0, 1),
+    "close": (0, 0),
+    "start": (0, 0),
+    "exit": (1, 9),
+}
+_EVERYTHING = _CHURN | _FAILURES | _NETWORK | _PAUSES | _STORE | _SIGNALS
+
+_OF_ALL = frozenset(
+    {"collapse", "store-outage", "store-forgets", "store-pause", "store-slow", "done"}
+)
+"""What happens to no node in particular."""
 
 FAMILIES: Mapping[str, Draw] = {
     "churn": _draw(_CHURN, 16),
@@ -159,8 +229,7 @@ FAMILIES: Mapping[str, Draw] = {
     "pauses": _draw(_PAUSES, 12),
     "store": _draw(_STORE, 10),
     "signals": _draw(_SIGNALS | {"done": (0, 0)}, 10),
-    "everything": _draw(
-        _CHURN | _FAILURES | _NETWORK | _PAUSES | _STORE | _SIGNALS, 20
-    ),
+    "moments": _draw(_EVERYTHING, 10, seized=0.7),
+    "everything": _draw(_EVERYTHING, 20, seized=0.1),
 }
 """The families by name: what can happen in each, and how much of it."""

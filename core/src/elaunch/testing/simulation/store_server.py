@@ -102,6 +102,14 @@ class StoreServer:
         self.loop.kill(self.process)
         self.network.bury(self.process)
 
+    def compact(self, client: Process) -> None:
+        """Tell a client that what its watches wait for is forgotten."""
+        for session in self._sessions.values():
+            if session.client is client and session.end:
+                for number in session.watches:
+                    session.end.send(Compacted(number))
+                self._silence(session)
+
     def _now(self) -> float:
         """Return the time by which leases are judged: it stood still while down."""
         return self.loop.now - self._down
@@ -228,9 +236,7 @@ class StoreServer:
             delay = deadline - self._now() + _LATE
             self._expiry = self._later(delay, self._expire)
 
-    def _later(
-        self, delay: float, callback: Callable[[], None]
-    ) -> asyncio.TimerHandle:
+    def _later(self, delay: float, callback: Callable[[], None]) -> asyncio.TimerHandle:
         return self.loop.call_later(delay, callback, context=self.process.context)
 
 

@@ -27,7 +27,8 @@ class Habits:
     """How the workers of one node behave.
 
     Attributes:
-        start_time: Seconds it takes to start them.
+        start_time: Seconds it takes to open a meeting point for them, and to start
+            them.
         stop_time: Seconds they take to end after the first signal.
         broken: Whether they can't be started.
         crashes: How many of the next groups crash as soon as they run.
@@ -74,6 +75,11 @@ class SimulatedGroup:
     def environment(self) -> Mapping[str, str]:
         """The variables of the first worker."""
         return self.specs[0].environment
+
+    @property
+    def generation(self) -> int:
+        """The generation that it belongs to."""
+        return int(self.environment["ELAUNCH_GENERATION"])
 
     def exit(self, exitcode: int, local_rank: int | None = None) -> None:
         """End one worker, or all."""
@@ -179,14 +185,16 @@ class SimulatedBootstrap:
     Attributes:
         host: Host of the node.
         ports: Gives port numbers, each once in a simulation.
+        habits: How long it takes.
     """
 
     host: str
     ports: Iterator[int]
+    habits: Habits
 
     async def open(self, generation: int) -> Mapping[str, str]:  # noqa: ARG002 - the port's signature
         """Open another port."""
-        await asyncio.sleep(0)
+        await asyncio.sleep(self.habits.start_time)
         return {"address": self.host, "port": str(next(self.ports))}
 
     def environment(self, info: Mapping[str, str]) -> Mapping[str, str]:

@@ -1,0 +1,106 @@
+"""The world of one scenario: its loop, network, store and nodes, and who watches it."""
+
+import itertools
+from collections import Counter
+from collections.abc import Callable
+from random import Random
+
+import attrs
+
+from elaunch.api import JobSettings, RendezvousOptions
+from elaunch.testing.simulation.laws import Laws
+from elaunch.testing.simulation.loop import Process, SimulatedLoop
+from elaunch.testing.simulation.moments import Moments
+from elaunch.testing.simulation.network import Network
+from elaunch.testing.simulation.node import SimulatedNode
+from elaunch.testing.simulation.scenario import Scenario
+from elaunch.testing.simulation.store_server import StoreServer
+from elaunch.testing.simulation.workers import Habits
+
+
+@attrs.define(eq=False)
+class World:
+    """The world of one scenario.
+
+    Attributes:
+        scenario: What happens in it.
+        loop: Its loop.
+        network: Its network.
+        server: Its store.
+        nodes: Its nodes by name.
+        laws: Who watches it.
+        moments: The stimuli that wait for a moment.
+        faults: What was applied, and how often.
+        random: Draws what varies.
+    """
+
+    scenario: Scenario
+    loop: SimulatedLoop = attrs.field(init=False)
+    network: Network = attrs.field(init=False)
+    server: StoreServer = attrs.field(init=False)
+    nodes: dict[str, SimulatedNode] = attrs.field(factory=dict, init=False)
+    laws: Laws = attrs.field(init=False)
+    moments: Moments = attrs.field(init=False)
+    faults: Counter[str] = attrs.field(factory=Counter, init=False)
+    random: Random = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        scenario = self.scenario
+        self.loop = SimulatedLoop(scenario.seed)
+        self.random = Random(scenario.seed + 1)  # noqa: S311 - reproducible
+        self.network = Network(self.loop, self.random, slowest=scenario.slowest)
+        self.server = StoreServer(self.loop, self.network, history=scenario.history)
+        self.laws = Laws(self.loop, self.server, self.nodes)
+        self.moments = Moments()
+        self.server.on_give_up = self._given_up
+        self.watch_store()
+        self._add_nodes()
+
+    def watch_store(self) -> None:
+        """Follow the store, which is a new one or the old one again."""
+        self.laws.watch_store()
+        self.moments.watch(self.server.keyspace)
+
+    def later(self, delay: float, action: Callable[[], object]) -> None:
+        """Do something after a while."""
+        self.loop.call_later(delay, action, context=self.loop.root.context)
+
+    def _add_nodes(self) -> None:
+        scenario = self.scenario
+        options = RendezvousOptions(
+            last_call_timeout=scenario.last_call_timeout,
+            keep_alive_interval=scenario.keep_alive_interval,
+            node_unit=scenario.node_unit,
+            population=scenario.population,
+            close_timeout=10.0,
+        )
+        settings = options.complete(
+            JobSettings(
+                min_nodes=scenario.min_nodes,
+                max_nodes=scenario.max_nodes,
+                max_restarts=scenario.max_restarts,
+                shutdown_timeout=scenario.shutdown_timeout,
+            )
+        )
+        ports = itertools.count(1)
+        for number in range(scenario.nodes):
+            name = f"n{number}"
+            self.nodes[name] = SimulatedNode(
+                name=name,
+                loop=self.loop,
+                network=self.network,
+                random=self.random,
+                settings=settings,
+                options=options,
+                ports=ports,
+                observer=self.laws,
+                slot=number if scenario.slots else None,
+                local_world_size=1 + number % 2,
+                repeats=scenario.repeats,
+                habits=Habits(stop_time=0.02 * (1 + number)),
+            )
+
+    def _given_up(self, process: Process) -> None:
+        for node in self.nodes.values():
+            if node.process is process and not process.dead:
+                node.excused = "its connection was away for too long"
