@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Callable, Mapping
 
+from elaunch.api import SpawnError
 from elaunch.testing.simulation.scenario import Stimulus
 from elaunch.testing.simulation.world import World
 
@@ -74,6 +75,13 @@ def _crash_loop(world: World, it: Stimulus) -> None:
     world.nodes[it.node].habits.crashes += times
 
 
+def _finish(world: World, it: Stimulus) -> None:
+    """The workers of the node end well, before those of the others."""
+    node = world.nodes[it.node]
+    if node.group and node.process:
+        world.loop.call_soon(node.group.exit, 0, context=node.process.context)
+
+
 def _done(world: World, _: Stimulus) -> None:
     """All workers of the job end well, one node after the other."""
     for number, node in enumerate(world.nodes.values()):
@@ -94,7 +102,7 @@ def _slow_start(world: World, it: Stimulus) -> None:
 
 def _cant_start(world: World, it: Stimulus) -> None:
     """The node can start no workers any more."""
-    world.nodes[it.node].habits.broken = True
+    world.nodes[it.node].habits.fault = SpawnError("this node can't start workers")
 
 
 def _close(world: World, it: Stimulus) -> None:
@@ -198,6 +206,7 @@ ACTIONS: Mapping[str, Action] = {
     "exit": _exit,
     "collapse": _collapse,
     "crash-loop": _crash_loop,
+    "finish": _finish,
     "done": _done,
     "slow-stop": _slow_stop,
     "slow-start": _slow_start,

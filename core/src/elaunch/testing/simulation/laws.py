@@ -16,6 +16,8 @@ from elaunch.membership.records import (
     JobPhase,
     JobRecord,
     Keys,
+    NodePhase,
+    NodeRecord,
     agent_of,
     decode,
 )
@@ -41,6 +43,7 @@ class Laws:
         story: What happened, as far as it matters.
         failures: How many failures of workers were provoked.
         job: The job's record in the store.
+        jobs: All that it was so far, in order.
         coordinator: The node that became the coordinator last.
         generations: How many generations were sealed.
     """
@@ -52,6 +55,7 @@ class Laws:
     story: list[str] = attrs.field(factory=list, init=False)
     failures: int = attrs.field(default=0, init=False)
     job: JobRecord | None = attrs.field(default=None, init=False)
+    jobs: list[JobRecord] = attrs.field(factory=list, init=False)
     coordinator: str = attrs.field(default="", init=False)
     generations: int = attrs.field(default=0, init=False)
     _keys: Keys = attrs.field(factory=lambda: Keys("job"), init=False)
@@ -65,7 +69,8 @@ class Laws:
         factory=dict, init=False
     )
     _ranks: dict[str, int] = attrs.field(factory=dict, init=False)
-    _slots: bool = attrs.field(default=False, init=False)
+    _done: set[str] = attrs.field(factory=set, init=False)
+    _settled: tuple[str, ...] = attrs.field(default=(), init=False)
 
     def watch_store(self) -> None:
         """Follow the store, which is a new one or the old one again."""
@@ -75,6 +80,7 @@ class Laws:
             self._ranks = {}
             keyspace = self.server.keyspace
             keyspace.subscribe(self._keys.state, keyspace.revision, self._state)
+            keyspace.subscribe(self._keys.nodes, keyspace.revision, self._node)
 
     def tell(self, text: str) -> None:
         """Add a line to the story."""
@@ -173,11 +179,23 @@ class Laws:
             self._check_transition(before, job)
         if job.phase is JobPhase.SEALED and (before is None or before != job):
             self._check_assignments(job)
+        if job.phase is not JobPhase.SEALED:
+            self._done.clear()
         self.job = job
+        self.jobs.append(job)
         self.tell(
             f"store: {job.phase} {job.generation}, size {job.size}, restarts "
             f"{job.restarts}, token {job.token}: {job.reason}"
         )
+
+    def _node(self, event: StoreEvent) -> None:
+        """Remember who is done, which stays true when the node is gone."""
+        if self.job is None or event.value is None:
+            return
+        record = decode(NodeRecord, event.key, event.value)
+        done = record.phase is NodePhase.DONE
+        if done and record.generation == self.job.generation:
+            self._done.add(event.key)
 
     def _check_transition(self, before: JobRecord, job: JobRecord) -> None:
         """One generation after the other, and only failures cost restarts."""
@@ -261,7 +279,9 @@ class Laws:
                 f"{len(alive)} nodes are here and nothing is sealed: {job}",
             )
             return
-        wanted = settings.fitting(len(alive))
+        # While some are done the others go on, and nobody joins them.
+        done = len(self._done)
+        wanted = job.size - done if done else settings.fitting(len(alive))
         running = {key for _, key in self._alive.values()}
         at_work = [node.name for node in alive if node.group]
         self._require(
@@ -269,10 +289,11 @@ class Laws:
             f"generation {job.generation} is current, workers run in {running}",
         )
         self._require(
-            len(at_work) == job.size == wanted,
+            len(at_work) == job.size - done == wanted > 0,
             f"{len(alive)} nodes are here, {wanted} fit, generation {job.generation} "
-            f"has {job.size}, at work are {at_work}",
+            f"has {job.size}, {done} done, at work are {at_work}",
         )
+        self._settled = tuple(node.name for node in alive)
 
     def check_end(self) -> None:
         """When all workers are done: every agent has ended, and they agree on how."""
@@ -286,10 +307,15 @@ class Laws:
         """An agent ends with its job, its signal, or an error that it can name."""
         error = getattr(node.result, "error", node.result)
         expected = (RendezvousError, ChildFailedError, SignalException)
-        named = error is None or isinstance(error, expected) or node.habits.broken
+        named = error in (None, node.habits.fault) or isinstance(error, expected)
         self._require(named, f"{node.name} ended with {error!r}")
         if isinstance(error, RendezvousClosed):
             self._require("over" in str(error) or "ended" in str(error), f"{error}")
+        # Members and spares alike: all that came after the quiet were good ends.
+        self._require(
+            node.name not in self._settled or error is None,
+            f"{node.name} had a place in a job that succeeded, it ended with {error!r}",
+        )
 
     def _require(self, holds: bool, otherwise: str) -> None:  # noqa: FBT001 - an assertion
         if not holds:

@@ -15,6 +15,7 @@ import asyncio
 import contextvars
 import heapq
 import itertools
+import math
 import random
 import sys
 import weakref
@@ -205,7 +206,11 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         """Run a callback when the clock of the process that asks shows ``when``."""
         context = context or contextvars.copy_context()
         handle = asyncio.TimerHandle(when, callback, args, self, context)
-        moment = max(self.now, when - _PROCESS.get(self.root).offset)
+        offset = _PROCESS.get(self.root).offset
+        moment = max(self.now, when - offset)
+        if moment + offset < when:
+            # Whoever is woken at a time must not find that it has not come.
+            moment += math.ulp(when)
         self._at(moment, _TIMER, context.get(_PROCESS, self.root), handle)
         return handle
 

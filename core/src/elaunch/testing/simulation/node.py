@@ -2,7 +2,7 @@
 
 import contextlib
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import attrs
@@ -15,6 +15,7 @@ from elaunch.api import (
     EventName,
     JobSettings,
     Membership,
+    Monitor,
     NodeFacts,
     Outcome,
     OutcomeState,
@@ -83,6 +84,7 @@ class SimulatedNode:
         local_world_size: Its workers.
         repeats: Whether its store client repeats unanswered writes.
         habits: How its workers behave.
+        monitors: Who watches its workers.
         process: The process of its agent; another one after each start.
         store: The store client that was opened last.
         handler: The rendezvous of its agent.
@@ -104,6 +106,7 @@ class SimulatedNode:
     local_world_size: int = 2
     repeats: bool = True
     habits: Habits = attrs.field(factory=Habits)
+    monitors: Sequence[Monitor] = ()
     process: Process | None = attrs.field(default=None, init=False)
     store: SimulatedStore | None = attrs.field(default=None, init=False)
     handler: StoreRendezvous | None = attrs.field(default=None, init=False)
@@ -163,7 +166,7 @@ class SimulatedNode:
                 self.habits, self.random, self._started, self._ended
             ),
             bootstrap=SimulatedBootstrap(self.name, self.ports, self.habits),
-            monitors=(),
+            monitors=self.monitors,
             entry=CommandEntry(("true",), "true"),
             node=facts,
             max_restarts=self.settings.max_restarts,

@@ -184,6 +184,7 @@ _FAILURES = {
     "slow-stop": (0.1, 4),
     "slow-start": (0.1, 4),
     "cant-start": (0, 0),
+    "finish": (0, 0),
 }
 _NETWORK = {
     "reset": (0, 0),
@@ -211,7 +212,6 @@ _STORE = {
 _SIGNALS = {
     "term": (0, 0),
     "term-twice": (0, 1),
-    "close": (0, 0),
     "start": (0, 0),
     "exit": (1, 9),
 }

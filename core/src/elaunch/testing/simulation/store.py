@@ -323,12 +323,17 @@ class SimulatedStore:
         end = await self.network.connect(self.process, self.address)
         greeted: asyncio.Future[Welcome] = asyncio.get_running_loop().create_future()
 
+        def welcome(message: Welcome) -> None:
+            # A process that is slow can have given up by now.
+            if not greeted.done():
+                greeted.set_result(message)
+
         def lost(reason: str) -> None:
             if not greeted.done():
                 greeted.set_exception(ConnectionResetError(reason))
             self._on_lost(end)
 
-        end.on_message, end.on_lost = greeted.set_result, lost
+        end.on_message, end.on_lost = welcome, lost
         before = self._welcome
         try:
             end.send(Hello(before.session if before else 0, self.grace))

@@ -10,7 +10,6 @@ import attrs
 
 from elaunch.api import (
     OnStop,
-    SpawnError,
     StopSchedule,
     StopStep,
     WorkerEntry,
@@ -30,14 +29,14 @@ class Habits:
         start_time: Seconds it takes to open a meeting point for them, and to start
             them.
         stop_time: Seconds they take to end after the first signal.
-        broken: Whether they can't be started.
+        fault: What happens instead of a start, if anything.
         crashes: How many of the next groups crash as soon as they run.
         finishing: Whether they end well by themselves.
     """
 
     start_time: float = 0.01
     stop_time: float = 0.05
-    broken: bool = False
+    fault: Exception | None = None
     crashes: int = 0
     finishing: bool = False
 
@@ -162,8 +161,8 @@ class SimulatedSpawner:
     ) -> SimulatedGroup:
         """Start all workers or none."""
         await asyncio.sleep(self.habits.start_time * self.random.uniform(0.5, 1.5))
-        if self.habits.broken:
-            raise SpawnError("this node can't start workers")
+        if self.habits.fault:
+            raise self.habits.fault
         group = SimulatedGroup(workers, self.habits, self.on_end)
         self.on_start(group)
         loop = asyncio.get_running_loop()

@@ -1,0 +1,135 @@
+"""Explored seeds break no promise, and a run is told again from its seed alone."""
+
+import os
+import subprocess
+import sys
+
+import attrs
+import pytest
+
+from elaunch.testing.simulation import (
+    ACTIONS,
+    FAMILIES,
+    MOMENTS,
+    Laws,
+    Scenario,
+    Simulation,
+    Stimulus,
+    generate,
+    run,
+    shrink,
+    tell,
+)
+
+
+SEEDS_OF_A_FAMILY = 40
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_no_seed_of_a_family_breaks_a_law(family: str) -> None:
+    for seed in range(SEEDS_OF_A_FAMILY):
+        scenario = generate(family, seed)
+        if run(scenario).broken:
+            pytest.fail(tell(scenario))
+
+
+def test_every_family_does_all_that_it_can() -> None:
+    drawn = [generate(family, seed) for family in FAMILIES for seed in range(200)]
+    stimuli = [stimulus for scenario in drawn for stimulus in scenario.stimuli]
+
+    assert {stimulus.what for stimulus in stimuli} == ACTIONS.keys() - UNSAFE
+    assert {stimulus.upon for stimulus in stimuli} == {"", *MOMENTS}
+
+
+UNSAFE = {"close"}
+"""What no family draws yet: see `test_scenarios.py`."""
+
+
+# -- the same run from the same seed -------------------------------------------------
+
+
+def simulation(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "elaunch.testing.simulation", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=50,
+        env={**os.environ, **variables},
+    )
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_seed_tells_the_same_story_in_every_interpreter(family: str) -> None:
+    stories = [
+        simulation("--family", family, "--seed", "3", PYTHONHASHSEED=salt)
+        for salt in ("1", "2")
+    ]
+
+    assert [story.stderr for story in stories] == ["", ""]
+    assert len(stories[0].stdout.splitlines()) > 20
+    assert stories[0].stdout == stories[1].stdout
+
+
+def test_what_ran_before_changes_nothing() -> None:
+    scenario = generate("everything", 5)
+    first = run(scenario)
+    run(generate("churn", 1))
+    again = run(scenario)
+
+    assert first == again
+
+
+# -- the shortest story --------------------------------------------------------------
+
+
+LONG = Scenario(
+    family="churn",
+    seed=1,
+    stimuli=(
+        Stimulus(0.0, "start", "n0"),
+        Stimulus(0.0, "start", "n1"),
+        Stimulus(0.5, "start", "n2"),
+        Stimulus(5.0, "reset", "n1"),
+        Stimulus(6.0, "kill", "n2"),
+        Stimulus(7.0, "slow-stop", "n0", 0.5),
+        Stimulus(8.0, "term", "n1"),
+    ),
+    nodes=3,
+    min_nodes=1,
+    max_nodes=3,
+)
+
+
+def test_a_story_is_as_short_as_it_gets(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody_dies(laws: Laws) -> None:
+        dead = [n.name for n in laws.nodes.values() if n.process and n.process.dead]
+        laws.broken += [f"{name} is dead" for name in dead]
+
+    monkeypatch.setattr(Laws, "check", nobody_dies)
+
+    assert run(LONG).broken == ("n2 is dead",)
+    assert [s.what for s in shrink(LONG).stimuli] == ["start", "kill"]
+    told = tell(LONG).splitlines()
+    assert told[0] == "churn, seed 1: n2 is dead"
+    assert told[-1].endswith("simulation --family churn --seed 1")
+    assert sum("kill n2" in line for line in told) == 2  # as a stimulus and as it comes
+
+
+def test_a_run_ends_with_the_first_law_that_breaks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Laws, "check", lambda laws: laws.broken.append("always"))
+    report = run(LONG)
+
+    assert report.broken == ("always",)
+    assert report.steps == 1
+
+
+def test_a_job_that_settles_wrongly_is_noticed() -> None:
+    """The laws at the end can fail: a node that hangs is one that goes on too long."""
+    simulation = Simulation(attrs.evolve(LONG, stimuli=LONG.stimuli[:3]))
+    simulation.later(20.0, lambda: simulation.loop.pause(process_of(simulation)))
+    report = simulation.run()
+
+    assert report.broken == ("2 nodes are here",)
