@@ -126,10 +126,28 @@ def test_a_run_ends_with_the_first_law_that_breaks(
     assert report.steps == 1
 
 
-def test_a_job_that_settles_wrongly_is_noticed() -> None:
-    """The laws at the end can fail: a node that hangs is one that goes on too long."""
+def stand_still(excuse: str) -> tuple[str, ...]:
+    """Let a host stand still for good and return the laws that this breaks."""
     simulation = Simulation(attrs.evolve(LONG, stimuli=LONG.stimuli[:3]))
-    simulation.later(20.0, lambda: simulation.loop.pause(process_of(simulation)))
-    report = simulation.run()
 
-    assert report.broken == ("2 nodes are here",)
+    def stop() -> None:
+        node = simulation.nodes["n1"]
+        assert node.process is not None
+        simulation.loop.pause(node.process)
+        node.excused = excuse
+
+    simulation.later(10.0, stop)
+    return simulation.run().broken
+
+
+def test_workers_of_two_generations_at_once_are_noticed() -> None:
+    (broken,) = stand_still("")
+
+    assert broken.endswith("while n1 runs (1, 0, 1)")
+
+
+def test_a_job_that_does_not_settle_is_noticed() -> None:
+    generations, members = stand_still("for this test")
+
+    assert generations.startswith("generation 2 is current, workers run in")
+    assert members.startswith("3 nodes are here, 3 fit, generation 2 has 2")

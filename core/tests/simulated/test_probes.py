@@ -1,0 +1,51 @@
+"""A probe that fails is no failure of the job, whatever its tool prints."""
+
+import json
+from collections.abc import AsyncGenerator, Mapping
+
+import pytest
+
+from elaunch.api import Finding, Severity
+from elaunch.testing.simulation import Scenario, Simulation, Stimulus
+
+
+class Probe:
+    """Reads what a tool prints; the tool of some vendor prints what is no JSON."""
+
+    def __init__(self, printed: str) -> None:
+        self.printed = printed
+
+    def __repr__(self) -> str:
+        return f"Probe({self.printed!r})"
+
+    async def watch(self, pids: Mapping[int, int]) -> AsyncGenerator[Finding, None]:
+        for local_rank in pids:
+            reason = json.loads(self.printed)["health"]
+            yield Finding(local_rank=local_rank, severity=Severity.INFO, reason=reason)
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("printed", ['{"health": ', "{}", "[]", ""])
+def test_a_probe_that_reads_nonsense_is_disabled_and_the_job_goes_on(
+    seed: int, printed: str
+) -> None:
+    simulation = Simulation(
+        Scenario(
+            family="scenario",
+            seed=seed,
+            stimuli=(Stimulus(0.0, "start", "n0"), Stimulus(0.5, "start", "n1")),
+            nodes=2,
+            min_nodes=2,
+            max_nodes=2,
+        )
+    )
+    probes = (Probe(printed), Probe('{"health": "fine"}'))
+    simulation.nodes["n1"].monitors = probes
+    report = simulation.run()
+    story = "\n".join(report.story)
+
+    assert report.broken == ()
+    assert report.generations == 1
+    assert story.count(f"monitor {probes[0]!r} failed and is disabled") == 1
+    assert story.count("reason=fine") == 2
+    assert "all workers succeeded" in story

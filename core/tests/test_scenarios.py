@@ -1,0 +1,384 @@
+"""Jobs in trouble, told stimulus by stimulus: what must come of each, in any order.
+
+Each is a class of faults that launchers have had. They run the real agents in the
+simulation: a seed decides whose turn it is and how long messages take, and all laws are
+checked at every step. In the end the workers that still run end well. Faults of probes
+are in `simulated/test_probes.py`.
+"""
+
+from typing import Any
+
+import pytest
+
+from elaunch.agent.messages import Result
+from elaunch.api import OutcomeState
+from elaunch.errors import ChildFailedError, SignalException
+from elaunch.membership.records import JobPhase, JobRecord
+from elaunch.testing.simulation import (
+    COORDINATOR,
+    WHOSE,
+    Scenario,
+    Simulation,
+    Stimulus,
+)
+
+
+every_seed = pytest.mark.parametrize("seed", range(20))
+some_seeds = pytest.mark.parametrize("seed", range(8))
+
+
+def starts(*names: str) -> list[Stimulus]:
+    """Start nodes one after the other, so that the first decides and has rank 0."""
+    return [Stimulus(0.7 * number, "start", name) for number, name in enumerate(names)]
+
+
+def world(seed: int, stimuli: list[Stimulus], **settings: Any) -> Simulation:
+    """Return a world in which this will happen."""
+    facts = {"nodes": 3, "min_nodes": 2, "max_nodes": 2, "last_call_timeout": 3.0}
+    return Simulation(
+        Scenario(
+            family="scenario",
+            seed=seed,
+            stimuli=tuple(stimuli),
+            **{**facts, **settings},
+        )
+    )
+
+
+def play(seed: int, stimuli: list[Stimulus], **settings: Any) -> Simulation:
+    """Let this happen."""
+    return run(world(seed, stimuli, **settings))
+
+
+def run(simulation: Simulation) -> Simulation:
+    """Run it to its end; the laws must hold."""
+    report = simulation.run()
+    assert report.broken == (), "\n".join(report.story)
+    return simulation
+
+
+def job_of(simulation: Simulation) -> JobRecord:
+    """Return the job's last record."""
+    return simulation.laws.jobs[-1]
+
+
+def errors(simulation: Simulation) -> dict[str, Exception | None]:
+    """Return with what the agents ended that were not killed."""
+    results = {name: node.result for name, node in simulation.nodes.items()}
+    return {
+        name: result.error if isinstance(result, Result) else result
+        for name, result in results.items()
+        if result
+    }
+
+
+def sizes(simulation: Simulation) -> list[tuple[int, int]]:
+    """Return generation and size of all that was sealed."""
+    return [
+        (job.generation, job.size)
+        for job, after in zip(
+            simulation.laws.jobs, [*simulation.laws.jobs[1:], None], strict=True
+        )
+        if job.phase is JobPhase.SEALED and job != after
+    ]
+
+
+def places(simulation: Simulation, name: str) -> list[tuple[int, int]]:
+    """Return generation and group rank of each place that a node had."""
+    memberships = simulation.nodes[name].memberships
+    return [(place.generation, place.group_rank) for place in memberships]
+
+
+def told_at(simulation: Simulation, text: str) -> float:
+    """Return when the story first says something."""
+    line = next(line for line in simulation.laws.story if text in line)
+    return float(line.split()[0])
+
+
+# -- spares --------------------------------------------------------------------------
+
+
+@every_seed
+def test_an_extra_node_is_parked_and_disturbs_nobody(seed: int) -> None:
+    trouble = [
+        Stimulus(5.0, "start", "n2"),
+        Stimulus(8.0, "join-again", "n2", 0.3),
+        Stimulus(9.0, "term", "n2"),
+        Stimulus(11.0, "start", "n2"),
+    ]
+    simulation = play(seed, starts("n0", "n1") + trouble)
+
+    assert sizes(simulation) == [(1, 2)]
+    assert places(simulation, "n2") == []
+    assert errors(simulation) == {"n0": None, "n1": None, "n2": None}
+
+
+@every_seed
+def test_a_member_that_became_a_spare_succeeds_with_the_job(seed: int) -> None:
+    trouble = [Stimulus(6.0, "join-again", "n1", 3.0), Stimulus(14.0, "done")]
+    simulation = play(seed, starts("n0", "n1", "n2") + trouble)
+
+    assert places(simulation, "n1") == [(1, 1)]
+    assert places(simulation, "n2") == [(2, 1)]
+    assert errors(simulation) == {"n0": None, "n1": None, "n2": None}
+
+
+# -- nodes that are gone -------------------------------------------------------------
+
+
+@every_seed
+def test_a_dead_node_that_looks_alive_is_no_member_beside_its_replacement(
+    seed: int,
+) -> None:
+    """Same host, address and slot; its record stays until its lease is over."""
+    trouble = [Stimulus(6.0, "power-off", "n1"), Stimulus(6.2, "start", "n1")]
+    simulation = play(seed, starts("n0", "n1") + trouble, max_nodes=3, slots=True)
+
+    assert sizes(simulation) == [(1, 2), (2, 2)]
+    assert places(simulation, "n0") == [(1, 0), (2, 0)]
+    assert places(simulation, "n1") == [(1, 1), (2, 1)]
+
+
+@every_seed
+@pytest.mark.parametrize("lost", ["kill", "power-off"])
+def test_a_job_goes_on_with_the_replacement_of_a_lost_node(
+    seed: int, lost: str
+) -> None:
+    """Though it knows that nobody else will come."""
+    simulation = play(
+        seed, [*starts("n0", "n1", "n2"), Stimulus(6.0, lost, "n1")], population=3
+    )
+
+    assert sizes(simulation) == [(1, 2), (2, 2)]
+    assert places(simulation, "n2") == [(2, 1)]
+    assert errors(simulation) == {"n0": None, "n2": None}
+
+
+@every_seed
+def test_a_node_that_comes_back_replaces_itself(seed: int) -> None:
+    trouble = [Stimulus(6.0, "join-again", "n1", 10.0)]
+    simulation = play(seed, starts("n0", "n1") + trouble, population=2)
+
+    assert places(simulation, "n1") == [(1, 1), (2, 1)]
+    assert errors(simulation) == {"n0": None, "n1": None}
+
+
+@every_seed
+@pytest.mark.parametrize("lost", ["kill", "power-off"])
+def test_what_a_lost_node_has_done_stays_done(seed: int, lost: str) -> None:
+    trouble = [Stimulus(6.0, "finish", "n1"), Stimulus(8.0, lost, "n1")]
+    simulation = play(seed, starts("n0", "n1", "n2") + trouble)
+
+    assert sizes(simulation) == [(1, 2)]
+    assert errors(simulation) == {"n0": None, "n2": None}
+
+
+@pytest.mark.xfail(reason="only the coordinator remembers who is done and gone")
+@every_seed
+def test_what_a_lost_coordinator_has_done_stays_done(seed: int) -> None:
+    trouble = [Stimulus(6.0, "finish", "n0"), Stimulus(8.0, "kill", "n0")]
+    simulation = play(seed, starts("n0", "n1", "n2") + trouble)
+
+    assert sizes(simulation) == [(1, 2)]
+
+
+@every_seed
+def test_whoever_counts_twice_is_one_member(seed: int) -> None:
+    """It gives its lease up before the store does, and is back meanwhile."""
+    trouble = [Stimulus(6.0, "silence", "n1", 2.6), Stimulus(12.0, "deafen", "n1", 2.6)]
+    simulation = play(
+        seed, starts("n0", "n1") + trouble, max_nodes=3, shutdown_timeout=0.1
+    )
+
+    assert {size for _, size in sizes(simulation)} <= {1, 2}
+    assert sizes(simulation)[-1][1] == 2
+    assert errors(simulation) == {"n0": None, "n1": None}
+
+
+@every_seed
+@pytest.mark.parametrize("moment", ["sealed", "published"])
+def test_nobody_waits_for_a_meeting_point_whose_node_is_dead(
+    seed: int, moment: str
+) -> None:
+    """The node of rank 0 dies between the seal and the start of the others."""
+    nodes = starts("n0", "n1", "n2")
+    trouble = [Stimulus(0.0, "kill", "n0", upon=moment)]
+    simulation = play(seed, [*trouble, *nodes], min_nodes=2, max_nodes=3)
+
+    assert sizes(simulation)[-1] == (2, 2)
+    assert told_at(simulation, "store: sealed 2") < 10
+    assert errors(simulation) == {"n1": None, "n2": None}
+
+
+# -- who decides ---------------------------------------------------------------------
+
+
+def check_one_voice(simulation: Simulation) -> None:
+    """One generation after the other, each sealed once, by one coordinator."""
+    jobs = simulation.laws.jobs
+    sealed = {
+        (job.generation, job.token) for job in jobs if job.phase is JobPhase.SEALED
+    }
+    generations = [job.generation for job in jobs]
+
+    assert len(sealed) == len({generation for generation, _ in sealed})
+    assert generations == sorted(generations)
+    assert [job.token for job in jobs] == sorted(job.token for job in jobs)
+
+
+@some_seeds
+@pytest.mark.parametrize("moment", ["forming", "assigned", "sealed", "failed"])
+@pytest.mark.parametrize("absence", ["pause", "silence", "deafen"])
+def test_a_coordinator_that_comes_back_late_decides_nothing(
+    seed: int, moment: str, absence: str
+) -> None:
+    trouble = [
+        Stimulus(5.0, absence, COORDINATOR, 12.0, upon=moment),
+        Stimulus(6.0, "exit", "n2", 1),
+    ]
+    simulation = play(seed, starts("n0", "n1", "n2") + trouble, max_nodes=3)
+
+    check_one_voice(simulation)
+    assert simulation.laws.coordinator != "n0"
+    assert job_of(simulation).restarts <= 1
+    assert errors(simulation) | {"n0": None} == dict.fromkeys(("n0", "n1", "n2"))
+
+
+@pytest.mark.xfail(reason="whoever joins ends with the first request that times out")
+@every_seed
+def test_a_node_that_was_away_while_it_joined_is_back_like_any_other(seed: int) -> None:
+    trouble = [
+        Stimulus(5.0, "silence", "n1", 12.0, upon="forming"),
+        Stimulus(6.0, "exit", "n0", 1),
+    ]
+    simulation = play(seed, starts("n0", "n1") + trouble, min_nodes=1)
+
+    assert errors(simulation) == {"n0": None, "n1": None}
+
+
+@some_seeds
+@pytest.mark.parametrize("moment", ["forming", "assigned", "sealed", "failed"])
+def test_a_coordinators_death_leaves_nothing_half_decided(
+    seed: int, moment: str
+) -> None:
+    trouble = [
+        Stimulus(5.0, "kill", COORDINATOR, upon=moment),
+        Stimulus(6.0, "exit", "n2", 1),
+    ]
+    simulation = play(seed, starts("n0", "n1", "n2") + trouble, max_nodes=3)
+
+    check_one_voice(simulation)
+    assert sizes(simulation)[-1][1] == 2
+    assert job_of(simulation).restarts == 1
+    assert errors(simulation) == {"n1": None, "n2": None}
+
+
+@every_seed
+def test_what_a_node_says_of_an_older_generation_counts_for_none(seed: int) -> None:
+    """Its workers fail while it stands still and the others go on without it."""
+    trouble = [Stimulus(6.0, "pause", "n2", 12.0), Stimulus(8.0, "exit", "n2", 1)]
+    simulation = play(seed, starts("n0", "n1", "n2") + trouble, max_nodes=3)
+
+    assert sizes(simulation)[:2] == [(1, 3), (2, 2)]
+    assert sizes(simulation)[-1][1] == 3
+    assert job_of(simulation).restarts == 0
+    assert errors(simulation) == {"n0": None, "n1": None, "n2": None}
+
+
+# -- failures ------------------------------------------------------------------------
+
+
+@every_seed
+@pytest.mark.parametrize("fault", [RuntimeError("boom"), MemoryError()])
+def test_an_unexpected_error_of_one_agent_leaves_the_others_alone(
+    seed: int, fault: Exception
+) -> None:
+    nodes = starts("n0", "n1", "n2")
+    simulation = world(seed, [*nodes, Stimulus(6.0, "exit", "n2", 1)], max_nodes=3)
+    habits = simulation.nodes["n1"].habits
+    simulation.later(5.0, lambda: setattr(habits, "fault", fault))
+    run(simulation)
+
+    assert sizes(simulation)[-1][1] == 2
+    assert job_of(simulation).restarts == 1
+    assert errors(simulation) == {"n0": None, "n1": fault, "n2": None}
+
+
+@every_seed
+def test_a_replaced_node_gets_no_fresh_budget(seed: int) -> None:
+    trouble = [
+        Stimulus(6.0, "exit", "n1", 1),
+        Stimulus(10.0, "join-again", "n1", 0.5),
+        Stimulus(16.0, "exit", "n1", 1),
+    ]
+    simulation = play(seed, starts("n0", "n1") + trouble, max_restarts=1)
+    job = job_of(simulation)
+
+    assert job.outcome is not None
+    assert job.outcome.state is OutcomeState.FAILED
+    assert job.restarts == 1
+    assert "all 1 restarts are spent" in job.reason
+    assert {type(error) for error in errors(simulation).values()} == {ChildFailedError}
+    counts = [m.restart_count for m in simulation.nodes["n1"].memberships]
+    assert counts == [0, 1, 1]
+
+
+@every_seed
+def test_nodes_that_fail_together_cost_one_restart(seed: int) -> None:
+    simulation = play(
+        seed,
+        [*starts("n0", "n1", "n2"), Stimulus(6.0, "collapse")],
+        max_nodes=3,
+        max_restarts=1,
+    )
+
+    assert sizes(simulation) == [(1, 3), (2, 3)]
+    assert job_of(simulation).restarts == 1
+
+
+# -- goodbyes ------------------------------------------------------------------------
+
+
+@some_seeds
+@pytest.mark.parametrize("who", ["n1", COORDINATOR, WHOSE])
+@pytest.mark.parametrize(
+    "moment", ["failed", "forming", "ready", "assigned", "sealed", "published"]
+)
+def test_a_goodbye_neither_ends_nor_holds_up_the_others(
+    seed: int, who: str, moment: str
+) -> None:
+    trouble = [
+        Stimulus(5.0, "term", who, upon=moment),
+        Stimulus(6.0, "exit", "n2", 1),
+    ]
+    simulation = play(seed, starts("n0", "n1", "n2") + trouble, max_nodes=3)
+    found = errors(simulation)
+    left = [name for name, error in found.items() if error is not None]
+
+    assert [type(found[name]) for name in left] == [SignalException]
+    assert len(found) == 3
+    assert sizes(simulation)[-1][1] == 2
+    assert told_at(simulation, f"{left[0]}: rendezvous.left") < 10
+    assert job_of(simulation).reason == "all workers succeeded"
+
+
+@every_seed
+@pytest.mark.parametrize(("early", "late"), [("n0", "n1"), ("n1", "n0")])
+def test_who_is_done_early_waits_for_the_slowest(
+    seed: int, early: str, late: str
+) -> None:
+    """Whoever decides and has rank 0, or not. The simulation's store is no node's."""
+    trouble = [Stimulus(6.0, "finish", early), Stimulus(300.0, "finish", late)]
+    simulation = play(seed, starts("n0", "n1") + trouble)
+
+    assert sizes(simulation) == [(1, 2)]
+    assert told_at(simulation, "store: closed") > 300
+    assert told_at(simulation, f"{early}: rendezvous.left") > 300
+    assert errors(simulation) == {"n0": None, "n1": None}
+
+
+@pytest.mark.xfail(reason="a coordinator hears of the end only when it wants to write")
+@every_seed
+def test_a_user_can_end_a_job_in_which_nothing_else_happens(seed: int) -> None:
+    trouble = [Stimulus(6.0, "close", COORDINATOR)]
+    play(seed, [*starts("n0"), *trouble], min_nodes=1)

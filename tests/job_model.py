@@ -1,0 +1,303 @@
+"""A job without agents: what nodes and a coordinator write, as plain calls.
+
+Nodes do what their stays and agents do; decisions are performed as the coordinator
+performs them, with the real roster over a real keyspace. The coordinator may lag behind
+what nodes write.
+"""
+
+from collections import deque
+
+import attrs
+
+from elaunch.failures import ProcessFailure
+from elaunch.keyspace import Keyspace
+from elaunch.membership.planner import (
+    Charge,
+    Close,
+    Decision,
+    Exclude,
+    Form,
+    Seal,
+    Wait,
+)
+from elaunch.membership.ranks import Candidate, memberships
+from elaunch.membership.records import (
+    Assignment,
+    JobPhase,
+    JobRecord,
+    Keys,
+    NodePhase,
+    NodeRecord,
+    agent_of,
+    decode,
+    encode,
+    node_id_of,
+    stay_of,
+)
+from elaunch.membership.roster import Roster
+from elaunch.rendezvous import JobSettings, NodeFacts
+from elaunch.store import StoreEvent
+
+
+@attrs.define(eq=False)
+class Node:
+    """What a node knows of itself.
+
+    Attributes:
+        node_id: Its id in this stay.
+        record: What it said last.
+        place: The generation that it is a member of; 0 while it waits.
+        stopped: The last generation of which it runs no workers.
+        at_work: Whether any of its workers is alive.
+    """
+
+    node_id: str
+    record: NodeRecord
+    place: int = 0
+    stopped: int = 0
+    at_work: bool = False
+
+
+@attrs.define(eq=False)
+class JobModel:
+    """A job, its nodes and its coordinator.
+
+    Attributes:
+        settings: Settings of the job.
+        slots: Whether nodes come with ranks.
+        job: The job's record.
+        roster: What the coordinator knows.
+        nodes: The living nodes.
+        now: The time.
+        done: Who has been done, with the generation.
+    """
+
+    settings: JobSettings
+    slots: bool
+    job: JobRecord = attrs.field(init=False)
+    roster: Roster = attrs.field(init=False)
+    nodes: dict[str, Node] = attrs.field(factory=dict, init=False)
+    now: float = attrs.field(default=0.0, init=False)
+    done: set[tuple[str, int]] = attrs.field(factory=set, init=False)
+    _keys: Keys = attrs.field(factory=lambda: Keys("job"), init=False)
+    _space: Keyspace = attrs.field(factory=Keyspace, init=False)
+    _unheard: deque[StoreEvent] = attrs.field(factory=deque, init=False)
+    _agents: int = attrs.field(default=0, init=False)
+    _token: int = attrs.field(default=0, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._space.subscribe(self._keys.nodes, 0, self._unheard.append)
+        self.job = JobRecord(
+            phase=JobPhase.FORMING, generation=1, settings=self.settings, token=1
+        )
+        self.take_office()
+
+    # -- who is where ----------------------------------------------------------------
+
+    def here(self) -> list[Node]:
+        """Return the nodes that stay."""
+        leaving = NodePhase.LEAVING
+        return [n for n in self.nodes.values() if n.record.phase is not leaving]
+
+    def running(self) -> list[Node]:
+        """Return the nodes whose workers are alive and well."""
+        running = NodePhase.RUNNING
+        return [n for n in self.nodes.values() if n.record.phase is running]
+
+    def stale(self) -> list[str]:
+        """Return the keys of stays that were given up."""
+        keys = [entry.key for entry in self._space.list(self._keys.nodes).entries]
+        return [k for k in keys if k.removeprefix(self._keys.nodes) not in self.nodes]
+
+    def is_known(self, node: Node) -> bool:
+        """Whether the job counts a node as alive: it does not if it was excluded."""
+        return self._space.get(self._keys.node(node.node_id)) is not None
+
+    # -- what nodes do ---------------------------------------------------------------
+
+    def arrive(self, slot: int, settings: JobSettings) -> None:
+        """Let another node come."""
+        self._agents += 1
+        name = f"host-{self._agents}"
+        facts = NodeFacts(host=name, address=name, slot=slot if self.slots else None)
+        record = NodeRecord(facts=facts, settings=settings, phase=NodePhase.READY)
+        self._enter(Node(node_id_of(name, 1), record))
+
+    def come_back(self, node: Node) -> None:
+        """Begin another stay; the record of the one before lives on for a while."""
+        agent, stay = agent_of(node.node_id), stay_of(node.node_id)
+        del self.nodes[node.node_id]
+        record = attrs.evolve(
+            node.record, phase=NodePhase.READY, generation=0, joined=0, failures=()
+        )
+        self._enter(Node(node_id_of(agent, stay + 1), record))
+
+    def expire(self, key: str) -> None:
+        """End the lease of a stay that was given up."""
+        self._space.delete(key)
+
+    def vanish(self, node: Node) -> None:
+        """Be gone, with all workers."""
+        del self.nodes[node.node_id]
+        self._space.delete(self._keys.node(node.node_id))
+
+    def retire(self, node: Node) -> None:
+        """Say goodbye; the workers still stop."""
+        self._say(node, NodePhase.LEAVING, node.place, reason="SIGTERM")
+
+    def fail(self, node: Node) -> None:
+        """Report that a worker failed."""
+        failure = ProcessFailure(
+            rank=0,
+            local_rank=0,
+            role="default",
+            host=node.record.facts.host,
+            pid=1,
+            exitcode=1,
+            timestamp=self.now,
+            message="boom",
+        )
+        self._say(node, NodePhase.FAILED, node.place, failures=(failure,))
+
+    def succeed(self, node: Node) -> None:
+        """Report that all workers are done."""
+        node.at_work = False
+        self.done.add((node.node_id, node.place))
+        self._say(node, NodePhase.DONE, node.place)
+
+    def act(self, node: Node) -> None:
+        """Do what a node does next by itself, if anything."""
+        forming = self.job.phase is JobPhase.FORMING
+        if node.record.phase is NodePhase.LEAVING:
+            self.vanish(node)
+        elif not self.is_known(node):
+            self.come_back(node)
+        elif node.record.phase is NodePhase.FAILED or (
+            0 < node.place < self.job.generation
+        ):
+            self._be_ready(node, node.place, node.record.failures)
+        elif not node.place and forming and self.job.generation > node.stopped + 1:
+            # Generations have passed by unseen, maybe with this node as a member.
+            self._be_ready(node, self.job.generation - 1)
+        elif not node.place and self._is_member(node):
+            node.place, node.at_work = self.job.generation, True
+            self._say(node, NodePhase.RUNNING, node.place)
+
+    def _is_member(self, node: Node) -> bool:
+        key = self._keys.assignment(node.node_id)
+        entry = self._space.get(key)
+        if entry is None or self.job.phase is not JobPhase.SEALED:
+            return False
+        given = decode(Assignment, key, entry.value)
+        place = (given.membership.generation, given.token)
+        return place == (self.job.generation, self.job.token)
+
+    def _be_ready(
+        self, node: Node, stopped: int, failures: tuple[ProcessFailure, ...] = ()
+    ) -> None:
+        node.at_work, node.stopped, node.place = False, stopped, 0
+        self._say(node, NodePhase.READY, stopped, failures=failures)
+
+    def _enter(self, node: Node) -> None:
+        key = self._keys.node(node.node_id)
+        joined = self._space.put(key, encode(node.record))
+        node.record = attrs.evolve(node.record, joined=joined)
+        self.nodes[node.node_id] = node
+
+    def _say(
+        self,
+        node: Node,
+        phase: NodePhase,
+        generation: int,
+        *,
+        failures: tuple[ProcessFailure, ...] = (),
+        reason: str = "",
+    ) -> None:
+        node.record = attrs.evolve(
+            node.record,
+            phase=phase,
+            generation=generation,
+            failures=failures,
+            reason=reason,
+        )
+        # The lease of one that was excluded is over.
+        if self.is_known(node):
+            self._space.put(self._keys.node(node.node_id), encode(node.record))
+
+    # -- what the coordinator does ---------------------------------------------------
+
+    def take_office(self) -> None:
+        """Let another node decide, which knows nothing but what the store holds."""
+        self._token += 1
+        self._unheard.clear()
+        self.roster = Roster(self._keys)
+        self.roster.read(self.job, self._space.list(self._keys.root), self.now)
+
+    def hear(self, most: int) -> None:
+        """Hear of so many changes of nodes."""
+        for _ in range(min(most, len(self._unheard))):
+            self.roster.apply(self.job, self._unheard.popleft(), self.now)
+
+    def assign(self, members: tuple[Candidate, ...], count: int) -> None:
+        """Write so many of the assignments of a generation."""
+        places = memberships(
+            members,
+            generation=self.job.generation,
+            restart_count=self.job.restarts,
+            reason=self.job.reason,
+        )
+        for member, place in list(zip(members, places, strict=True))[:count]:
+            assignment = Assignment(
+                membership=place,
+                host=member.facts.host,
+                token=self._token,
+                previous_rank=self.roster.rank_of(member.node_id),
+            )
+            key = self._keys.assignment(member.node_id)
+            revision = self._space.put(key, encode(assignment))
+            self.roster.assigned[member.node_id] = revision
+
+    def perform(self, decision: Decision) -> None:
+        """Do what was decided."""
+        job = self.job
+        match decision:
+            case Wait(_, quorum):
+                self.roster.note_quorum(self.now, quorum=quorum)
+            case Form(reason, restarts):
+                self.job = attrs.evolve(
+                    job,
+                    phase=JobPhase.FORMING,
+                    generation=job.generation + 1,
+                    restarts=restarts,
+                    failed=job.generation if restarts > job.restarts else job.failed,
+                    reason=reason,
+                    size=0,
+                )
+                self.roster.forming(self.now)
+            case Charge(reason, restarts):
+                self.job = attrs.evolve(
+                    job, restarts=restarts, failed=job.generation - 1, reason=reason
+                )
+            case Seal():
+                self._seal(decision)
+            case Exclude(node_ids):
+                for node_id in node_ids:
+                    self._space.delete(self._keys.node(node_id))
+                    self.roster.remove(node_id, self.now)
+            case Close(outcome):
+                self.job = attrs.evolve(job, phase=JobPhase.CLOSED, outcome=outcome)
+
+    def _seal(self, decision: Seal) -> None:
+        size = len(decision.members)
+        self.assign(decision.members, size)
+        self.job = attrs.evolve(
+            self.job,
+            phase=JobPhase.SEALED,
+            size=size,
+            token=self._token,
+            departed=decision.departed,
+        )
+        self.roster.sealed(decision.members)
+        for node_id in self.roster.stale_assignments():
+            del self.roster.assigned[node_id]
+            self._space.delete(self._keys.assignment(node_id))
