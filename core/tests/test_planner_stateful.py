@@ -256,11 +256,10 @@ class PlannerMachine(RuleBasedStateMachine):
         if state is OutcomeState.SUCCEEDED:
             assert len(view.members) == job.size
             assert {(m, job.generation) for m in view.members} <= self.model.done
-        elif view.failures():
-            assert job.restarts == job.settings.max_restarts
         else:
-            assert job.settings.population is not None
-            assert not job.settings.fitting(len(view.candidates()))
+            spent = view.failures() and job.restarts == job.settings.max_restarts
+            fits = job.settings.fitting(len(view.candidates()))
+            assert spent or (job.settings.population is not None and not fits)
 
     def check_settled(self) -> None:
         """With enough nodes there is a generation, and it has all that fit."""

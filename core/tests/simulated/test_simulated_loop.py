@@ -110,7 +110,7 @@ class TestTime:
             return late
 
         loop = SimulatedLoop(seed)
-        process = loop.process("a", offset=loop.random.uniform(0, 1e6))
+        process = loop.process("a", offset=loop.random.uniform(0, 100))
         late = loop.run_until_complete(loop.spawn(process, measure(loop.random)))
         loop.close()
 

@@ -102,7 +102,8 @@ def _slow_start(world: World, it: Stimulus) -> None:
 
 def _cant_start(world: World, it: Stimulus) -> None:
     """The node can start no workers any more."""
-    world.nodes[it.node].habits.fault = SpawnError("this node can't start workers")
+    habits = world.nodes[it.node].habits
+    habits.fault = habits.fault or SpawnError("this node can't start workers")
 
 
 def _close(world: World, it: Stimulus) -> None:
