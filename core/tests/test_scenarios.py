@@ -173,7 +173,6 @@ def test_what_a_lost_node_has_done_stays_done(seed: int, lost: str) -> None:
     assert errors(simulation) == {"n0": None, "n2": None}
 
 
-@pytest.mark.xfail(reason="only the coordinator remembers who is done and gone")
 @every_seed
 def test_what_a_lost_coordinator_has_done_stays_done(seed: int) -> None:
     trouble = [Stimulus(6.0, "finish", "n0"), Stimulus(8.0, "kill", "n0")]
@@ -244,7 +243,6 @@ def test_a_coordinator_that_comes_back_late_decides_nothing(
     assert errors(simulation) | {"n0": None} == dict.fromkeys(("n0", "n1", "n2"))
 
 
-@pytest.mark.xfail(reason="whoever joins ends with the first request that times out")
 @every_seed
 def test_a_node_that_was_away_while_it_joined_is_back_like_any_other(seed: int) -> None:
     trouble = [
@@ -377,7 +375,6 @@ def test_who_is_done_early_waits_for_the_slowest(
     assert errors(simulation) == {"n0": None, "n1": None}
 
 
-@pytest.mark.xfail(reason="a coordinator hears of the end only when it wants to write")
 @every_seed
 def test_a_user_can_end_a_job_in_which_nothing_else_happens(seed: int) -> None:
     trouble = [Stimulus(6.0, "close", COORDINATOR)]

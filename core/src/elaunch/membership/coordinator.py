@@ -83,6 +83,7 @@ class Coordinator:
     _job: JobRecord = attrs.field(init=False)
     _state_revision: int = attrs.field(default=ABSENT, init=False)
     _roster: Roster = attrs.field(init=False)
+    _overtaken: bool = attrs.field(default=False, init=False)
     _waiting_due: float | None = attrs.field(default=None, init=False)
     _events: asyncio.Queue[StoreEvent | Exception] = attrs.field(
         factory=asyncio.Queue, init=False
@@ -127,16 +128,24 @@ class Coordinator:
             return
 
     async def _follow(self, since: int) -> None:
-        pump = asyncio.create_task(self._pump(since))
+        pumps = [
+            asyncio.create_task(self._pump(prefix, since))
+            for prefix in (self.keys.nodes, self.keys.state)
+        ]
         try:
             while self._job.phase is not JobPhase.CLOSED:
                 await self._decide()
             await self._clean_up()
         finally:
-            pump.cancel()
-            await asyncio.gather(pump, return_exceptions=True)
+            for pump in pumps:
+                pump.cancel()
+            await asyncio.gather(*pumps, return_exceptions=True)
 
     async def _decide(self) -> None:
+        if self._overtaken:
+            self._overtaken = False
+            await self._check_office()
+            return
         now = self._now()
         view = self._roster.view(self._job)
         decision = plan(view, self.policy, self.last_call_timeout, now)
@@ -314,9 +323,9 @@ class Coordinator:
         self._waiting_changed()
         return listing.revision
 
-    async def _pump(self, since: int) -> None:
+    async def _pump(self, prefix: str, since: int) -> None:
         """Move events into the queue, so that waiting for them can have a deadline."""
-        watch = self.store.watch(self.keys.nodes, since)
+        watch = self.store.watch(prefix, since)
         async with contextlib.aclosing(watch) as events:
             try:
                 async for event in events:
@@ -335,6 +344,10 @@ class Coordinator:
     def _apply(self, event: StoreEvent | Exception) -> None:
         if isinstance(event, Exception):
             raise event
+        if event.key == self.keys.state:
+            # Our own writes are known before they are told.
+            self._overtaken = self._overtaken or event.revision > self._state_revision
+            return
         self._roster.apply(self._job, event, self._now())
         self._waiting_changed()
 

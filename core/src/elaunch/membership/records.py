@@ -5,6 +5,8 @@ Keys under ``/<run_id>/``:
 - ``nodes/<node_id>`` (leased): what a node says of itself; only the node writes it.
 - ``assign/<node_id>``: the place of a node in a generation; written by the coordinator
   before it seals that generation.
+- ``done/<node_id>``: the generation whose workers all succeeded on a node; written by
+  the node, and true also when it is gone.
 - ``job/coordinator`` (leased): who decides. Its revision is the fencing token.
 - ``job/state``: the generation and its phase. One write wakes every node.
 - ``job/waiting`` (leased): whom a generation that can't be formed yet waits for.
@@ -60,6 +62,11 @@ class Keys:
         return f"{self.root}assign/"
 
     @property
+    def finished(self) -> str:
+        """Prefix of what tells who is done."""
+        return f"{self.root}done/"
+
+    @property
     def coordinator(self) -> str:
         """Who decides."""
         return f"{self.job}coordinator"
@@ -81,6 +88,10 @@ class Keys:
     def node(self, node_id: str) -> str:
         """What a node says of itself."""
         return f"{self.nodes}{node_id}"
+
+    def done(self, node_id: str) -> str:
+        """The generation that a node is done with."""
+        return f"{self.finished}{node_id}"
 
     def assignment(self, node_id: str) -> str:
         """The place of a node."""

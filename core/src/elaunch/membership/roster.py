@@ -79,8 +79,10 @@ class Roster:
                 if rank is not None:
                     self._members[node_id] = rank
                     self._hosts[node_id] = assignment.host
-        for node in self._nodes.values():
-            self._note_done(job, node)
+        for entry in listing.entries:
+            if entry.key.startswith(self.keys.finished):
+                node_id = entry.key.removeprefix(self.keys.finished)
+                self._note_done(job, node_id, decode(int, entry.key, entry.value))
         self._forming_since = now
 
     def apply(self, job: JobRecord, event: StoreEvent, now: float) -> None:
@@ -157,17 +159,14 @@ class Roster:
         node = Node(node_id=node_id, joined=record.joined or revision, record=record)
         self._nodes[node_id] = node
         self._since.setdefault(node_id, now)
-        self._note_done(job, node)
+        if record.phase is NodePhase.DONE:
+            self._note_done(job, node_id, record.generation)
 
-    def _note_done(self, job: JobRecord, node: Node) -> None:
+    def _note_done(self, job: JobRecord, node_id: str, generation: int) -> None:
         """Remember who is done: it stays true when the node is gone."""
-        if (
-            job.phase is JobPhase.SEALED
-            and node.node_id in self._members
-            and node.record.phase is NodePhase.DONE
-            and node.record.generation == job.generation
-        ):
-            self._done.add(node.node_id)
+        sealed = job.phase is JobPhase.SEALED and generation == job.generation
+        if sealed and node_id in self._members:
+            self._done.add(node_id)
 
 
 def _member_rank(job: JobRecord, assignment: Assignment) -> int | None:

@@ -164,6 +164,9 @@ class Stay:
         reason: str = "",
     ) -> None:
         """Say where this node stands."""
+        if phase is NodePhase.DONE:
+            # Without a lease: it stays true, also for a coordinator that comes later.
+            await self.store.put(self.keys.done(self.node_id), encode(generation))
         record = attrs.evolve(
             self._record(phase, generation), failures=failures, reason=reason
         )

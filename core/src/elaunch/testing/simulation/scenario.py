@@ -214,6 +214,7 @@ _SIGNALS = {
     "term-twice": (0, 1),
     "start": (0, 0),
     "exit": (1, 9),
+    "close": (0, 0),
 }
 _EVERYTHING = _CHURN | _FAILURES | _NETWORK | _PAUSES | _STORE | _SIGNALS
 
