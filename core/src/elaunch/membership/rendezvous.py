@@ -111,7 +111,7 @@ class StoreRendezvous:
         while True:
             if self._stay and self._stay.lost:
                 await self._end_stay()
-            stay = self._stay or await self._begin_stay()
+            stay = self._stay or await self._begin_stay(patience)
             membership = await self._become_member(stay, patience)
             if membership:
                 self._membership, self._failures = membership, ()
@@ -144,8 +144,8 @@ class StoreRendezvous:
             self._params.record(EventName.RENDEZVOUS_LOST, reason=stay.lost)
         return membership
 
-    async def _begin_stay(self) -> Stay:
-        store, lease = await self._hold_lease()
+    async def _begin_stay(self, patience: Patience) -> Stay:
+        store, lease = await self._hold_lease(patience.deadline)
         self._params.record(EventName.RENDEZVOUS_JOINING, address=self._facts.address)
         self._stays += 1
         node_id = node_id_of(f"{self._facts.host}-{self._agent_id}", self._stays)
@@ -165,21 +165,30 @@ class StoreRendezvous:
         await stay.enter()
         stay.office = stay.run(lambda: stand_by(stay, self._params, self._options))
 
-    async def _hold_lease(self) -> tuple[Store, Lease]:
+    async def _hold_lease(self, deadline: float) -> tuple[Store, Lease]:
         """Return a store that answers, with a lease of it.
 
         A store that was in use before is tried first: whoever hosts it must keep it.
         If it is gone, opening it again may find it elsewhere, or host it here.
+
+        Raises:
+            RendezvousUnreachable: If it can't be opened, or does not answer before the
+                deadline.
         """
         ttl = self._options.lease_ttl
-        if self._store:
-            with contextlib.suppress(RendezvousUnreachable, TimeoutError):
-                async with asyncio.timeout(REUSE_TIMEOUT):
-                    return self._store, await self._store.lease(ttl)
-            await self._store.close()
-            self._store = None
-        self._store, self._last_job = await self._open_store(), None
-        return self._store, await self._store.lease(ttl)
+        while True:
+            if self._store:
+                with contextlib.suppress(RendezvousUnreachable, TimeoutError):
+                    async with asyncio.timeout(REUSE_TIMEOUT):
+                        return self._store, await self._store.lease(ttl)
+                await self._store.close()
+                self._store = None
+            self._store, self._last_job = await self._open_store(), None
+            try:
+                return self._store, await self._store.lease(ttl)
+            except RendezvousUnreachable:
+                if asyncio.get_running_loop().time() >= deadline:
+                    raise
 
     async def changes(self) -> AsyncGenerator[Change, None]:
         """Yield what happens to the current membership, each kind at most once."""

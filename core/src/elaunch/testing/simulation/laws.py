@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 
 import attrs
 
-from elaunch.api import EventName, Membership, RendezvousError, StoreEvent
+from elaunch.api import EventName, Membership, StoreEvent
 from elaunch.errors import ChildFailedError, RendezvousClosed, SignalException
 from elaunch.events import Value
 from elaunch.membership.records import (
@@ -304,9 +304,12 @@ class Laws:
             self._check_result(node)
 
     def _check_result(self, node: SimulatedNode) -> None:
-        """An agent ends with its job, its signal, or an error that it can name."""
+        """An agent ends with its job, its signal or its own fault.
+
+        No trouble lasts as long as a join may wait, so an outage is no reason.
+        """
         error = getattr(node.result, "error", node.result)
-        expected = (RendezvousError, ChildFailedError, SignalException)
+        expected = (RendezvousClosed, ChildFailedError, SignalException)
         named = error in (None, node.habits.fault) or isinstance(error, expected)
         self._require(named, f"{node.name} ended with {error!r}")
         if isinstance(error, RendezvousClosed):
