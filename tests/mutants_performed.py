@@ -259,7 +259,7 @@ PERFORMED = (
         name="join with settings of one's own",
         file="membership/stay.py",
         old="        if differing:\n",
-        new="        if differing and not self.joined:\n",
+        new="        if differing and job is None:\n",
         promise="all members have the job's settings",
         suite="rendezvous",
     ),

@@ -11,10 +11,12 @@ import pytest_asyncio
 from elaunch.api import (
     Change,
     ChangeKind,
+    Lease,
     MemoryStore,
     NodeState,
     RendezvousClosed,
     RendezvousParameters,
+    RendezvousUnreachable,
     Store,
     StoreEvent,
     StoreRendezvous,
@@ -298,3 +300,57 @@ async def test_another_store_is_not_the_end_of_the_job(place: Place) -> None:
 
     assert len(place.stores[0]) == 2
     assert again.generation == 1
+
+
+@attrs.define(eq=False)
+class Unanswering(MemoryStore):
+    """Gives no answer to so many writes of a node, though it may have taken them."""
+
+    unanswered: int = attrs.field(default=0, kw_only=True)
+
+    async def put(self, key: str, value: bytes, *, lease: Lease | None = None) -> int:
+        revision = await MemoryStore.put(self, key, value, lease=lease)
+        if self.unanswered and "/nodes/" in key:
+            self.unanswered -= 1
+            raise RendezvousUnreachable("no answer; the write may be lost")
+        return revision
+
+    async def lease(self, ttl: float) -> Lease:
+        if self.unanswered < 0:
+            raise RendezvousUnreachable("no answer")
+        return await MemoryStore.lease(self, ttl)
+
+
+def node_over(store: MemoryStore, **config: str) -> StoreRendezvous:
+    async def open_store() -> Store:
+        return store
+
+    params = parameters("n", nnodes=(1, 1), max_restarts=9, config=config)
+    options = build_options(RendezvousOptions, params.config, "--rdzv-conf")
+    assert isinstance(options, RendezvousOptions)
+    return StoreRendezvous(open_store, params, options)
+
+
+@pytest.mark.asyncio
+async def test_a_node_whose_word_got_no_answer_joins_again_as_a_new_one() -> None:
+    """It can't know whether the job has heard it, so it begins another stay."""
+    store = Unanswering()
+    node = node_over(store)
+    (before,) = await join_all([node])
+    await node.report(NodeState.FAILED, (failure(0),))
+    assert (await next_change(node)).kind is ChangeKind.SUPERSEDED
+    store.unanswered = 1
+    (after,) = await join_all([node])
+    await node.aclose()
+
+    assert node._stays == 2
+    assert after.generation > before.generation
+    assert after.restart_count == 1
+
+
+@pytest.mark.asyncio
+async def test_a_store_that_never_answers_is_given_up_when_the_join_is() -> None:
+    node = node_over(Unanswering(unanswered=-1), join_timeout="0.2")
+
+    with pytest.raises(RendezvousUnreachable, match="no answer"):
+        await join_all([node])

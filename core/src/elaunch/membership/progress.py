@@ -1,10 +1,12 @@
 """What a waiting node tells: who is here, who is missing, and since when."""
 
+import asyncio
 import itertools
 from collections.abc import Mapping, Sequence
 
 import attrs
 
+from elaunch.errors import RendezvousUnreachable
 from elaunch.events import Value
 from elaunch.membership.records import Sighting, WaitingRecord, differences
 from elaunch.membership.view import View
@@ -16,6 +18,9 @@ PROGRESS_FIRST = 1.0
 
 PROGRESS_INTERVAL = 10.0
 """Seconds between the next times."""
+
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
+"""Seconds between two tries while the store does not answer: they double."""
 
 NAMED = 16
 """How many nodes are named; the others are counted."""
@@ -29,11 +34,13 @@ class Patience:
         limit: Seconds a node waits for a generation to form.
         began: When it began to wait.
         next_progress: When to tell progress next.
+        pause: Seconds to wait before the store is tried again.
     """
 
     limit: float
     began: float
     next_progress: float
+    pause: float = SHORTEST_PAUSE
 
     @classmethod
     def begin(cls, now: float, limit: float) -> "Patience":
@@ -48,6 +55,17 @@ class Patience:
     def told(self, now: float) -> None:
         """Note that progress was told just now."""
         self.next_progress = now + PROGRESS_INTERVAL
+
+    async def endure(self, error: RendezvousUnreachable) -> None:
+        """Wait a while after an error that may pass.
+
+        Raises:
+            RendezvousUnreachable: The error, once the limit is over.
+        """
+        if asyncio.get_running_loop().time() >= self.deadline:
+            raise error
+        await asyncio.sleep(self.pause)
+        self.pause = min(2 * self.pause, LONGEST_PAUSE)
 
     def rearm(self, now: float) -> None:
         """Begin the limit anew: a spare's wait counts from when it is needed."""

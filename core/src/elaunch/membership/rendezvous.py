@@ -136,8 +136,7 @@ class StoreRendezvous:
                 await self._enter(stay)
             membership = await Joining(stay, self._params, patience).place()
         except RendezvousUnreachable as error:
-            if asyncio.get_running_loop().time() >= patience.deadline:
-                raise
+            await patience.endure(error)
             stay.lose(str(error))
             membership = None
         if stay.lost:
@@ -145,7 +144,7 @@ class StoreRendezvous:
         return membership
 
     async def _begin_stay(self, patience: Patience) -> Stay:
-        store, lease = await self._hold_lease(patience.deadline)
+        store, lease = await self._hold_lease(patience)
         self._params.record(EventName.RENDEZVOUS_JOINING, address=self._facts.address)
         self._stays += 1
         node_id = node_id_of(f"{self._facts.host}-{self._agent_id}", self._stays)
@@ -165,15 +164,15 @@ class StoreRendezvous:
         await stay.enter()
         stay.office = stay.run(lambda: stand_by(stay, self._params, self._options))
 
-    async def _hold_lease(self, deadline: float) -> tuple[Store, Lease]:
+    async def _hold_lease(self, patience: Patience) -> tuple[Store, Lease]:
         """Return a store that answers, with a lease of it.
 
         A store that was in use before is tried first: whoever hosts it must keep it.
         If it is gone, opening it again may find it elsewhere, or host it here.
 
         Raises:
-            RendezvousUnreachable: If it can't be opened, or does not answer before the
-                deadline.
+            RendezvousUnreachable: If it can't be opened, or does not answer for as long
+                as a join waits.
         """
         ttl = self._options.lease_ttl
         while True:
@@ -186,9 +185,8 @@ class StoreRendezvous:
             self._store, self._last_job = await self._open_store(), None
             try:
                 return self._store, await self._store.lease(ttl)
-            except RendezvousUnreachable:
-                if asyncio.get_running_loop().time() >= deadline:
-                    raise
+            except RendezvousUnreachable as error:
+                await patience.endure(error)
 
     async def changes(self) -> AsyncGenerator[Change, None]:
         """Yield what happens to the current membership, each kind at most once."""
