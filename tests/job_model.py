@@ -17,6 +17,7 @@ from elaunch.membership.planner import (
     Decision,
     Exclude,
     Form,
+    Refund,
     Seal,
     Wait,
 )
@@ -274,16 +275,21 @@ class JobModel:
                     size=0,
                 )
                 self.roster.forming(self.now)
+                self.roster.charged(charged=restarts > job.restarts)
             case Charge(reason, restarts):
                 self.job = attrs.evolve(
                     job, restarts=restarts, failed=job.generation - 1, reason=reason
                 )
+                self.roster.charged(charged=True)
+            case Refund(reason, restarts):
+                self.job = attrs.evolve(job, restarts=restarts, failed=0, reason=reason)
+                self.roster.charged(charged=False)
             case Seal():
                 self._seal(decision)
             case Exclude(node_ids):
                 for node_id in node_ids:
                     self._space.delete(self._keys.node(node_id))
-                    self.roster.remove(node_id, self.now)
+                    self.roster.excluded(node_id, self.now)
             case Close(outcome):
                 self.job = attrs.evolve(job, phase=JobPhase.CLOSED, outcome=outcome)
 

@@ -55,9 +55,25 @@ DECIDED = (
     Mutant(
         name="blame those who lost a member",
         file="membership/planner.py",
-        old="uncounted = view.job.failed < view.job.generation - 1 and not view.gone()",
-        new="uncounted = view.job.failed < view.job.generation - 1",
+        old="if failures and not counted and not causes:",
+        new="if failures and not counted:",
         promise="what fails because a member is gone costs no restart",
+        suite="planner",
+    ),
+    Mutant(
+        name="keep the restart that a loss explains",
+        file="membership/planner.py",
+        old="if counted and causes and view.charged:",
+        new="if counted and causes and not view.charged:",
+        promise="what fails because a member is gone costs no restart",
+        suite="planner",
+    ),
+    Mutant(
+        name="end the job before a loss can be known",
+        file="membership/planner.py",
+        old="return decision if now >= known_by else Wait(known_by)",
+        new="return decision",
+        promise="what fails because a member is gone does not end a job",
         suite="planner",
     ),
     Mutant(

@@ -81,6 +81,23 @@ def test_a_failure_on_one_node_restarts_all_with_one_counter(
         agent.wait_for("error: killed by SIGKILL")
 
 
+def test_what_fails_because_a_node_is_lost_is_no_failure(
+    launch: Launch, endpoint: str, script: Script
+) -> None:
+    """Workers hear of it at once, by their broken connections, and fail."""
+    worker = script(SHOW)
+    first = launch(*job(endpoint, "--max-restarts", "0", nnodes="2"), worker)
+    first.wait_for("waiting: 1/2 nodes")
+    second = launch(*job(endpoint, "--max-restarts", "0", nnodes="2"), worker)
+    places_in([first, second], 1, workers=2)
+    second.power_off()
+    first.workers()[0].send_signal(signal.SIGKILL)
+    first.wait_for(r"missing .* \(rank 1\) \(seen before: .* \(lost ")
+    third = launch(*job(endpoint, "--max-restarts", "0", nnodes="2"), worker)
+
+    assert_agree(places_in([first, third], 2, workers=2))
+
+
 def test_the_stores_host_ends_quickly_too_when_it_is_told_to(
     launch: Launch, endpoint: str, script: Script
 ) -> None:

@@ -38,6 +38,7 @@ async def coordinator(keyspace: Keyspace, token: int) -> Coordinator:
         token=token,
         node_id=f"node-{token}",
         last_call_timeout=0,
+        suspicion=0,
         close_timeout=1,
         record=discard,
     )

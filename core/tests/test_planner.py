@@ -15,6 +15,7 @@ from elaunch.membership.planner import (
     Decision,
     Exclude,
     Form,
+    Refund,
     Seal,
     Wait,
     plan,
@@ -211,6 +212,22 @@ class TestSealed:
         assert [f.rank for f in decision.outcome.failures] == [1, 0]
         assert "rank 1 on 'host-1' failed: boom" in decision.outcome.reason
 
+    def test_the_end_waits_for_a_loss_that_explains_the_failure(self) -> None:
+        """A broken connection is noticed by workers long before the store is sure."""
+        failed = node("b", 2, NodePhase.FAILED, 1, failures=(failure(1),))
+        seen = view(
+            JobPhase.SEALED, [self.running()[0], failed], self.MEMBERS, restarts=1
+        )
+        seen = attrs.evolve(seen, failed=frozenset({"b"}), failing_since=5.0)
+        policy = BudgetPolicy(1)
+
+        assert plan(seen, policy, LAST_CALL, 5.1, 0.75) == Wait(5.75)
+        assert isinstance(plan(seen, policy, LAST_CALL, 5.75, 0.75), Close)
+        all_failed = attrs.evolve(seen, failed=frozenset({"a", "b"}))
+        assert isinstance(plan(all_failed, policy, LAST_CALL, 5.1, 0.75), Close)
+        lost = attrs.evolve(seen, nodes={"b": failed})
+        assert plan(lost, policy, LAST_CALL, 5.1, 0.75) == Form("node 'a' was lost", 1)
+
     def test_a_failure_of_an_earlier_generation_counts_no_more(self) -> None:
         failed = node("b", 2, NodePhase.FAILED, 1, failures=(failure(1),))
         seen = view(
@@ -310,6 +327,35 @@ class TestForming:
         failed = node("b", 2, NodePhase.FAILED, 1, failures=(failure(1),))
 
         assert isinstance(decide(self.forming(failed)), Wait)
+
+    def charged(self, *nodes: Node, **changes: Any) -> View:
+        """Return a generation that forms since a failure was counted."""
+        seen = self.forming(*nodes)
+        job = attrs.evolve(seen.job, restarts=1, failed=1)
+        return attrs.evolve(
+            seen, job=job, charged=True, failed=frozenset({"a"}), **changes
+        )
+
+    def test_a_restart_is_taken_back_when_a_loss_explains_the_failure(self) -> None:
+        ready = node("a", 1, generation=1, failures=(failure(0),))
+
+        assert decide(self.charged(ready)) == Refund(
+            "node 'b' was lost, and others failed", 0
+        )
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"answered": frozenset({"b"})},  # it was there when it had stopped
+            {"charged": False},  # another coordinator counted it, which may be the lost
+        ],
+    )
+    def test_it_is_not_taken_back_for_a_loss_that_came_later(
+        self, changes: Mapping[str, Any]
+    ) -> None:
+        ready = node("a", 1, generation=1, failures=(failure(0),))
+
+        assert decide(attrs.evolve(self.charged(ready), **changes)) == Wait()
 
     def test_a_restart_has_no_last_call(self) -> None:
         seen = self.forming(node("b", 2, generation=1), node("a", 1, generation=1))

@@ -19,6 +19,7 @@ from elaunch.membership.planner import (
     Decision,
     Exclude,
     Form,
+    Refund,
     Seal,
     Wait,
     plan,
@@ -206,6 +207,10 @@ class PlannerMachine(RuleBasedStateMachine):
                 assert job.phase is JobPhase.FORMING
                 assert restarts > job.restarts
                 self.check_cost(restarts, job.generation - 1)
+            case Refund(_, restarts):
+                assert job.phase is JobPhase.FORMING
+                assert restarts == job.restarts - 1
+                self.charged.remove(job.generation - 1)
             case Seal(members):
                 self.check_seal(members)
             case Exclude(node_ids):

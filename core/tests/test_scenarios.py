@@ -267,8 +267,45 @@ def test_a_coordinators_death_leaves_nothing_half_decided(
 
     check_one_voice(simulation)
     assert sizes(simulation)[-1][1] == 2
-    assert job_of(simulation).restarts == 1
+    # Who died before it could decide was lost when the worker failed: that is free.
+    story = simulation.laws.story
+    counted = any("store: forming" in line and "failed:" in line for line in story)
+    assert counted or moment == "failed"
+    assert job_of(simulation).restarts == counted
     assert errors(simulation) == {"n1": None, "n2": None}
+
+
+@every_seed
+@pytest.mark.parametrize("budget", [0, 1])
+def test_a_failure_that_the_loss_of_a_node_explains_costs_nothing(
+    seed: int, budget: int
+) -> None:
+    """The others' workers see that loss long before the store does."""
+    trouble = [
+        Stimulus(5.0, "kill", "n2"),
+        Stimulus(5.01, "exit", "n0", 1),
+        Stimulus(5.02, "exit", "n1", 1),
+    ]
+    simulation = play(
+        seed,
+        starts("n0", "n1", "n2") + trouble,
+        max_nodes=3,
+        max_restarts=budget,
+        slowest=0.001,
+    )
+
+    assert job_of(simulation).restarts == 0
+    assert errors(simulation) == {"n0": None, "n1": None}
+
+
+@every_seed
+def test_a_failure_that_no_loss_explains_ends_a_job_without_a_budget(seed: int) -> None:
+    trouble = [Stimulus(5.0, "exit", "n0", 1), Stimulus(8.0, "kill", "n2")]
+    simulation = play(
+        seed, starts("n0", "n1", "n2") + trouble, max_nodes=3, max_restarts=0
+    )
+
+    assert {type(error) for error in errors(simulation).values()} == {ChildFailedError}
 
 
 @every_seed

@@ -19,6 +19,7 @@ from elaunch.membership.planner import (
     Decision,
     Exclude,
     Form,
+    Refund,
     Seal,
     Wait,
     plan,
@@ -65,6 +66,8 @@ class Coordinator:
         token: Fencing token: the revision at which ``job/coordinator`` was created.
         node_id: The node it runs on, which is the last to leave.
         last_call_timeout: Seconds the first generation waits beyond the minimum.
+        suspicion: Seconds that a failure which would end the job waits for the loss of
+            a member, which may be its cause.
         close_timeout: Seconds a finished job waits for goodbyes before the clean-up.
         record: Told what happens.
     """
@@ -77,6 +80,7 @@ class Coordinator:
     token: int
     node_id: str
     last_call_timeout: float
+    suspicion: float
     close_timeout: float
     record: Record
 
@@ -148,7 +152,7 @@ class Coordinator:
             return
         now = self._now()
         view = self._roster.view(self._job)
-        decision = plan(view, self.policy, self.last_call_timeout, now)
+        decision = plan(view, self.policy, self.last_call_timeout, now, self.suspicion)
         if not isinstance(decision, Wait):
             await self._perform(decision)
             return
@@ -193,18 +197,23 @@ class Coordinator:
                     size=0,
                 )
                 self._roster.forming(self._now())
+                self._roster.charged(charged=restarts > job.restarts)
                 self._waiting_changed()
             case Charge(reason, restarts):
                 await self._write_state(
                     restarts=restarts, failed=job.generation - 1, reason=reason
                 )
+                self._roster.charged(charged=True)
+            case Refund(reason, restarts):
+                await self._write_state(restarts=restarts, failed=0, reason=reason)
+                self._roster.charged(charged=False)
             case Seal():
                 await self._seal(decision)
             case Exclude(node_ids):
                 await self._check_office()
                 for node_id in node_ids:
                     await self.store.delete(self.keys.node(node_id))
-                    self._roster.remove(node_id, self._now())
+                    self._roster.excluded(node_id, self._now())
             case Close(outcome):
                 await self._write_state(
                     phase=JobPhase.CLOSED, reason=outcome.reason, outcome=outcome

@@ -88,6 +88,7 @@ def _coordinator(
         token=token,
         node_id=stay.node_id,
         last_call_timeout=options.last_call_timeout,
+        suspicion=options.suspicion,
         close_timeout=options.close_timeout,
         record=params.record,
     )

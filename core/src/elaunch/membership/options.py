@@ -77,6 +77,11 @@ class RendezvousOptions:
         """
         return self.lease_ttl / 10
 
+    @property
+    def suspicion(self) -> float:
+        """Seconds in which the loss of a node whose connection broke is known."""
+        return 1.5 * self.reconnect_grace
+
     def complete(self, settings: JobSettings) -> JobSettings:
         """Return a job's settings with what these options add.
 

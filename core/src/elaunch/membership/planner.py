@@ -63,6 +63,14 @@ class Charge:
 
 
 @attrs.frozen
+class Refund:
+    """Take a restart back: what failed did so because a member was lost."""
+
+    reason: str
+    restarts: int
+
+
+@attrs.frozen
 class Seal:
     """Seal the forming generation over these nodes, in the order of group ranks.
 
@@ -89,11 +97,15 @@ class Close:
     outcome: Outcome
 
 
-Decision = Wait | Form | Charge | Seal | Exclude | Close
+Decision = Wait | Form | Charge | Refund | Seal | Exclude | Close
 
 
 def plan(
-    view: View, policy: RestartPolicy, last_call_timeout: float, now: float
+    view: View,
+    policy: RestartPolicy,
+    last_call_timeout: float,
+    now: float,
+    suspicion: float = 0.0,
 ) -> Decision:
     """Return what to do next.
 
@@ -101,22 +113,28 @@ def plan(
         view: What is known.
         policy: Asked when members report failures.
         last_call_timeout: Seconds the first generation waits beyond the minimum.
+        suspicion: Seconds that a failure which would end the job waits for the loss of
+            a member, which may be its cause and be noticed later.
         now: Time on the clock of ``view.forming_since`` and ``view.quorum_since``.
     """
     match view.job.phase:
         case JobPhase.CLOSED:
             return Wait()
         case JobPhase.SEALED:
-            return _plan_sealed(view, policy)
+            return _plan_sealed(view, policy, suspicion, now)
         case JobPhase.FORMING:
             return _plan_forming(view, policy, last_call_timeout, now)
 
 
-def _plan_sealed(view: View, policy: RestartPolicy) -> Decision:
+def _plan_sealed(
+    view: View, policy: RestartPolicy, suspicion: float, now: float
+) -> Decision:
     job = view.job
     failures = view.failures()
-    if failures:
-        return _after_failure(view, policy, failures, Form)
+    if failures and not view.causes():
+        return _suspend(
+            view, _after_failure(view, policy, failures, Form), suspicion, now
+        )
     absent = (*view.gone(), *view.idle())
     if absent:
         end = _end_of_hope(view, view.said_goodbye())
@@ -135,6 +153,14 @@ def _plan_sealed(view: View, policy: RestartPolicy) -> Decision:
         return Wait()
     hosts = [candidate.facts.host for candidate in choose(newcomers, room)]
     return Form(f"{names(hosts)} joined", job.restarts)
+
+
+def _suspend(view: View, decision: Decision, suspicion: float, now: float) -> Decision:
+    """Put off the end of a job while a member could be lost and nobody knows."""
+    if not isinstance(decision, Close) or not view.suspects():
+        return decision
+    known_by = (now if view.failing_since is None else view.failing_since) + suspicion
+    return decision if now >= known_by else Wait(known_by)
 
 
 def _after_failure(
@@ -167,9 +193,9 @@ def _plan_forming(
     view: View, policy: RestartPolicy, last_call_timeout: float, now: float
 ) -> Decision:
     settings = view.job.settings
-    uncounted = view.job.failed < view.job.generation - 1 and not view.gone()
-    if uncounted and (failures := view.failures()):
-        return _after_failure(view, policy, failures, Charge)
+    counted = _count_failure(view, policy)
+    if counted:
+        return counted
     stopping = view.stopping()
     if stopping:
         overdue = view.forming_since + settings.shutdown_timeout + STOP_MARGIN
@@ -189,6 +215,18 @@ def _plan_forming(
             return Wait(last_call, quorum=True)
     members = order(choose(candidates, size))
     return Seal(members, view.job.departed + len(view.departed()))
+
+
+def _count_failure(view: View, policy: RestartPolicy) -> Decision | None:
+    """Count a failure that met a change, or take back one that a loss explains."""
+    job, causes = view.job, view.causes()
+    counted = job.failed == job.generation - 1
+    if counted and causes and view.charged:
+        return Refund(f"{departure(view, causes)}, and others failed", job.restarts - 1)
+    failures = view.failures()
+    if failures and not counted and not causes:
+        return _after_failure(view, policy, failures, Charge)
+    return None
 
 
 def _without_quorum(view: View, now: float) -> Decision:

@@ -40,6 +40,10 @@ class Roster:
     _hosts: dict[str, str] = attrs.field(factory=dict, init=False)
     _left: dict[str, str] = attrs.field(factory=dict, init=False)
     _done: set[str] = attrs.field(factory=set, init=False)
+    _failed: set[str] = attrs.field(factory=set, init=False)
+    _answered: set[str] = attrs.field(factory=set, init=False)
+    _charged: bool = attrs.field(default=False, init=False)
+    _failing_since: float | None = attrs.field(default=None, init=False)
     _since: dict[str, float] = attrs.field(factory=dict, init=False)
     _gone: deque[Sighting] = attrs.field(
         factory=lambda: deque(maxlen=NAMED), init=False
@@ -56,6 +60,10 @@ class Roster:
             hosts=self._hosts,
             left=self._left,
             done=frozenset(self._done),
+            failed=frozenset(self._failed),
+            answered=frozenset(self._answered),
+            charged=self._charged,
+            failing_since=self._failing_since,
             forming_since=self._forming_since,
             quorum_since=self._quorum_since,
         )
@@ -107,6 +115,15 @@ class Roster:
             state = f"left: {node.record.reason},"
         self._gone.append(Sighting(node.record.facts.host, state, now))
 
+    def excluded(self, node_id: str, now: float) -> None:
+        """Note that a node took too long to stop: its end explains nothing."""
+        self._answered.add(node_id)
+        self.remove(node_id, now)
+
+    def charged(self, *, charged: bool) -> None:
+        """Note that a failure was counted, or that this was taken back."""
+        self._charged = charged
+
     def forming(self, now: float) -> None:
         """Note that a new generation is forming."""
         self._done.clear()
@@ -116,6 +133,9 @@ class Roster:
     def sealed(self, members: tuple[Candidate, ...]) -> None:
         """Note who is a member of the generation that was just sealed."""
         self._left.clear()
+        self._failed.clear()
+        self._answered.clear()
+        self._charged, self._failing_since = False, None
         self._members = {m.node_id: rank for rank, m in enumerate(members)}
         self._hosts = {m.node_id: m.facts.host for m in members}
 
@@ -161,6 +181,12 @@ class Roster:
         self._since.setdefault(node_id, now)
         if record.phase is NodePhase.DONE:
             self._note_done(job, node_id, record.generation)
+        current = job.generation - (job.phase is JobPhase.FORMING)
+        if record.failures and record.generation == current:
+            self._failed.add(node_id)
+            self._failing_since = (
+                now if self._failing_since is None else self._failing_since
+            )
 
     def _note_done(self, job: JobRecord, node_id: str, generation: int) -> None:
         """Remember who is done: it stays true when the node is gone."""

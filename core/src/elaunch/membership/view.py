@@ -36,6 +36,10 @@ class View:
         hosts: Host of each member, for reasons after it is gone.
         left: Why members left that are gone since.
         done: Members that reported ``DONE`` for the sealed generation, also if gone.
+        failed: Members that reported failures of their generation, also if gone.
+        answered: Members that said that they had stopped, and are gone since.
+        charged: Whether who looks at this has counted a failure of that generation.
+        failing_since: When the first of them was heard of, `None` before that.
         forming_since: When the coordinator first saw this generation forming.
         quorum_since: When the minimum was first there, `None` while it is not.
     """
@@ -46,6 +50,10 @@ class View:
     hosts: Mapping[str, str]
     left: Mapping[str, str] = attrs.field(factory=dict)
     done: frozenset[str] = frozenset()
+    failed: frozenset[str] = frozenset()
+    answered: frozenset[str] = frozenset()
+    charged: bool = False
+    failing_since: float | None = None
     forming_since: float = 0.0
     quorum_since: float | None = None
 
@@ -102,6 +110,18 @@ class View:
     def gone(self) -> list[str]:
         """Return the members that are gone and were not done."""
         return [m for m in self.members if m not in self.done and not self.is_here(m)]
+
+    def causes(self) -> list[str]:
+        """Return the members that are gone, and whose loss explains failures of others.
+
+        Not those that failed themselves, nor those that were there to say that they
+        had stopped.
+        """
+        return [m for m in self.gone() if m not in self.failed | self.answered]
+
+    def suspects(self) -> list[str]:
+        """Return the members that could be lost without anybody knowing it yet."""
+        return [m for m in self.members if m not in self.failed | self.done]
 
     def departed(self) -> list[str]:
         """Return the members whose agents are gone: none of them is here again."""

@@ -215,8 +215,9 @@ class Laws:
         spent = job.restarts - before.restarts
         failed = "failed:" in job.reason
         forming = job.phase is JobPhase.FORMING
+        refunded = step[:2] == (JobPhase.FORMING, JobPhase.FORMING) and not failed
         self._require(
-            spent == (1 if forming and failed else 0),
+            spent == (1 if forming and failed else -1 if refunded else 0),
             f"{spent} restarts were spent on: {job.reason}",
         )
         self._require(
