@@ -155,7 +155,8 @@ class ControlStore:
         default=None, init=False
     )
     _link: Link = attrs.field(init=False)
-    _leases: set[ControlLease] = attrs.field(factory=set, init=False)
+    # In the order of granting, so that the same run loses them in the same order.
+    _leases: dict[ControlLease, None] = attrs.field(factory=dict, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._link = Link(
@@ -274,8 +275,8 @@ class ControlStore:
         patience = self.renew_timeout or ttl / 3
         lost = loop.create_future()
         lease = ControlLease(number, ttl, lost, sent, self._link, patience)
-        self._leases.add(lease)
-        lease.lost.add_done_callback(lambda _: self._leases.discard(lease))
+        self._leases[lease] = None
+        lease.lost.add_done_callback(lambda _: self._leases.pop(lease, None))
         lease.keep()
         if self.after_lease:
             try:

@@ -6,11 +6,19 @@ come and go, processes stall, connections break and the store restarts, and chec
 promises of a rendezvous after every step; `explore` runs many; `tell` finds the
 shortest story of one that breaks a promise.
 
-For a backend of your own, `SimulatedLoop`, `Network` and `StoreServer` are useful by
-themselves: any asyncio code runs on the loop that needs neither threads nor sockets.
+`run` and the others take a `Backend` of your own: its real server and clients are then
+explored. `SimulatedLoop`, `Network` and `StoreServer` are useful by themselves, too:
+any asyncio code runs on the loop that needs no threads; with `Streams` also what
+connects and listens.
 """
 
 from elaunch.testing.simulation.actions import ACTIONS
+from elaunch.testing.simulation.backend import (
+    Backend,
+    NewBackend,
+    NumberedStore,
+    Server,
+)
 from elaunch.testing.simulation.explore import Tally, explore, shrink, tell
 from elaunch.testing.simulation.laws import Laws
 from elaunch.testing.simulation.loop import Process, SimulatedLoop, Stuck
@@ -28,6 +36,8 @@ from elaunch.testing.simulation.scenario import (
 )
 from elaunch.testing.simulation.store import SimulatedStore
 from elaunch.testing.simulation.store_server import StoreServer
+from elaunch.testing.simulation.streams import SimulatedServer, Streams
+from elaunch.testing.simulation.transports import SimulatedSocket, SimulatedTransport
 from elaunch.testing.simulation.workers import (
     Habits,
     SimulatedBootstrap,
@@ -42,22 +52,30 @@ __all__ = [
     "FAMILIES",
     "MOMENTS",
     "WHOSE",
+    "Backend",
     "End",
     "Habits",
     "Laws",
     "Network",
+    "NewBackend",
+    "NumberedStore",
     "Process",
     "Report",
     "Scenario",
+    "Server",
     "SimulatedBootstrap",
     "SimulatedGroup",
     "SimulatedLoop",
     "SimulatedNode",
+    "SimulatedServer",
+    "SimulatedSocket",
     "SimulatedSpawner",
     "SimulatedStore",
+    "SimulatedTransport",
     "Simulation",
     "Stimulus",
     "StoreServer",
+    "Streams",
     "Stuck",
     "Tally",
     "explore",

@@ -1,9 +1,11 @@
 """``python -m elaunch.testing.simulation``: explore seeds, or run one again."""
 
 import argparse
+import importlib
 import sys
 import time
 
+from elaunch.testing.simulation.backend import NewBackend
 from elaunch.testing.simulation.explore import Tally, explore, tell
 from elaunch.testing.simulation.run import run
 from elaunch.testing.simulation.scenario import FAMILIES, generate
@@ -16,26 +18,43 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="first seed of a family")
     parser.add_argument("--family", choices=sorted(FAMILIES), help="this one alone")
     parser.add_argument("--seed", type=int, help="tell the story of this seed")
+    parser.add_argument(
+        "--backend",
+        metavar="MODULE:NAME",
+        type=_backend,
+        help="run them on the store of this backend",
+    )
     args = parser.parse_args()
     families = [args.family] if args.family else list(FAMILIES)
     if args.seed is not None:
-        return _tell(families[0], args.seed)
-    return _explore(args.seeds, families, args.first)
+        return _tell(families[0], args.seed, args.backend)
+    return _explore(args.seeds, families, args.first, args.backend)
 
 
-def _tell(family: str, seed: int) -> int:
-    report = run(generate(family, seed))
+def _backend(name: str) -> NewBackend:
+    module, _, attribute = name.partition(":")
+    try:
+        found: NewBackend = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"no backend {name!r}: {error}") from error
+    return found
+
+
+def _tell(family: str, seed: int, backend: NewBackend | None) -> int:
+    report = run(generate(family, seed), backend)
     if report.broken:
-        print(tell(report.scenario))
+        print(tell(report.scenario, backend))
         return 1
     print("\n".join(report.story))
     return 0
 
 
-def _explore(seeds: int, families: list[str], first: int) -> int:
+def _explore(
+    seeds: int, families: list[str], first: int, backend: NewBackend | None
+) -> int:
     began = time.monotonic()
     tallies = {family: Tally(family) for family in families}
-    for report in explore(seeds, families, first):
+    for report in explore(seeds, families, first, backend):
         tallies[report.scenario.family].add(report)
     for tally in tallies.values():
         print(tally.render())
@@ -47,7 +66,7 @@ def _explore(seeds: int, families: list[str], first: int) -> int:
         f"{len(broken)} broken, {time.monotonic() - began:.0f} s"
     )
     for scenario in broken[:3]:
-        print(f"\n{tell(scenario)}")
+        print(f"\n{tell(scenario, backend)}")
     return 1 if broken else 0
 
 

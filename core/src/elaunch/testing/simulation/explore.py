@@ -4,9 +4,11 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 
 import attrs
 
+from elaunch.testing.simulation.backend import NewBackend
 from elaunch.testing.simulation.run import Report, run
 from elaunch.testing.simulation.scenario import FAMILIES, Scenario, generate
 
@@ -66,7 +68,10 @@ def scenarios(seeds: int, families: Sequence[str], first: int = 0) -> list[Scena
 
 
 def explore(
-    seeds: int, families: Sequence[str] = tuple(FAMILIES), first: int = 0
+    seeds: int,
+    families: Sequence[str] = tuple(FAMILIES),
+    first: int = 0,
+    backend: NewBackend | None = None,
 ) -> Iterator[Report]:
     """Run so many scenarios on all cores; yield the reports in order.
 
@@ -74,18 +79,21 @@ def explore(
         seeds: How many scenarios.
         families: From which families, in turn.
         first: The first seed of each family.
+        backend: Whose store to run them on, a function or class of a module; `None`
+            for the simulated store.
     """
+    briefly = partial(_run_briefly, backend=backend)
     with ProcessPoolExecutor(os.cpu_count()) as pool:
-        found = pool.map(_run_briefly, scenarios(seeds, families, first), chunksize=8)
+        found = pool.map(briefly, scenarios(seeds, families, first), chunksize=8)
         yield from found
 
 
-def _run_briefly(scenario: Scenario) -> Report:
+def _run_briefly(scenario: Scenario, backend: NewBackend | None) -> Report:
     """Run it; leave the story behind, which is told again if it matters."""
-    return attrs.evolve(run(scenario), story=())
+    return attrs.evolve(run(scenario, backend), story=())
 
 
-def shrink(scenario: Scenario) -> Scenario:
+def shrink(scenario: Scenario, backend: NewBackend | None = None) -> Scenario:
     """Return a scenario with as few stimuli as still break a law."""
     stimuli = list(scenario.stimuli)
     size = max(1, len(stimuli) // 2)
@@ -93,7 +101,8 @@ def shrink(scenario: Scenario) -> Scenario:
         start = 0
         while start < len(stimuli):
             fewer = stimuli[:start] + stimuli[start + size :]
-            if run(attrs.evolve(scenario, stimuli=tuple(fewer))).broken:
+            shorter = attrs.evolve(scenario, stimuli=tuple(fewer))
+            if run(shorter, backend).broken:
                 stimuli = fewer
             else:
                 start += size
@@ -102,10 +111,10 @@ def shrink(scenario: Scenario) -> Scenario:
         size = max(1, size // 2)
 
 
-def tell(scenario: Scenario) -> str:
+def tell(scenario: Scenario, backend: NewBackend | None = None) -> str:
     """Return the shortest story that can be found for a scenario that breaks a law."""
-    short = shrink(scenario)
-    report = run(short)
+    short = shrink(scenario, backend)
+    report = run(short, backend)
     facts = attrs.asdict(
         short, filter=lambda field, _: field.name not in ("stimuli", "family", "seed")
     )
@@ -113,6 +122,8 @@ def tell(scenario: Scenario) -> str:
         f"python -m elaunch.testing.simulation --family {scenario.family} "
         f"--seed {scenario.seed}"
     )
+    if backend:
+        again += f" --backend {backend.__module__}:{backend.__qualname__}"
     settings = " ".join(f"{name}={value}" for name, value in facts.items())
     return "\n".join(
         [

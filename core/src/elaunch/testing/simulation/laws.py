@@ -21,9 +21,9 @@ from elaunch.membership.records import (
     agent_of,
     decode,
 )
+from elaunch.testing.simulation.backend import Server
 from elaunch.testing.simulation.loop import SimulatedLoop
 from elaunch.testing.simulation.node import SimulatedNode
-from elaunch.testing.simulation.store_server import StoreServer
 from elaunch.testing.simulation.workers import SimulatedGroup
 
 
@@ -49,7 +49,7 @@ class Laws:
     """
 
     loop: SimulatedLoop
-    server: StoreServer
+    server: Server
     nodes: dict[str, SimulatedNode]
     broken: list[str] = attrs.field(factory=list, init=False)
     story: list[str] = attrs.field(factory=list, init=False)

@@ -7,8 +7,8 @@ anything can run and jumps to the next timer otherwise. The same seed gives the 
 run.
 
 The code under test is ordinary asyncio code: it tells time by ``loop.time()``, waits
-with ``asyncio.timeout``, starts tasks. It must not use threads, sockets or the wall
-clock for its decisions.
+with ``asyncio.timeout``, starts tasks, and, where the loop was given `Streams`, opens
+connections. It must not use threads, real sockets or the wall clock for its decisions.
 """
 
 import asyncio
@@ -21,9 +21,14 @@ import sys
 import weakref
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from typing import Any, TypeVar, TypeVarTuple
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
 import attrs
+
+
+if TYPE_CHECKING:  # they import this module
+    from elaunch.testing.simulation.streams import SimulatedServer, Streams
+    from elaunch.testing.simulation.transports import SimulatedSocket
 
 
 ResultT = TypeVar("ResultT")
@@ -107,10 +112,12 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self.faults: list[str] = []
         self.after_step: Callable[[], None] | None = None
         self.processes: list[Process] = []
+        self.streams: Streams | None = None
         self.numbers = itertools.count()
         self._order = itertools.count()
         self._timers: list[tuple[float, int, int, Process, asyncio.Handle]] = []
         self._cancelled = 0
+        self._graves: list[asyncio.Task[Any]] = []
         self._runnable: list[Process] = []
         self._generators: weakref.WeakSet[AsyncGenerator[Any, Any]] = weakref.WeakSet()
         self.root = self.process("simulation")
@@ -132,6 +139,9 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def kill(self, process: Process) -> None:
         """End a process without a chance to say anything, as SIGKILL does."""
         process.dead = True
+        # The garbage collector must not end what it was doing: that would run its
+        # ``finally`` clauses now or later, in whichever process runs then.
+        self._graves.extend(asyncio.all_tasks(self))
 
     def pause(self, process: Process) -> None:
         """Stop a process, as SIGSTOP or a stalled host does."""
@@ -147,7 +157,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         for process in self.processes:
             process.dead = process.paused = process.busy = False
             process.cost = 0.0
-            self._queue(process)
+            self._catch_up(process)
 
     def signal(self, process: Process, signum: int) -> None:
         """Send a signal; one without a handler ends the process."""
@@ -225,6 +235,30 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         """Start a task in the process of its context."""
         return _Task(coro, self, name=name, context=context)
 
+    async def create_connection(  # type: ignore[override] # only what is simulated
+        self,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        host: str,
+        port: int,
+    ) -> tuple[asyncio.Transport, asyncio.BaseProtocol]:
+        """Open a stream from the process that asks."""
+        process = _PROCESS.get(self.root)
+        return await self._streams().connect(process, protocol_factory, (host, port))
+
+    async def create_server(  # type: ignore[override] # only what is simulated
+        self,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        host: str = "",
+        port: int = 0,
+        *,
+        sock: "SimulatedSocket | None" = None,
+        backlog: int = 100,  # noqa: ARG002 - asyncio's; the queue has no limit
+    ) -> "SimulatedServer":
+        """Accept streams of the process that asks, also at the address of ``sock``."""
+        address = sock.address if sock else (host, port)
+        process = _PROCESS.get(self.root)
+        return self._streams().listen(process, protocol_factory, address)
+
     def add_signal_handler(
         self,
         sig: int,
@@ -252,6 +286,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         """Forget everything."""
         self._timers.clear()
         self._runnable.clear()
+        self._graves.clear()
         super().close()
 
     def run_until_complete(self, future: Any) -> Any:
@@ -304,6 +339,11 @@ class SimulatedLoop(asyncio.BaseEventLoop):
                 self.after_step()
         self._queue(process)
 
+    def _streams(self) -> "Streams":
+        if self.streams is None:
+            raise RuntimeError("no streams are simulated; set 'loop.streams'")
+        return self.streams
+
     def _draw(self) -> Process:
         """Take one of the processes that could run, whichever the seed says."""
         runnable = self._runnable
@@ -338,7 +378,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self.now = max(self.now, self._timers[0][0])
         while self._timers and self._timers[0][0] <= self.now:
             _, kind, _, process, handle = heapq.heappop(self._timers)
-            if handle.cancelled() or process.dead:
+            if handle.cancelled():
                 continue
             if _can_run(process):
                 self._make_ready(process, handle)

@@ -25,6 +25,8 @@ class End:
         process: Who has it.
         on_message: Called with each message that arrives.
         on_lost: Called once when the connection is lost, with the reason.
+        lost: Whether it is.
+        ended: Whether the other side ended it, after everything it had sent.
     """
 
     process: Process
@@ -33,6 +35,7 @@ class End:
     on_lost: Callable[[str], None] = attrs.field(default=lambda _: None)
     peer: "End" = attrs.field(init=False)
     lost: bool = attrs.field(default=False, init=False)
+    ended: bool = attrs.field(default=False, init=False)
     _last: float = attrs.field(default=0.0, init=False)
     _held: deque[Any] = attrs.field(factory=deque, init=False)
 
@@ -82,6 +85,7 @@ class End:
         if peer.lost:
             return
         if message is _END:
+            peer.ended = True
             peer._forget()  # noqa: SLF001 - of the same class
             peer.on_lost("the connection was closed by the other side")
         else:
@@ -141,6 +145,14 @@ class Network:
         """Accept connections at an address."""
         self._listeners[address] = (process, on_connect)
 
+    def is_listening(self, address: str) -> bool:
+        """Whether somebody accepts connections at an address."""
+        return address in self._listeners
+
+    def ignore(self, address: str) -> None:
+        """Accept no more connections at an address."""
+        self._listeners.pop(address, None)
+
     async def connect(self, process: Process, address: str) -> End:
         """Connect to an address.
 
@@ -161,7 +173,11 @@ class Network:
         self.ends[ours.process][ours] = self.ends[theirs.process][theirs] = None
         # A stalled host still accepts: its kernel does.
         self.loop.arrive(0.0, listener[0], listener[1], theirs)
-        await asyncio.sleep(self.delay())
+        try:
+            await asyncio.sleep(self.delay())
+        except asyncio.CancelledError:
+            ours.close()
+            raise
         return ours
 
     def silence(self, process: Process) -> None:

@@ -2,7 +2,7 @@
 
 import contextlib
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Protocol
 
 import attrs
@@ -26,6 +26,7 @@ from elaunch.api import (
     StoreRendezvous,
 )
 from elaunch.events import Value
+from elaunch.testing.simulation.backend import NumberedStore
 from elaunch.testing.simulation.loop import Process, SimulatedLoop
 from elaunch.testing.simulation.network import Network
 from elaunch.testing.simulation.store import SimulatedStore
@@ -35,6 +36,10 @@ from elaunch.testing.simulation.workers import (
     SimulatedGroup,
     SimulatedSpawner,
 )
+
+
+OpenStore = Callable[[Process, RendezvousOptions], Awaitable[NumberedStore]]
+"""Connects a process to a store."""
 
 
 class Observer(Protocol):
@@ -83,6 +88,8 @@ class SimulatedNode:
         slot: Rank that a scheduler gives it.
         local_world_size: Its workers.
         repeats: Whether its store client repeats unanswered writes.
+        open_store: Connects a process to the store of another backend; `None` for the
+            simulated store.
         habits: How its workers behave.
         monitors: Who watches its workers.
         process: The process of its agent; another one after each start.
@@ -105,10 +112,11 @@ class SimulatedNode:
     slot: int | None = None
     local_world_size: int = 2
     repeats: bool = True
+    open_store: OpenStore | None = None
     habits: Habits = attrs.field(factory=Habits)
     monitors: Sequence[Monitor] = ()
     process: Process | None = attrs.field(default=None, init=False)
-    store: SimulatedStore | None = attrs.field(default=None, init=False)
+    store: NumberedStore | None = attrs.field(default=None, init=False)
     handler: StoreRendezvous | None = attrs.field(default=None, init=False)
     memberships: list[Membership] = attrs.field(factory=list, init=False)
     group: SimulatedGroup | None = attrs.field(default=None, init=False)
@@ -181,7 +189,10 @@ class SimulatedNode:
 
     def _open(self, process: Process, facts: NodeFacts) -> StoreRendezvous:
         async def open_store() -> Store:
-            self.store = SimulatedStore(
+            if self.open_store:
+                self.store = await self.open_store(process, self.options)
+                return self.store
+            store = self.store = SimulatedStore(
                 self.network,
                 process,
                 "store",
@@ -190,7 +201,7 @@ class SimulatedNode:
                 request_timeout=self.options.lease_ttl,
                 repeats=self.repeats,
             )
-            return await self.store.connect(self.options.join_limit)
+            return await store.connect(self.options.join_limit)
 
         params = RendezvousParameters(
             backend="simulated",

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import attrs
 
 from elaunch.testing.simulation.actions import ACTIONS
+from elaunch.testing.simulation.backend import NewBackend
 from elaunch.testing.simulation.loop import Stuck
 from elaunch.testing.simulation.scenario import COORDINATOR, Scenario, Stimulus
 from elaunch.testing.simulation.world import World
@@ -160,6 +161,6 @@ class Simulation(World):
         self.loop.close()
 
 
-def run(scenario: Scenario) -> Report:
-    """Run a scenario."""
-    return Simulation(scenario).run()
+def run(scenario: Scenario, backend: NewBackend | None = None) -> Report:
+    """Run a scenario on the simulated store, or on that of another backend."""
+    return Simulation(scenario, backend).run()

@@ -8,13 +8,15 @@ from random import Random
 import attrs
 
 from elaunch.api import JobSettings, RendezvousOptions
+from elaunch.testing.simulation.backend import NewBackend, Server
 from elaunch.testing.simulation.laws import Laws
 from elaunch.testing.simulation.loop import Process, SimulatedLoop
 from elaunch.testing.simulation.moments import Moments
 from elaunch.testing.simulation.network import Network
-from elaunch.testing.simulation.node import SimulatedNode
+from elaunch.testing.simulation.node import OpenStore, SimulatedNode
 from elaunch.testing.simulation.scenario import Scenario
 from elaunch.testing.simulation.store_server import StoreServer
+from elaunch.testing.simulation.streams import Streams
 from elaunch.testing.simulation.workers import Habits
 
 
@@ -24,6 +26,7 @@ class World:
 
     Attributes:
         scenario: What happens in it.
+        backend: Starts the store that it happens to; `None` for the simulated store.
         loop: Its loop.
         network: Its network.
         server: Its store.
@@ -35,9 +38,10 @@ class World:
     """
 
     scenario: Scenario
+    backend: NewBackend | None = None
     loop: SimulatedLoop = attrs.field(init=False)
     network: Network = attrs.field(init=False)
-    server: StoreServer = attrs.field(init=False)
+    server: Server = attrs.field(init=False)
     nodes: dict[str, SimulatedNode] = attrs.field(factory=dict, init=False)
     laws: Laws = attrs.field(init=False)
     moments: Moments = attrs.field(init=False)
@@ -49,12 +53,13 @@ class World:
         self.loop = SimulatedLoop(scenario.seed)
         self.random = Random(scenario.seed + 1)  # noqa: S311 - reproducible
         self.network = Network(self.loop, self.random, slowest=scenario.slowest)
-        self.server = StoreServer(self.loop, self.network, history=scenario.history)
+        self.loop.streams = Streams(self.network)
+        self.server, open_store = self._serve()
         self.laws = Laws(self.loop, self.server, self.nodes)
         self.moments = Moments()
         self.server.on_give_up = self._given_up
         self.watch_store()
-        self._add_nodes()
+        self._add_nodes(open_store)
 
     def watch_store(self) -> None:
         """Follow the store, which is a new one or the old one again."""
@@ -65,7 +70,15 @@ class World:
         """Do something after a while."""
         self.loop.call_later(delay, action, context=self.loop.root.context)
 
-    def _add_nodes(self) -> None:
+    def _serve(self) -> tuple[Server, OpenStore | None]:
+        """Start the store; return it, and the way to it if it is a special one."""
+        if self.backend:
+            server = self.backend(self.loop, self.network, self.scenario)
+            return server, server.open
+        history = self.scenario.history
+        return StoreServer(self.loop, self.network, history=history), None
+
+    def _add_nodes(self, open_store: OpenStore | None) -> None:
         scenario = self.scenario
         options = RendezvousOptions(
             last_call_timeout=scenario.last_call_timeout,
@@ -97,6 +110,7 @@ class World:
                 slot=number if scenario.slots else None,
                 local_world_size=1 + number % 2,
                 repeats=scenario.repeats,
+                open_store=open_store,
                 habits=Habits(stop_time=0.02 * (1 + number)),
             )
 
