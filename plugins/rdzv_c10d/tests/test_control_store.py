@@ -12,7 +12,8 @@ from elaunch.api import ABSENT, MemoryStore, RendezvousUnreachable, UsageError
 from elaunch_rdzv_c10d.addresses import Endpoint, listen, resolve
 from elaunch_rdzv_c10d.control_store import ControlStore
 from elaunch_rdzv_c10d.messages import MAGIC, Hello, Welcome, frame
-from elaunch_rdzv_c10d.server import StoreServer
+from elaunch_rdzv_c10d.server import Greeter, StoreServer
+from elaunch_rdzv_c10d.sessions import Sessions
 from elaunch_rdzv_c10d.wire import MAX_KEY, MAX_VALUE
 
 
@@ -246,6 +247,28 @@ class TestConnecting:
 
         assert f"'{endpoint}' is not an elaunch store" in str(caught.value)
         assert "something else has taken this port" in str(caught.value)
+
+    async def test_survives_a_host_that_is_killed_before_its_welcome(self) -> None:
+        store = StoreServer(Sessions("job"))
+        tries = 0
+
+        class Killed(asyncio.Protocol):
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                transport.close()
+
+        def protocol() -> asyncio.BaseProtocol:
+            nonlocal tries
+            tries += 1
+            return Killed() if tries < 3 else Greeter(store)
+
+        loop = asyncio.get_running_loop()
+        async with await loop.create_server(protocol, "127.0.0.1", 0) as host:
+            client = await connect(Endpoint(*host.sockets[0].getsockname()))
+            assert await client.get("/key") is None
+            await client.close()
+            await store.stop()
+
+        assert tries == 3
 
     async def test_survives_resets_of_a_host_that_starts(self) -> None:
         tries = 0

@@ -37,6 +37,10 @@ class NotAStoreError(Exception):
     """What answers at the endpoint does not speak our protocol."""
 
 
+class HungUpError(ConnectionError):
+    """It closed the connection without a word, as a store does that is killed."""
+
+
 class GivenUpError(Exception):
     """It did not work for as long as it was tried; the message says what went wrong."""
 
@@ -137,7 +141,7 @@ class Connection(Receiver):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell that the connection is gone, unless we ended it."""
-        self._break(exc or NotAStoreError("it closed the connection"))
+        self._break(exc or HungUpError("it closed the connection"))
 
     def send(self, data: bytes) -> None:
         """Send bytes with everything else that this turn of the loop sends."""

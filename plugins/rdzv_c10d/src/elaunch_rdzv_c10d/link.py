@@ -20,6 +20,7 @@ from elaunch_rdzv_c10d.calls import Call, Calls
 from elaunch_rdzv_c10d.dial import (
     Connection,
     GivenUpError,
+    HungUpError,
     NotAStoreError,
     back_off,
     dial,
@@ -49,6 +50,7 @@ logger = logging.getLogger(__name__)
 
 _GOODBYE_TIMEOUT = 2.0  # seconds
 _CLOSED = "the store client is closed"
+_HANG_UPS = 4  # in a row: no store is killed as often
 
 
 @attrs.define(eq=False)
@@ -111,9 +113,19 @@ class Link:
         Raises:
             RendezvousUnreachable: If that fails, or something else answers.
         """
+        hang_ups = itertools.count(1)
+
+        async def attempt() -> None:
+            try:
+                await self._dial()
+            except HungUpError as error:
+                if next(hang_ups) == _HANG_UPS:
+                    raise NotAStoreError(str(error)) from None
+                raise
+
         try:
             await insist(
-                self._dial,
+                attempt,
                 OSError,
                 timeout,
                 lambda trouble: on_waiting(
