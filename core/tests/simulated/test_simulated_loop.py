@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import random
 import signal
 from collections.abc import Iterator
@@ -166,6 +167,42 @@ class TestProcesses:
         assert not task.done()
         loop.bury()
         task.cancel()
+        loop.run_until_complete(asyncio.wait([task]))
+
+    def test_the_garbage_collector_does_not_end_a_killed_one(
+        self, loop: SimulatedLoop
+    ) -> None:
+        ended: list[str] = []
+
+        async def work() -> None:
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                ended.append("work")
+
+        process = loop.process("a")
+        loop.spawn(process, work())
+        loop.run_until_complete(asyncio.sleep(1))
+        loop.kill(process)
+        gc.collect()
+
+        assert ended == []
+        loop.bury()
+        (task,) = asyncio.all_tasks(loop)
+        task.cancel()
+        loop.run_until_complete(asyncio.wait([task]))
+        assert ended == ["work"]
+
+    def test_the_timers_of_a_killed_one_run_when_it_is_buried(
+        self, loop: SimulatedLoop
+    ) -> None:
+        process = loop.process("a")
+        task = loop.spawn(process, asyncio.sleep(2))
+        loop.call_later(1, loop.kill, process)
+        loop.run_until_complete(asyncio.sleep(3))
+
+        assert not task.done()
+        loop.bury()
         loop.run_until_complete(asyncio.wait([task]))
 
     def test_a_slow_one_takes_its_time_for_each_callback(

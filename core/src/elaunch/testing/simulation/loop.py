@@ -21,14 +21,11 @@ import sys
 import weakref
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
+from typing import Any, TypeVar, TypeVarTuple
 
 import attrs
 
-
-if TYPE_CHECKING:  # they import this module
-    from elaunch.testing.simulation.streams import SimulatedServer, Streams
-    from elaunch.testing.simulation.transports import SimulatedSocket
+from elaunch.testing.simulation.stream_loop import StreamLoop
 
 
 ResultT = TypeVar("ResultT")
@@ -96,7 +93,7 @@ _ARRIVAL, _TIMER = 0, 1
 _MANY_CANCELLED = 10_000
 
 
-class SimulatedLoop(asyncio.BaseEventLoop):
+class SimulatedLoop(StreamLoop):
     """The loop. Create processes with `process`, start coroutines in them with `spawn`.
 
     Args:
@@ -112,7 +109,6 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self.faults: list[str] = []
         self.after_step: Callable[[], None] | None = None
         self.processes: list[Process] = []
-        self.streams: Streams | None = None
         self.numbers = itertools.count()
         self._order = itertools.count()
         self._timers: list[tuple[float, int, int, Process, asyncio.Handle]] = []
@@ -182,7 +178,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
     def time(self) -> float:
         """Return the time on the clock of the process that asks."""
-        return self.now + _PROCESS.get(self.root).offset
+        return self.now + self.asking().offset
 
     def call_soon(
         self,
@@ -216,7 +212,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         """Run a callback when the clock of the process that asks shows ``when``."""
         context = context or contextvars.copy_context()
         handle = asyncio.TimerHandle(when, callback, args, self, context)
-        offset = _PROCESS.get(self.root).offset
+        offset = self.asking().offset
         moment = max(self.now, when - offset)
         if moment + offset < when:
             # Whoever is woken at a time must not find that it has not come.
@@ -235,29 +231,9 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         """Start a task in the process of its context."""
         return _Task(coro, self, name=name, context=context)
 
-    async def create_connection(  # type: ignore[override] # only what is simulated
-        self,
-        protocol_factory: Callable[[], asyncio.BaseProtocol],
-        host: str,
-        port: int,
-    ) -> tuple[asyncio.Transport, asyncio.BaseProtocol]:
-        """Open a stream from the process that asks."""
-        process = _PROCESS.get(self.root)
-        return await self._streams().connect(process, protocol_factory, (host, port))
-
-    async def create_server(  # type: ignore[override] # only what is simulated
-        self,
-        protocol_factory: Callable[[], asyncio.BaseProtocol],
-        host: str = "",
-        port: int = 0,
-        *,
-        sock: "SimulatedSocket | None" = None,
-        backlog: int = 100,  # noqa: ARG002 - asyncio's; the queue has no limit
-    ) -> "SimulatedServer":
-        """Accept streams of the process that asks, also at the address of ``sock``."""
-        address = sock.address if sock else (host, port)
-        process = _PROCESS.get(self.root)
-        return self._streams().listen(process, protocol_factory, address)
+    def asking(self) -> Process:
+        """Return the process that asks."""
+        return _PROCESS.get(self.root)
 
     def add_signal_handler(
         self,
@@ -274,7 +250,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         """Keep what went wrong where nobody waited for it."""
-        process = _PROCESS.get(self.root)
+        process = self.asking()
         error = context.get("exception")
         self.faults.append(f"{process.name}: {context.get('message')}: {error!r}")
 
@@ -338,11 +314,6 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             if self.after_step:
                 self.after_step()
         self._queue(process)
-
-    def _streams(self) -> "Streams":
-        if self.streams is None:
-            raise RuntimeError("no streams are simulated; set 'loop.streams'")
-        return self.streams
 
     def _draw(self) -> Process:
         """Take one of the processes that could run, whichever the seed says."""
