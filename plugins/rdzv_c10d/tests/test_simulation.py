@@ -4,6 +4,8 @@ More seeds: `PYTHONPATH=plugins/rdzv_c10d/tests python -m elaunch.testing.simula
 --backend test_simulation:C10dBackend --seeds 3000`.
 """
 
+import asyncio
+import contextlib
 import itertools
 import random
 import socket
@@ -13,7 +15,7 @@ from typing import cast
 import attrs
 import pytest
 
-from elaunch.api import Keyspace, RendezvousOptions
+from elaunch.api import Keyspace, RendezvousOptions, RendezvousUnreachable
 from elaunch.testing.simulation import (
     FAMILIES,
     Network,
@@ -22,6 +24,7 @@ from elaunch.testing.simulation import (
     SimulatedLoop,
     SimulatedSocket,
     SimulatedTransport,
+    Streams,
     generate,
     run,
     tell,
@@ -139,6 +142,84 @@ def test_no_law_is_broken(family: str, seed: int) -> None:
     report = run(scenario, C10dBackend)
 
     assert not report.broken, tell(scenario, C10dBackend)
+
+
+@attrs.define
+class Diary:
+    """What clients wrote and read while their connections broke.
+
+    Attributes:
+        happened: Each value that was written, as the store has it.
+        answered: Those whose writers were told so.
+        seen: What a watch told.
+    """
+
+    happened: list[bytes | None] = attrs.field(factory=list)
+    answered: list[bytes] = attrs.field(factory=list)
+    seen: list[bytes | None] = attrs.field(factory=list)
+
+
+def keep_diary(seed: int, grace: float) -> Diary:
+    loop = SimulatedLoop(seed)
+    draw = random.Random(seed)  # noqa: S311 - reproducible
+    network = Network(loop, draw, slowest=0.05)
+    loop.streams = Streams(network)
+    scenario = attrs.evolve(generate("network", seed), history=65_536)
+    backend = C10dBackend(loop, network, scenario)
+    options = RendezvousOptions(reconnect_grace=grace)
+    diary = Diary()
+    backend.keyspace.subscribe("/", 0, lambda event: diary.happened.append(event.value))
+
+    async def write(process: Process) -> None:
+        store = await backend.open(process, options)
+        for number in range(20):
+            value = f"{process.name} {number}".encode()
+            with contextlib.suppress(RendezvousUnreachable):
+                await store.put(f"/{process.name}", value)
+                diary.answered.append(value)
+            await asyncio.sleep(draw.uniform(0, 0.3))
+        await store.close()
+
+    async def read(process: Process) -> None:
+        store = await backend.open(process, options)
+        try:
+            async for event in store.watch("/", 0):
+                diary.seen.append(event.value)
+        finally:
+            await store.close()
+
+    async def direct() -> None:
+        reader, *writers = [loop.process(name) for name in ("reader", *"abc")]
+        reading = loop.spawn(reader, read(reader))
+        writing = [loop.spawn(process, write(process)) for process in writers]
+        for _ in range(20):
+            await asyncio.sleep(draw.uniform(0, 0.5))
+            trouble = draw.choice((network.reset, network.silence, loop.pause))
+            process = draw.choice([reader, *writers])
+            trouble(process)
+            await asyncio.sleep(draw.uniform(0, 0.3))
+            network.heal(process)
+            loop.resume(process)
+        await asyncio.gather(*writing)
+        await asyncio.sleep(10)
+        reading.cancel()
+        await asyncio.wait([reading])
+
+    loop.run_until_complete(direct())
+    loop.close()
+    assert loop.faults == []
+    return diary
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("grace", [0.1, 60.0])
+def test_nothing_is_done_twice_and_no_change_is_missed(seed: int, grace: float) -> None:
+    diary = keep_diary(seed, grace)
+
+    assert len(diary.answered) > 20
+    assert len(set(diary.happened)) == len(diary.happened)
+    assert set(diary.answered) <= set(diary.happened)
+    assert diary.seen == diary.happened
 
 
 @pytest.mark.parametrize("family", ["network", "store", "everything"])
