@@ -39,6 +39,14 @@ PERFORMED = (
         suite="coordinator",
     ),
     Mutant(
+        name="claim the state out of office",
+        file="membership/coordinator.py",
+        old="if office is None or office.revision != self.token:",
+        new="if office is None:",
+        promise="an overtaken coordinator changes nothing",
+        suite="coordinator",
+    ),
+    Mutant(
         name="take over without claiming the state",
         file="membership/coordinator.py",
         old=(

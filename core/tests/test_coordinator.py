@@ -12,6 +12,7 @@ from elaunch.membership.coordinator import Coordinator, SteppedDownError
 from elaunch.membership.planner import Exclude, Form
 from elaunch.membership.records import (
     Assignment,
+    Holder,
     JobPhase,
     JobRecord,
     Keys,
@@ -27,16 +28,18 @@ from elaunch.store import Entry
 KEYS = Keys("job")
 
 
-async def coordinator(keyspace: Keyspace, token: int) -> Coordinator:
+async def coordinator(keyspace: Keyspace, number: int) -> Coordinator:
+    """Return who has just won the office from whoever had it."""
     store = MemoryStore(keyspace)
+    node_id = f"node-{number}"
     return Coordinator(
         store=store,
         lease=await store.lease(60),
         keys=KEYS,
         settings=JobSettings(min_nodes=1, max_nodes=2),
         policy=BudgetPolicy(0),
-        token=token,
-        node_id=f"node-{token}",
+        token=keyspace.put(KEYS.coordinator, encode(Holder(node_id))),
+        node_id=node_id,
         last_call_timeout=0,
         suspicion=0,
         close_timeout=1,
@@ -70,11 +73,23 @@ async def keyspace() -> Keyspace:
     return Keyspace()
 
 
-async def in_office(keyspace: Keyspace, token: int) -> Coordinator:
-    new = await coordinator(keyspace, token)
+async def in_office(keyspace: Keyspace, number: int) -> Coordinator:
+    new = await coordinator(keyspace, number)
     new._job = await new._claim()
     await new._read()
     return new
+
+
+@pytest.mark.asyncio
+async def test_who_has_lost_the_office_claims_nothing(keyspace: Keyspace) -> None:
+    """It won the office, stood still, and wakes up when another one decides."""
+    older = await coordinator(keyspace, 1)
+    newer = await in_office(keyspace, 2)
+
+    with pytest.raises(SteppedDownError):
+        await older._claim()
+    await newer._perform(Form("a node joined", 0))
+    assert newer._job.generation == 2
 
 
 @pytest.mark.asyncio

@@ -273,9 +273,19 @@ class Coordinator:
             expected = entry.revision if entry else ABSENT
 
     async def _claim(self) -> JobRecord:
-        """Rewrite the job's state, so that no older coordinator can write it."""
+        """Rewrite the job's state, so that no older coordinator can write it.
+
+        The state is read before the office is checked: whatever a newer coordinator
+        claims from there on makes this claim fail.
+
+        Raises:
+            SteppedDownError: If the office has been lost meanwhile.
+        """
         while True:
             entry = await self.store.get(self.keys.state)
+            office = await self.store.get(self.keys.coordinator)
+            if office is None or office.revision != self.token:
+                raise SteppedDownError
             job = (
                 decode(JobRecord, entry.key, entry.value)
                 if entry

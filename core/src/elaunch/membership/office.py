@@ -36,6 +36,8 @@ async def stand_by(
                 stay.in_office = True
                 if await _coordinator(stay, params, options, token).serve():
                     return
+                # Whoever has stepped down must not keep others from the office.
+                await stay.store.delete(stay.keys.coordinator, expected=token)
                 stay.in_office = False
                 continue
         elif _is_earlier_stay(stay.holder, stay.node_id):
