@@ -224,6 +224,14 @@ DECIDED = (
         suite="roster",
     ),
     Mutant(
+        name="count who was left out when another sealed",
+        file="membership/roster.py",
+        old="counts = (place.generation, assignment.token) == sealed",
+        new="counts = place.generation == sealed[0]",
+        promise="what was never sealed has no members",
+        suite="roster",
+    ),
+    Mutant(
         name="take an assignment for a membership",
         file="membership/roster.py",
         old="return assignment.previous_rank",

@@ -67,6 +67,32 @@ REGRESSIONS = {
             Stimulus(3.1, "silence", "n1", 9.0),
         ),
     ),
+    # A place that a coordinator assigned, and did not live to seal, made a member.
+    "a-coordinator-dies-between-assigning-and-sealing": attrs.evolve(
+        BASE,
+        nodes=6,
+        max_nodes=5,
+        max_restarts=0,
+        node_unit=2,
+        last_call_timeout=3.0,
+        slowest=0.1,
+        seed=71176,
+        stimuli=(
+            Stimulus(0.000, "start", "n0"),
+            Stimulus(0.011, "start", "n1"),
+            Stimulus(0.027, "start", "n2"),
+            Stimulus(0.221, "start", "n4"),
+            Stimulus(1.150, "power-off", "n1"),
+            Stimulus(1.185, "start", "n1"),
+            Stimulus(1.640, "kill", "coordinator"),
+            Stimulus(1.779, "start", "n3"),
+            Stimulus(1.978, "term", "n3"),
+            Stimulus(3.575, "start", "n5"),
+            Stimulus(4.549, "kill", "coordinator", upon="assigned"),
+            Stimulus(4.555, "power-off", "n0"),
+            Stimulus(6.088, "join-again", "coordinator", 1.172),
+        ),
+    ),
     # A member whose report was lost was ready again, while the job waited for it.
     "a-report-is-lost": attrs.evolve(
         BASE,

@@ -40,7 +40,9 @@ def said(
     )
 
 
-def assigned(generation: int, rank: int, previous_rank: int | None = None) -> bytes:
+def assigned(
+    generation: int, rank: int, previous_rank: int | None = None, token: int = 1
+) -> bytes:
     place = Membership(
         generation=generation,
         group_rank=rank,
@@ -53,7 +55,7 @@ def assigned(generation: int, rank: int, previous_rank: int | None = None) -> by
         reason="",
     )
     return encode(
-        Assignment(membership=place, host="h", token=1, previous_rank=previous_rank)
+        Assignment(membership=place, host="h", token=token, previous_rank=previous_rank)
     )
 
 
@@ -96,12 +98,25 @@ class TestReading:
 
         assert roster.view(forming).members == {"kept": 0, "left-out": 1}
 
+    @pytest.mark.parametrize("phase", [JobPhase.SEALED, JobPhase.FORMING])
+    def test_who_was_left_out_when_another_sealed_makes_no_member(
+        self, roster: Roster, keyspace: Keyspace, phase: JobPhase
+    ) -> None:
+        """A coordinator died after it had assigned places that nobody sealed."""
+        record = job(phase, 2 if phase is JobPhase.SEALED else 3)
+        keyspace.put(KEYS.assignment("member"), assigned(2, 0, token=1))
+        keyspace.put(KEYS.assignment("left-out"), assigned(2, 1, token=0))
+        read(roster, keyspace, record)
+
+        assert roster.view(record).members == {"member": 0}
+
     def test_who_was_done_before_is_still_done(
         self, roster: Roster, keyspace: Keyspace
     ) -> None:
         sealed = job(JobPhase.SEALED, 1)
-        keyspace.put(KEYS.assignment("a"), assigned(1, 0))
-        keyspace.put(KEYS.node("a"), said(NodePhase.DONE))
+        for node, generation in (("a", 1), ("b", 0)):
+            keyspace.put(KEYS.assignment(node), assigned(1, 0))
+            keyspace.put(KEYS.done(node), encode(generation))
         read(roster, keyspace, sealed)
 
         assert roster.view(sealed).done == {"a"}

@@ -198,15 +198,14 @@ class Roster:
 def _member_rank(job: JobRecord, assignment: Assignment) -> int | None:
     """Return a node's rank in the generation that counts, `None` if not a member.
 
-    That is the sealed one, or the one before the forming one. An assignment for the
-    forming generation itself was written by a coordinator that did not live to seal it.
+    That is the sealed one, or the one before the forming one, as the coordinator that
+    sealed it assigned it. Another one, that did not live to seal it, may have assigned
+    places in it, too: to nodes that were left out in the end.
     """
-    generation = assignment.membership.generation
-    if job.phase is not JobPhase.FORMING:
-        counts = generation == job.generation
-        return assignment.membership.group_rank if counts else None
-    if generation == job.generation:
+    place = assignment.membership
+    forming = job.phase is JobPhase.FORMING
+    if forming and place.generation == job.generation:
         return assignment.previous_rank
-    if generation == job.generation - 1:
-        return assignment.membership.group_rank
-    return None
+    sealed = (job.generation - forming, job.token)
+    counts = (place.generation, assignment.token) == sealed
+    return place.group_rank if counts else None

@@ -16,8 +16,6 @@ from elaunch.membership.records import (
     JobPhase,
     JobRecord,
     Keys,
-    NodePhase,
-    NodeRecord,
     agent_of,
     decode,
 )
@@ -80,7 +78,7 @@ class Laws:
             self._ranks = {}
             keyspace = self.server.keyspace
             keyspace.subscribe(self._keys.state, keyspace.revision, self._state)
-            keyspace.subscribe(self._keys.nodes, keyspace.revision, self._node)
+            keyspace.subscribe(self._keys.finished, keyspace.revision, self._finished)
 
     def tell(self, text: str) -> None:
         """Add a line to the story."""
@@ -188,13 +186,11 @@ class Laws:
             f"{job.restarts}, token {job.token}: {job.reason}"
         )
 
-    def _node(self, event: StoreEvent) -> None:
+    def _finished(self, event: StoreEvent) -> None:
         """Remember who is done, which stays true when the node is gone."""
         if self.job is None or event.value is None:
             return
-        record = decode(NodeRecord, event.key, event.value)
-        done = record.phase is NodePhase.DONE
-        if done and record.generation == self.job.generation:
+        if decode(int, event.key, event.value) == self.job.generation:
             self._done.add(event.key)
 
     def _check_transition(self, before: JobRecord, job: JobRecord) -> None:
