@@ -88,7 +88,7 @@ REGRESSIONS = {
             Stimulus(1.779, "start", "n3"),
             Stimulus(1.978, "term", "n3"),
             Stimulus(3.575, "start", "n5"),
-            Stimulus(4.549, "kill", "coordinator", upon="assigned"),
+            Stimulus(4.549, "kill", "coordinator"),
             Stimulus(4.555, "power-off", "n0"),
             Stimulus(6.088, "join-again", "coordinator", 1.172),
         ),

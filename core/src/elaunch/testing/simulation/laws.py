@@ -59,6 +59,7 @@ class Laws:
     _keys: Keys = attrs.field(factory=lambda: Keys("job"), init=False)
     _store: int = attrs.field(default=0, init=False)
     _lives: int = attrs.field(default=0, init=False)
+    _joined: dict[str, Key] = attrs.field(factory=dict, init=False)
     _places: dict[Key, dict[str, Membership]] = attrs.field(
         factory=lambda: defaultdict(dict), init=False
     )
@@ -106,6 +107,7 @@ class Laws:
         if node.store is None:
             return
         key = (node.store.number, self._lives, membership.generation)
+        self._joined[node.name] = key
         others = self._places[key]
         for name, other in others.items():
             same = ("group_size", "world_size", "restart_count", "reason")
@@ -132,7 +134,12 @@ class Laws:
     def started(self, node: SimulatedNode, group: SimulatedGroup) -> None:
         """No two generations are alive together, and each has one endpoint."""
         environment = group.environment
-        key = (node.store.number if node.store else 0, self._lives, group.generation)
+        # A node that stood still meanwhile starts what it joined, whatever is now.
+        key = self._joined[node.name]
+        self._require(
+            group.generation == key[-1],
+            f"{node.name} joined {key} and starts generation {group.generation}",
+        )
         endpoint = f"{environment['MASTER_ADDR']}:{environment['MASTER_PORT']}"
         known = self._endpoints.setdefault(key, endpoint)
         self._require(
