@@ -146,7 +146,7 @@ DECIDED = (
     Mutant(
         name="take an early ready for a stop",
         file="membership/view.py",
-        old=" and record.generation >= self._members_of",
+        old=" and record.generation >= self.job.members_of",
         new="",
         promise="workers of two generations are never alive together",
         suite="planner",
@@ -229,6 +229,14 @@ DECIDED = (
         old="counts = (place.generation, assignment.token) == sealed",
         new="counts = place.generation == sealed[0]",
         promise="what was never sealed has no members",
+        suite="roster",
+    ),
+    Mutant(
+        name="blame a failure on a loss that came later",
+        file="membership/roster.py",
+        old="        if record.phase is NodePhase.READY:\n",
+        new="        if record.phase is NodePhase.LEAVING:\n",
+        promise="only what the loss of a member explains is free",
         suite="roster",
     ),
     Mutant(

@@ -154,6 +154,20 @@ class TestFollowing:
         assert before == {"a"}
         assert roster.view(job(JobPhase.SEALED, 2)).done == frozenset()
 
+    def test_who_said_that_it_had_stopped_explains_no_failure(
+        self, roster: Roster
+    ) -> None:
+        """It was there when the others failed, and was lost only later."""
+        forming = job(JobPhase.FORMING, 2)
+        self.seal(roster, "a", "b", "c")
+        self.tell(roster, forming, "a", said(NodePhase.READY))
+        self.tell(roster, forming, "b", said(NodePhase.RUNNING))
+        for node in ("a", "b"):
+            self.tell(roster, forming, node, None)
+        roster.excluded("c", now=1.0)
+
+        assert roster.view(forming).causes() == ["b"]
+
     @pytest.mark.parametrize("stays", [("a~1", "a~2"), ("a~2", "a~1")])
     def test_of_an_agents_stays_the_last_one_counts(
         self, roster: Roster, stays: tuple[str, str]

@@ -201,7 +201,7 @@ class Coordinator:
                 self._waiting_changed()
             case Charge(reason, restarts):
                 await self._write_state(
-                    restarts=restarts, failed=job.generation - 1, reason=reason
+                    restarts=restarts, failed=job.members_of, reason=reason
                 )
                 self._roster.charged(charged=True)
             case Refund(reason, restarts):

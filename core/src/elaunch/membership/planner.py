@@ -220,7 +220,7 @@ def _plan_forming(
 def _count_failure(view: View, policy: RestartPolicy) -> Decision | None:
     """Count a failure that met a change, or take back one that a loss explains."""
     job, causes = view.job, view.causes()
-    counted = job.failed == job.generation - 1
+    counted = job.failed == job.members_of
     if counted and causes and view.charged:
         return Refund(f"{departure(view, causes)}, and others failed", job.restarts - 1)
     failures = view.failures()

@@ -197,6 +197,11 @@ class JobRecord:
     reason: str = ""
     outcome: Outcome | None = None
 
+    @property
+    def members_of(self) -> int:
+        """The generation that has members: the sealed one, or the last before it."""
+        return self.generation - (self.phase is JobPhase.FORMING)
+
 
 @attrs.frozen(kw_only=True)
 class Assignment:

@@ -74,7 +74,10 @@ class Roster:
         return waiting(self.view(job), gone, self._since, now)
 
     def read(self, job: JobRecord, listing: Listing, now: float) -> None:
-        """Begin anew from all that the store holds of the job."""
+        """Begin anew from all that the store holds of the job.
+
+        A listing is sorted: places come before what their nodes are done with.
+        """
         self._nodes, self._stays, self._members, self.assigned = {}, {}, {}, {}
         for entry in listing.entries:
             if entry.key.startswith(self.keys.nodes):
@@ -87,8 +90,7 @@ class Roster:
                 if rank is not None:
                     self._members[node_id] = rank
                     self._hosts[node_id] = assignment.host
-        for entry in listing.entries:
-            if entry.key.startswith(self.keys.finished):
+            elif entry.key.startswith(self.keys.finished):
                 node_id = entry.key.removeprefix(self.keys.finished)
                 self._note_done(job, node_id, decode(int, entry.key, entry.value))
         self._forming_since = now
@@ -181,12 +183,14 @@ class Roster:
         self._since.setdefault(node_id, now)
         if record.phase is NodePhase.DONE:
             self._note_done(job, node_id, record.generation)
-        current = job.generation - (job.phase is JobPhase.FORMING)
-        if record.failures and record.generation == current:
+        if record.generation != job.members_of:
+            return
+        if record.phase is NodePhase.READY:
+            self._answered.add(node_id)
+        if record.failures:
             self._failed.add(node_id)
-            self._failing_since = (
-                now if self._failing_since is None else self._failing_since
-            )
+            if self._failing_since is None:
+                self._failing_since = now
 
     def _note_done(self, job: JobRecord, node_id: str, generation: int) -> None:
         """Remember who is done: it stays true when the node is gone."""
@@ -206,6 +210,6 @@ def _member_rank(job: JobRecord, assignment: Assignment) -> int | None:
     forming = job.phase is JobPhase.FORMING
     if forming and place.generation == job.generation:
         return assignment.previous_rank
-    sealed = (job.generation - forming, job.token)
+    sealed = (job.members_of, job.token)
     counts = (place.generation, assignment.token) == sealed
     return place.group_rank if counts else None

@@ -7,7 +7,6 @@ import attrs
 from elaunch.failures import ProcessFailure
 from elaunch.membership.ranks import Candidate
 from elaunch.membership.records import (
-    JobPhase,
     JobRecord,
     NodePhase,
     NodeRecord,
@@ -72,7 +71,9 @@ class View:
     def has_stopped(self, node_id: str) -> bool:
         """Whether a member runs no workers of its generation any more."""
         record = self.nodes[node_id].record
-        return record.phase is NodePhase.READY and record.generation >= self._members_of
+        return (
+            record.phase is NodePhase.READY and record.generation >= self.job.members_of
+        )
 
     def stopping(self) -> list[str]:
         """Return the members that may still run workers of their generation.
@@ -146,15 +147,9 @@ class View:
             for node_id in self.members
             if (node := self.nodes.get(node_id)) is not None
             and node.record.phase in (NodePhase.FAILED, NodePhase.READY)
-            and node.record.generation == self._members_of
+            and node.record.generation == self.job.members_of
             for failure in node.record.failures
         )
-
-    @property
-    def _members_of(self) -> int:
-        """The generation that has these members."""
-        forming = self.job.phase is JobPhase.FORMING
-        return self.job.generation - forming
 
     def _ranks_of_absent_agents(self) -> dict[str, int]:
         """Return the ranks that agents had which may be here again under another id."""
