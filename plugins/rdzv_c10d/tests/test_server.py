@@ -8,8 +8,10 @@ import attrs
 import pytest
 
 from elaunch_rdzv_c10d.addresses import Endpoint, listen, resolve
+from elaunch_rdzv_c10d.budget import Budget
 from elaunch_rdzv_c10d.messages import MAGIC as CONTROL_MAGIC
 from elaunch_rdzv_c10d.server import StoreServer
+from elaunch_rdzv_c10d.table import KeyTable
 from elaunch_rdzv_c10d.wire import (
     I64,
     MAX_KEY,
@@ -70,6 +72,16 @@ async def raw(endpoint: Endpoint) -> AsyncIterator[Raw]:
         writer.close()
         with contextlib.suppress(ConnectionError):
             await writer.wait_closed()
+
+
+@contextlib.asynccontextmanager
+async def serving(server: StoreServer) -> AsyncIterator[Endpoint]:
+    listeners = listen(await resolve("127.0.0.1", 0))
+    await server.start(listeners)
+    try:
+        yield Endpoint(*listeners[0].getsockname())
+    finally:
+        await server.stop()
 
 
 @contextlib.asynccontextmanager
@@ -165,6 +177,90 @@ class TestOperations:
 
             assert await one.read(12) == PONG + I64.pack(7)
 
+    async def test_queues(self, endpoint: Endpoint) -> None:
+        async with client(endpoint) as one:
+            pop = Op.QUEUE_POP, blob(b"/q")
+            one.send(Op.QUEUE_PUSH, blobs([b"/q", b"first"]))
+            one.send(Op.QUEUE_PUSH, blobs([b"/q", b""]))
+
+            assert await one.ask(Op.QUEUE_LEN, blob(b"/q"), size=8) == I64.pack(2)
+            assert await one.ask(Op.CHECK, counted([b"/q"]), size=1) == b"\x00"
+            assert await one.ask(Op.WAIT, counted([b"/q"]), size=1) == b"\x00"
+            assert await one.ask(*pop, size=21) == I64.pack(2) + blob(b"first")
+            assert await one.ask(*pop, size=16) == I64.pack(1) + blob(b"")
+            assert await one.ask(*pop, size=8) == I64.pack(0)
+            assert await one.ask(Op.QUEUE_LEN, blob(b"/q"), size=8) == I64.pack(0)
+            assert await one.ask(Op.CHECK, counted([b"/q"]), size=1) == b"\x01"
+
+    async def test_queues_are_no_keys(self, endpoint: Endpoint) -> None:
+        async with client(endpoint) as one:
+            one.send(Op.QUEUE_PUSH, blobs([b"/q", b"item"]))
+
+            assert await one.ask(Op.GETNUMKEYS, size=8) == I64.pack(0)
+            assert await one.ask(Op.LIST_KEYS, size=8) == I64.pack(0)
+            assert await one.ask(Op.GET, blob(b"/q"), size=8) == blob(b"")
+            assert await one.ask(Op.DELETE_KEY, blob(b"/q"), size=8) == I64.pack(0)
+            assert await one.ask(Op.QUEUE_LEN, blob(b"/q"), size=8) == I64.pack(1)
+
+    async def test_list_keys(self, endpoint: Endpoint) -> None:
+        async with client(endpoint) as one:
+            one.send(Op.SET, blobs([b"/a", b"1"]), Op.SET, blobs([b"init/", b"2"]))
+            reply = I64.pack(2) + blobs([b"/a", b"init/"])
+
+            assert await one.ask(Op.LIST_KEYS, size=len(reply)) == reply
+
+
+class TestBarriers:
+    async def test_end_with_the_last_arrival(self, endpoint: Endpoint) -> None:
+        arrive = Op.BARRIER, blob(b"/b"), I64.pack(3)
+        async with (
+            client(endpoint) as one,
+            client(endpoint) as two,
+            client(endpoint) as three,
+        ):
+            for early in (one, two):
+                early.send(*arrive, Op.PING, PONG)
+                assert await early.read(4) == PONG
+            assert await three.ask(*arrive, size=1) == b"\x00"
+
+            assert await one.read(1) == b"\x00"
+            assert await two.read(1) == b"\x00"
+            assert await one.ask(Op.GET, blob(b"/b"), size=9) == blob(b"3")
+            # The key has had its barrier: nobody waits at it any more.
+            assert await one.ask(*arrive, size=1) == b"\x00"
+
+    @pytest.mark.parametrize("size", [1, 0, -1])
+    async def test_of_one_end_at_once(self, endpoint: Endpoint, size: int) -> None:
+        async with client(endpoint) as one:
+            arrive = Op.BARRIER, blob(b"/b"), I64.pack(size)
+
+            assert await one.ask(*arrive, size=1) == b"\x00"
+
+    async def test_a_cancelled_arrival_stays_counted(self, endpoint: Endpoint) -> None:
+        arrive = Op.BARRIER, blob(b"/b"), I64.pack(2)
+        async with client(endpoint) as one, client(endpoint) as two:
+            one.send(*arrive)
+            assert await one.ask(Op.CANCEL_WAIT, size=1) == b"\x01"
+
+            assert await two.ask(*arrive, size=1) == b"\x00"
+            assert await one.lives()
+
+    async def test_a_write_to_the_key_ends_them(self, endpoint: Endpoint) -> None:
+        arrive = Op.BARRIER, blob(b"/b"), I64.pack(5)
+        async with client(endpoint) as one, client(endpoint) as two:
+            one.send(*arrive, Op.PING, PONG)
+            assert await one.read(4) == PONG
+            two.send(Op.SET, blobs([b"/b", b"9"]))
+
+            assert await one.read(1) == b"\x00"
+
+    async def test_at_no_number_close_the_connection(self, endpoint: Endpoint) -> None:
+        async with client(endpoint) as one:
+            one.send(Op.SET, blobs([b"/b", b"x"]))
+            one.send(Op.BARRIER, blob(b"/b"), I64.pack(2))
+
+            assert await one.ends()
+
 
 class TestWaits:
     async def test_end_at_once_if_the_keys_are_there(self, endpoint: Endpoint) -> None:
@@ -192,6 +288,23 @@ class TestWaits:
 
             assert await one.read(1) == b"\x00"
             assert await one.lives()
+
+    async def test_an_item_wakes_one_of_those_who_wait_for_its_queue(
+        self, endpoint: Endpoint
+    ) -> None:
+        async with (
+            client(endpoint) as one,
+            client(endpoint) as two,
+            client(endpoint) as other,
+        ):
+            one.send(Op.WAIT, counted([b"/q"]), Op.PING, PONG)
+            assert await one.read(4) == PONG  # it waits, and came first
+            two.send(Op.WAIT, counted([b"/q"]), Op.PING, PONG)
+            assert await two.read(4) == PONG
+            other.send(Op.QUEUE_PUSH, blobs([b"/q", b"item"]))
+
+            assert await one.read(1) == b"\x00"
+            assert await two.ask(Op.CANCEL_WAIT, size=1) == b"\x01"
 
     async def test_survive_a_deletion_in_between(self, endpoint: Endpoint) -> None:
         async with client(endpoint) as one, client(endpoint) as other:
@@ -254,6 +367,91 @@ class TestWaits:
                     assert await waiter.read(1) == b"\x00"
 
 
+class TestRoom:
+    async def test_a_store_that_is_full_refuses_and_lives_on(self) -> None:
+        async with (
+            serving(StoreServer(table=KeyTable(Budget(100_000)))) as address,
+            client(address) as good,
+            client(address) as greedy,
+        ):
+            good.send(Op.SET, blobs([b"/a", bytes(60_000)]))
+            assert await good.lives()
+            greedy.send(Op.SET, blobs([b"/b", bytes(60_000)]))
+
+            assert await greedy.ends()
+            assert await good.ask(Op.GETNUMKEYS, size=8) == I64.pack(1)
+            await good.ask(Op.DELETE_KEY, blob(b"/a"), size=8)
+            good.send(Op.SET, blobs([b"/b", bytes(60_000)]))
+            assert await good.ask(Op.CHECK, counted([b"/b"]), size=1) == b"\x00"
+
+    @pytest.mark.parametrize(
+        "unfinished",
+        [
+            bytes([Op.SET]) + blob(b"/b") + U64.pack(MAX_VALUE) + bytes(200_000),
+            bytes([Op.MULTI_SET])
+            + U64.pack(100_000)
+            + blobs([b"/b", bytes(1_000)]) * 200,
+            bytes([Op.WAIT]) + counted([b"/%d" % n for n in range(5_000)]),
+        ],
+    )
+    async def test_half_a_request_does_not_push_out_others(
+        self, unfinished: bytes
+    ) -> None:
+        table = KeyTable(Budget(200_000))
+        async with (
+            serving(StoreServer(table=table)) as address,
+            client(address) as good,
+            client(address) as greedy,
+        ):
+            good.send(Op.WAIT, counted([b"/a"]))
+            greedy.send(unfinished)
+
+            assert await greedy.ends()
+            good.send(Op.SET, blobs([b"/a", bytes(150_000)]))
+            assert await good.read(1) == b"\x00"
+            assert await good.lives()
+            assert table.budget.held < 200_000
+
+    async def test_what_nobody_reads_is_let_go(self) -> None:
+        table = KeyTable(Budget(9 * MAX_VALUE // 2))
+        async with (
+            serving(StoreServer(table=table)) as address,
+            client(address) as good,
+            client(address) as lazy,
+        ):
+            # More than the system buffers between the two.
+            good.send((bytes([Op.APPEND]) + blobs([b"/a", bytes(MAX_VALUE)])) * 2)
+            assert await good.lives()
+            lazy.send(Op.GET, blob(b"/a"))
+            assert await lazy.read(8) == U64.pack(2 * MAX_VALUE)
+            good.send((bytes([Op.APPEND]) + blobs([b"/b", bytes(MAX_VALUE)])) * 2)
+
+            assert await good.lives()
+            with pytest.raises((asyncio.IncompleteReadError, ConnectionResetError)):
+                await lazy.read(2 * MAX_VALUE)
+
+    async def test_a_long_reply_is_made_as_it_is_read(self) -> None:
+        async with (
+            serving(StoreServer()) as address,
+            client(address) as good,
+            client(address) as greedy,
+        ):
+            greedy.send(Op.SET, blobs([b"/a", bytes(MAX_VALUE)]))
+            keys = [b"/a"] * 64
+            # A wait that ends meanwhile is answered after it, and not in its middle.
+            greedy.send(Op.WAIT, counted([b"/b"]), Op.MULTI_GET, counted(keys))
+            assert await greedy.read(8) == U64.pack(MAX_VALUE)
+            good.send(Op.SET, blobs([b"/b", b""]))
+            assert await good.lives()
+
+            assert await greedy.read(MAX_VALUE) == bytes(MAX_VALUE)
+            for _ in keys[1:]:
+                assert await greedy.read(8) == U64.pack(MAX_VALUE)
+                assert await greedy.read(MAX_VALUE) == bytes(MAX_VALUE)
+            assert await greedy.read(1) == b"\x00"
+            assert await greedy.lives()
+
+
 class TestBadClients:
     @pytest.mark.parametrize(
         "opening",
@@ -268,7 +466,7 @@ class TestBadClients:
             b"ELAUNCH1\n" + struct.pack("<I", 4) + b"nope",
             b"ELAUNCH1\n" + struct.pack("<I", 2) + b"{}",
             hello(NONCE)[:5] + hello(NONCE)[:5],  # a second handshake
-            hello(NONCE)[:5] + b"\x0e",  # a queue, which is not served
+            hello(NONCE)[:5] + b"\x13",  # one more than there are
             hello(NONCE)[:5] + b"\xff",
             hello(NONCE)[:5] + bytes([Op.SET]) + U64.pack(MAX_KEY + 1),
             hello(NONCE)[:5] + bytes([Op.SET]) + blob(b"k") + U64.pack(MAX_VALUE + 1),

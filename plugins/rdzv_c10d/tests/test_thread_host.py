@@ -1,5 +1,6 @@
 import asyncio
 import socket
+import sys
 import threading
 
 import pytest
@@ -9,7 +10,17 @@ from elaunch_rdzv_c10d.control_store import ControlStore
 from elaunch_rdzv_c10d.thread_host import ThreadedServer
 
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, pytest.mark.usefixtures("kind")]
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Whose loop serves."""
+    if request.param == "asyncio":
+        monkeypatch.setitem(sys.modules, "uvloop", None)
+    else:
+        pytest.importorskip("uvloop", reason="uvloop is not installed: extra 'speed'")
+    return str(request.param)
 
 
 def store_threads() -> list[threading.Thread]:
@@ -25,6 +36,15 @@ async def test_it_serves_while_the_starter_is_blocked() -> None:
         assert store.add("key", 1) == 1
 
     await server.stop()
+
+
+async def test_the_fastest_loop_there_is_serves(kind: str) -> None:
+    server = ThreadedServer("job")
+    await server.start("127.0.0.1", 0)
+    loop = server._loop
+    await server.stop()
+
+    assert type(loop).__module__.partition(".")[0] == kind
 
 
 async def test_it_leaves_nothing_behind() -> None:

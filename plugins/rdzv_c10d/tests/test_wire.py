@@ -36,6 +36,14 @@ GOLDEN = [
     ("06 0100000000000000 0200000000000000 2F61", (Op.WAIT, [b"/a"], 0)),
     ("0C", (Op.CANCEL_WAIT, [], 0)),
     ("07", (Op.GETNUMKEYS, [], 0)),
+    (
+        "0E 0200000000000000 2F71 0100000000000000 31",
+        (Op.QUEUE_PUSH, [b"/q", b"1"], 0),
+    ),
+    ("0F 0200000000000000 2F71", (Op.QUEUE_POP, [b"/q"], 0)),
+    ("10 0200000000000000 2F71", (Op.QUEUE_LEN, [b"/q"], 0)),
+    ("11", (Op.LIST_KEYS, [], 0)),
+    ("12 0200000000000000 2F62 0200000000000000", (Op.BARRIER, [b"/b"], 2)),
 ]
 
 ALL = b"".join(
@@ -164,7 +172,7 @@ class TestParser:
             bytes([Op.MULTI_SET]) + U64.pack(MAX_KEYS + 1),
             bytes([Op.MULTI_SET]) + U64.pack(1) + blob(b"k") + U64.pack(MAX_VALUE + 1),
             bytes([Op.MULTI_SET]) + U64.pack(1) + U64.pack(MAX_KEY + 1),
-            bytes([14]),
+            bytes([19]),
             b"\xff",
         ],
     )

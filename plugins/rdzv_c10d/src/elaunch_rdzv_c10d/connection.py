@@ -1,12 +1,14 @@
 """One client of a TCPStore: its frames applied to the table, in order."""
 
 import asyncio
+import itertools
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import ClassVar
 
 import attrs
 
+from elaunch_rdzv_c10d.budget import StoreFullError
 from elaunch_rdzv_c10d.parser import Parser, ProtocolError
 from elaunch_rdzv_c10d.receiver import Receiver
 from elaunch_rdzv_c10d.table import KeyTable, NotANumberError, Wait
@@ -17,14 +19,17 @@ from elaunch_rdzv_c10d.wire import (
     READY,
     STOP_WAITING,
     U32,
+    U64,
     WAIT_CANCELED,
     Op,
     blob,
-    blobs,
 )
 
 
 logger = logging.getLogger(__name__)
+
+_PIECE = 256 * 1024
+"""Bytes of a long reply that are sent before it is seen whether they are read."""
 
 
 @attrs.define(eq=False)
@@ -43,8 +48,12 @@ class TcpStoreConnection(Receiver):
     _transport: asyncio.Transport
     _parser: Parser = attrs.field(factory=Parser, init=False)
     _validated: bool = attrs.field(default=False, init=False)
+    # Nothing more is served: until the client reads its replies, or for ever.
     _paused: bool = attrs.field(default=False, init=False)
     _wait: Wait | None = attrs.field(default=None, init=False)
+    # What is left of a long reply; only while paused.
+    _unsent: Iterator[bytes] | None = attrs.field(default=None, init=False)
+    _owed: int = attrs.field(default=0, init=False)
 
     def data_received(self, data: bytes) -> None:
         """Apply every frame that is whole."""
@@ -59,16 +68,31 @@ class TcpStoreConnection(Receiver):
     def resume_writing(self) -> None:
         """Go on where `pause_writing` stopped."""
         self._paused = False
-        if not self._transport.is_closing():
+        if self._transport.is_closing():
+            return
+        if self._unsent is not None:
+            self._send(self._unsent)
+        if not self._paused:
             self._transport.resume_reading()
             self._work()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
         """Forget the client; what it wrote stays."""
         self.deadline.cancel()
-        self._paused = True
-        self._forget_wait()
+        self._let_go()
         self.on_end(self._transport)
+
+    def drop(self) -> None:
+        """End the connection, and hold nothing for it from now on."""
+        peer = self._transport.get_extra_info("peername")
+        logger.warning(
+            "dropping the connection of %s: there is no room for the %s bytes that it "
+            "has sent and not finished, or was sent and has not read",
+            peer,
+            self._owed,
+        )
+        self._transport.abort()
+        self._let_go()
 
     def _work(self) -> None:
         parser = self._parser
@@ -76,14 +100,55 @@ class TcpStoreConnection(Receiver):
             while not self._paused:
                 frame = parser.next()
                 if frame is None:
-                    return
+                    break
+                if self._owed:
+                    self._account()  # what is to be stored is not under way any more
                 opcode, items, number = frame
                 self._HANDLERS[opcode](self, items, number)
-        except (ProtocolError, NotANumberError) as error:
+        except (ProtocolError, NotANumberError, StoreFullError) as error:
             peer = self._transport.get_extra_info("peername")
             logger.warning("closing the connection of %s: %s", peer, error)
-            self._paused = True
             self._transport.close()
+            self._let_go()
+        if parser.held or self._owed or self._paused or self._wait:
+            self._account()
+
+    def _account(self) -> None:
+        """Count what this client has under way, if it has changed."""
+        owed = self._parser.held
+        if self._wait:
+            owed += self._wait.cost
+        if self._paused:
+            owed += self._transport.get_write_buffer_size()
+        if owed != self._owed:
+            self._owed = owed
+            self.table.budget.owe(self, owed)
+
+    def _let_go(self) -> None:
+        self._paused = True
+        self._unsent = None
+        self._parser = Parser()
+        self._forget_wait()
+        self._owed = 0
+        self.table.budget.owe(self, 0)
+
+    def _send(self, parts: Iterator[bytes]) -> None:
+        """Send a long reply, as much of it as the client reads."""
+        self._unsent = None
+        piece = []
+        size = 0
+        for part in parts:
+            piece.append(part)
+            size += len(part)
+            if size < _PIECE:
+                continue
+            self._transport.write(b"".join(piece))
+            if self._paused:
+                self._unsent = parts
+                return
+            piece.clear()
+            size = 0
+        self._transport.write(b"".join(piece))
 
     def _validate(self, _: list[bytes], magic: int) -> None:
         if self._validated or magic != MAGIC:
@@ -115,9 +180,20 @@ class TcpStoreConnection(Receiver):
         if self._wait is None:
             self._transport.write(STOP_WAITING)
 
+    def _barrier(self, items: list[bytes], size: int) -> None:
+        self._forget_wait()
+        self._wait = self.table.arrive(items[0], size, self._wake)
+        if self._wait is None:
+            self._transport.write(STOP_WAITING)
+
     def _wake(self) -> None:
         self._wait = None
-        self._transport.write(STOP_WAITING)
+        if self._unsent is None:
+            self._transport.write(STOP_WAITING)
+        else:  # a client that asks on while it waits gets no reply within another
+            self._unsent = itertools.chain(self._unsent, (STOP_WAITING,))
+        if self._owed:
+            self._account()
 
     def _cancel_wait(self, _: list[bytes], __: int) -> None:
         self._forget_wait()
@@ -126,6 +202,10 @@ class TcpStoreConnection(Receiver):
     def _get_num_keys(self, _: list[bytes], __: int) -> None:
         self._transport.write(I64.pack(len(self.table)))
 
+    def _list_keys(self, _: list[bytes], __: int) -> None:
+        keys = self.table.keys()
+        self._send(itertools.chain((I64.pack(len(keys)),), _blobs(keys)))
+
     def _delete_key(self, items: list[bytes], _: int) -> None:
         self._transport.write(I64.pack(self.table.delete(items[0])))
 
@@ -133,7 +213,7 @@ class TcpStoreConnection(Receiver):
         self.table.append(items[0], items[1])
 
     def _multi_get(self, items: list[bytes], _: int) -> None:
-        self._transport.write(blobs([self.table.get(key) for key in items]))
+        self._send(_blobs([self.table.get(key) for key in items]))
 
     def _multi_set(self, items: list[bytes], _: int) -> None:
         for key, value in zip(items[::2], items[1::2], strict=True):
@@ -141,6 +221,17 @@ class TcpStoreConnection(Receiver):
 
     def _ping(self, _: list[bytes], nonce: int) -> None:
         self._transport.write(U32.pack(nonce))
+
+    def _queue_push(self, items: list[bytes], _: int) -> None:
+        self.table.push(items[0], items[1])
+
+    def _queue_pop(self, items: list[bytes], _: int) -> None:
+        length = I64.pack(self.table.length(items[0]))
+        item = self.table.pop(items[0])
+        self._transport.write(length if item is None else length + blob(item))
+
+    def _queue_len(self, items: list[bytes], _: int) -> None:
+        self._transport.write(I64.pack(self.table.length(items[0])))
 
     def _forget_wait(self) -> None:
         if self._wait is not None:
@@ -165,4 +256,16 @@ class TcpStoreConnection(Receiver):
         Op.MULTI_SET: _multi_set,
         Op.CANCEL_WAIT: _cancel_wait,
         Op.PING: _ping,
+        Op.QUEUE_PUSH: _queue_push,
+        Op.QUEUE_POP: _queue_pop,
+        Op.QUEUE_LEN: _queue_len,
+        Op.LIST_KEYS: _list_keys,
+        Op.BARRIER: _barrier,
     }
+
+
+def _blobs(items: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the encodings of several blobs in parts."""
+    for item in items:
+        yield U64.pack(len(item))
+        yield item

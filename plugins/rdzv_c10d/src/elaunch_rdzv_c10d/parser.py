@@ -39,6 +39,11 @@ _LAYOUTS: dict[int, tuple[int, bool, struct.Struct | None]] = {
     Op.MULTI_SET: (2, True, None),
     Op.CANCEL_WAIT: (0, False, None),
     Op.PING: (0, False, U32),
+    Op.QUEUE_PUSH: (2, False, None),
+    Op.QUEUE_POP: (1, False, None),
+    Op.QUEUE_LEN: (1, False, None),
+    Op.LIST_KEYS: (0, False, None),
+    Op.BARRIER: (1, False, I64),
 }
 
 
@@ -58,6 +63,13 @@ class Parser:
     _number: struct.Struct | None = attrs.field(default=None, init=False)
     _left: int = attrs.field(default=0, init=False)
     _items: list[bytes] = attrs.field(factory=list, init=False)
+    _items_size: int = attrs.field(default=0, init=False)
+
+    @property
+    def held(self) -> int:
+        """Bytes of the frame that has begun and of what arrived after it."""
+        rest = len(self._data) - self._at + self._later_size
+        return rest if self._opcode == _NO_FRAME else rest + self._items_size
 
     def feed(self, data: bytes) -> None:
         """Take what arrived."""
@@ -111,10 +123,16 @@ class Parser:
                 self._at = end
                 self._need = 0
                 return opcode, items, number.unpack_from(data, at)[0] if number else 0
-        self._at = at
+        self._items_size += at - self._at
         self._left = left
-        self._need = end - at
+        self._keep(at, end)
         return None
+
+    def _keep(self, at: int, end: int) -> None:
+        """Go on at ``at`` once there is everything up to ``end``."""
+        self._data = self._data[at:]  # and not all that came before it
+        self._at = 0
+        self._need = end - at
 
     def _begin(self) -> bool:
         """Read the head of a frame; return whether it is all there."""
@@ -133,7 +151,7 @@ class Parser:
         if counted:
             end += 8
             if end > len(data):
-                self._need = end - at
+                self._keep(at, end)
                 return False
             (count,) = U64.unpack_from(data, at + 1)
             if count > MAX_KEYS:
@@ -141,5 +159,6 @@ class Parser:
             self._left *= count
         self._opcode = data[at]
         self._items = []
+        self._items_size = 0
         self._at = end
         return True

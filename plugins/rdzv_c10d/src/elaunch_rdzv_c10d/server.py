@@ -8,6 +8,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Sequence
+from typing import cast
 
 import attrs
 
@@ -43,7 +44,7 @@ class StoreServer:
 
     sessions: Sessions | None = None
     handshake_timeout: float = HANDSHAKE_TIMEOUT
-    table: KeyTable = attrs.field(factory=KeyTable, init=False)
+    table: KeyTable = attrs.field(factory=KeyTable)
     _servers: list[asyncio.Server] = attrs.field(factory=list, init=False)
     _transports: set[asyncio.Transport] = attrs.field(factory=set, init=False)
     _idle: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
@@ -95,10 +96,9 @@ class Greeter(Receiver):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Give the client a deadline."""
-        if not isinstance(transport, asyncio.Transport):
-            raise TypeError(f"{transport!r} is not a stream")
-        self._transport = transport
-        self.server.began(transport)
+        # Not every loop's streams are of asyncio's class.
+        self._transport = cast("asyncio.Transport", transport)
+        self.server.began(self._transport)
         self._deadline = asyncio.get_running_loop().call_later(
             self.server.handshake_timeout, self._give_up
         )

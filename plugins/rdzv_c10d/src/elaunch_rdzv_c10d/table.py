@@ -1,9 +1,12 @@
-"""What a TCPStore server remembers: keys, values and who waits for which. No I/O."""
+"""What a TCPStore server remembers: keys, queues and who waits for which. No I/O."""
 
 import re
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 import attrs
+
+from elaunch_rdzv_c10d.budget import Budget
 
 
 class NotANumberError(Exception):
@@ -15,6 +18,9 @@ _DIGITS = 19  # of the largest 64-bit number
 _LIMIT = 1 << 63
 _WRAP = 1 << 64
 
+_ENTRY = 150
+"""Bytes that a key or an item costs beside those it consists of, about."""
+
 
 def to_number(value: bytes) -> int:
     """Return the number at the start of ``value``, read as C's ``strtoll`` reads it.
@@ -24,6 +30,8 @@ def to_number(value: bytes) -> int:
     Raises:
         NotANumberError: If there is no digit, or the number needs more than 64 bits.
     """
+    if value.isdigit() and len(value) < _DIGITS:
+        return int(value)
     found = _NUMBER.match(value)
     if found is None:
         raise NotANumberError(f"{value[:40]!r} is not a number")
@@ -49,35 +57,62 @@ class Wait:
     missing: set[bytes]
     wake: Callable[[], None]
 
+    @property
+    def cost(self) -> int:
+        """Bytes that it takes, about."""
+        return sum(map(len, self.missing)) + _ENTRY * len(self.missing)
+
 
 @attrs.define(eq=False)
 class KeyTable:
-    """Keys, values and pending waits of one TCPStore."""
+    """Keys, queues and pending waits of one TCPStore.
 
+    A queue has a name space of its own: only waits and `has_all` look at both.
+
+    Attributes:
+        budget: What keys and items are counted against.
+    """
+
+    budget: Budget = attrs.field(factory=Budget)
     _values: dict[bytes, bytes] = attrs.field(factory=dict, init=False)
+    # Only queues that are not empty.
+    _queues: dict[bytes, deque[bytes]] = attrs.field(factory=dict, init=False)
     # A dict without values is a set that remembers who came first.
     _waits: dict[bytes, dict[Wait, None]] = attrs.field(factory=dict, init=False)
 
     def __len__(self) -> int:
         return len(self._values)
 
+    def keys(self) -> list[bytes]:
+        """Return all keys; queues are not among them."""
+        return list(self._values)
+
     def get(self, key: bytes) -> bytes:
         """Return the value of a key; of a missing one, nothing."""
         return self._values.get(key, b"")
 
     def has_all(self, keys: Iterable[bytes]) -> bool:
-        """Return whether every key is present."""
+        """Return whether every key is present, or names a queue that is not empty."""
         values = self._values
-        return all(key in values for key in keys)
+        queues = self._queues
+        return all(key in values or key in queues for key in keys)
 
     def set(self, key: bytes, value: bytes) -> None:
-        """Write a key."""
-        self._values[key] = value
+        """Write a key.
+
+        Raises:
+            StoreFullError: If there is no room. Nothing is changed.
+        """
+        self._store(key, value)
         if key in self._waits:
             self._appeared(key)
 
     def append(self, key: bytes, value: bytes) -> None:
-        """Write a key that is missing, or lengthen the one that is there."""
+        """Write a key that is missing, or lengthen the one that is there.
+
+        Raises:
+            StoreFullError: If there is no room. Nothing is changed.
+        """
         self.set(key, self._values.get(key, b"") + value)
 
     def add(self, key: bytes, delta: int) -> int:
@@ -87,6 +122,7 @@ class KeyTable:
 
         Raises:
             NotANumberError: If the key holds something else. Nothing is changed.
+            StoreFullError: If there is no room. Nothing is changed.
         """
         value = self._values.get(key)
         total = delta if value is None else to_number(value) + delta
@@ -101,6 +137,9 @@ class KeyTable:
         Returns:
             What the key holds now, or ``expected`` if the key is missing and was not
             written. The caller can't tell that from success: so it is with torch.
+
+        Raises:
+            StoreFullError: If there is no room. Nothing is changed.
         """
         present = self._values.get(key)
         if present is None and expected:
@@ -112,7 +151,45 @@ class KeyTable:
 
     def delete(self, key: bytes) -> bool:
         """Delete a key; return whether it was there. Nobody's wait is disturbed."""
-        return self._values.pop(key, None) is not None
+        value = self._values.pop(key, None)
+        if value is None:
+            return False
+        self.budget.store(-len(key) - len(value) - _ENTRY)
+        return True
+
+    def push(self, key: bytes, item: bytes) -> None:
+        """Put an item at the end of a queue and wake the first who waits for it.
+
+        Raises:
+            StoreFullError: If there is no room. Nothing is changed.
+        """
+        queue = self._queues.get(key)
+        self.budget.store(len(item) + _ENTRY + (len(key) if queue is None else 0))
+        if queue is None:
+            queue = self._queues[key] = deque()
+        queue.append(item)
+        waits = self._waits.get(key)
+        if waits:
+            first = next(iter(waits))
+            del waits[first]
+            if not waits:
+                del self._waits[key]
+            _arrived(first, key)
+
+    def pop(self, key: bytes) -> bytes | None:
+        """Take the first item of a queue, or nothing."""
+        queue = self._queues.get(key)
+        if queue is None:
+            return None
+        item = queue.popleft()
+        if not queue:
+            del self._queues[key]
+        self.budget.store(-len(item) - _ENTRY - (0 if queue else len(key)))
+        return item
+
+    def length(self, key: bytes) -> int:
+        """Return how many items a queue has."""
+        return len(self._queues.get(key, ()))
 
     def wait(self, keys: Sequence[bytes], wake: Callable[[], None]) -> Wait | None:
         """Call ``wake`` once every key has appeared, at whatever different times.
@@ -121,13 +198,34 @@ class KeyTable:
             The wait, for `forget`; `None` if every key is there and ``wake`` was not
             and will not be called.
         """
-        missing = {key for key in keys if key not in self._values}
+        values = self._values
+        queues = self._queues
+        missing = {key for key in keys if key not in values and key not in queues}
         if not missing:
             return None
-        wait = Wait(missing, wake)
-        for key in missing:
-            self._waits.setdefault(key, {})[wait] = None
-        return wait
+        return self._begin(Wait(missing, wake))
+
+    def arrive(self, key: bytes, size: int, wake: Callable[[], None]) -> Wait | None:
+        """Count one arrival at a barrier of ``size``; wake all with the last.
+
+        The count stays in the key when an arrival is given up, and so it does when
+        everybody has arrived: a key is good for one barrier. So it is with torch.
+
+        Returns:
+            The wait, for `forget`; `None` if ``size`` have arrived and ``wake`` was not
+            and will not be called.
+
+        Raises:
+            NotANumberError: If the key holds something else. Nothing is changed.
+            StoreFullError: If there is no room. Nothing is changed.
+        """
+        count = to_number(self._values.get(key, b"0")) + 1
+        self._store(key, b"%d" % count)
+        if count < size:
+            return self._begin(Wait({key}, wake))
+        if key in self._waits:
+            self._appeared(key)
+        return None
 
     def forget(self, wait: Wait) -> None:
         """Drop a wait. Twice, or after it woke, is fine."""
@@ -138,8 +236,25 @@ class KeyTable:
                 del self._waits[key]
         wait.missing.clear()
 
+    def _store(self, key: bytes, value: bytes) -> None:
+        old = self._values.get(key)
+        if old is None:
+            self.budget.store(len(key) + len(value) + _ENTRY)
+        elif len(old) != len(value):
+            self.budget.store(len(value) - len(old))
+        self._values[key] = value
+
+    def _begin(self, wait: Wait) -> Wait:
+        for key in wait.missing:
+            self._waits.setdefault(key, {})[wait] = None
+        return wait
+
     def _appeared(self, key: bytes) -> None:
         for wait in self._waits.pop(key):
-            wait.missing.discard(key)
-            if not wait.missing:
-                wait.wake()
+            _arrived(wait, key)
+
+
+def _arrived(wait: Wait, key: bytes) -> None:
+    wait.missing.discard(key)
+    if not wait.missing:
+        wait.wake()

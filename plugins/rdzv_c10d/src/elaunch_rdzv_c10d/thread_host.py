@@ -1,23 +1,29 @@
 """A store server in a thread of its own.
 
 A torch client has no deadline on most of its reads: a store that stops serving hangs
-its workers for ever. So the loop that serves shares its thread with nothing else.
+its workers for ever. So the loop that serves shares its thread with nothing else. It is
+uvloop's where that is installed.
 """
 
 import asyncio
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
 import attrs
 
 from elaunch_rdzv_c10d.addresses import listen, resolve
+from elaunch_rdzv_c10d.budget import MAX_BYTES, Budget
 from elaunch_rdzv_c10d.server import StoreServer
 from elaunch_rdzv_c10d.sessions import Sessions
+from elaunch_rdzv_c10d.table import KeyTable
 
 
 _THREAD_TIMEOUT = 10.0  # seconds that starting or ending the thread may take
+
+_CONTROL_ROOM = 256 * 1024 * 1024
+"""Bytes for TCPStore clients beside agents, which use none themselves."""
 
 
 @attrs.define(eq=False)
@@ -95,7 +101,8 @@ class ThreadedServer:
 
     def _run(self, listeners: Sequence[socket.socket]) -> None:
         try:
-            asyncio.run(self._serve(listeners))
+            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+                runner.run(self._serve(listeners))
         except OSError as error:
             # No descriptors left for a loop: the one who starts us shall know.
             for listener in listeners:
@@ -106,9 +113,18 @@ class ThreadedServer:
 
     async def _serve(self, listeners: Sequence[socket.socket]) -> None:
         self._sessions = Sessions(self.run_id) if self.control else None
-        server = StoreServer(self._sessions)
+        room = _CONTROL_ROOM if self.control else MAX_BYTES
+        server = StoreServer(self._sessions, table=KeyTable(Budget(room)))
         await server.start(listeners)
         self._loop = asyncio.get_running_loop()
         self._ready.set_result(None)
         await asyncio.wrap_future(self._stopping)
         await server.stop()
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:  # it is the extra 'speed'
+        return None
+    return uvloop.new_event_loop

@@ -45,16 +45,21 @@ class Op(enum.IntEnum):
     MULTI_SET = 11
     CANCEL_WAIT = 12
     PING = 13
+    QUEUE_PUSH = 14
+    QUEUE_POP = 15
+    QUEUE_LEN = 16
+    LIST_KEYS = 17
+    BARRIER = 18
 
 
 READY = b"\x00"
-"""Reply to CHECK: every key is present."""
+"""Reply to CHECK: every key is present, or names a queue that is not empty."""
 
 NOT_READY = b"\x01"
 """Reply to CHECK: a key is missing."""
 
 STOP_WAITING = b"\x00"
-"""Reply to WAIT, now or later: every key has appeared."""
+"""Reply to WAIT and BARRIER, now or later: every key, or everybody, has appeared."""
 
 WAIT_CANCELED = b"\x01"
 """Reply to CANCEL_WAIT, always."""
