@@ -7,8 +7,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 TORCH := torch==2.13.0
 
 SEEDS ?= 300
+SECONDS ?= 60
 
-.PHONY: help setup demo test test-interop test-all simulate mutants lint format clean
+.PHONY: help setup demo test test-interop test-all simulate fuzz mutants lint format clean
 
 help:
 	@echo "make demo          set up and run a job of 4 workers"
@@ -16,6 +17,7 @@ help:
 	@echo "make test-interop  install torch and run the tests that need it"
 	@echo "make test-all      run the tests on each of Python 3.11, 3.12 and 3.13 that is found"
 	@echo "make simulate      explore SEEDS=300 simulated jobs for a broken promise"
+	@echo "make fuzz          let a fuzzer write to the c10d store for SECONDS=60"
 	@echo "make mutants       check that the tests notice faults made on purpose"
 	@echo "make lint          ruff and mypy"
 	@echo "make format        let ruff format and fix"
@@ -48,6 +50,10 @@ test-all:
 
 simulate: setup
 	$(BIN)/python -m elaunch.testing.simulation --seeds $(SEEDS)
+
+fuzz: setup
+	$(BIN)/python -c 'import atheris' 2>/dev/null || $(PIP) install --quiet atheris
+	$(BIN)/python plugins/rdzv_c10d/tests/fuzz.py -max_total_time=$(SECONDS) -rss_limit_mb=600 -timeout=5 -print_final_stats=1
 
 mutants: setup
 	$(BIN)/python tests/mutants.py
