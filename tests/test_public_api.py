@@ -18,6 +18,7 @@ AUTHORS = """
 ABSENT Bootstrap BootstrapParameters BootstrapProvider BudgetPolicy Change ChangeKind
 CommandEntry Decision ElaunchError Entry Event EventName EventRecorder
 EventRecorderProvider FailureReport FileStore Finding FunctionEntry JobSettings Keyspace
+KeyspaceFull
 Lease Listing Membership MemoryStore Monitor MonitorParameters MonitorProvider NoOptions
 NodeFacts NodeNotAdmitted NodeState OnStop Outcome OutcomeState PolicyParameters
 PollingStore ProcessFailure Provider Record RecorderParameters RendezvousClosed

@@ -1,6 +1,13 @@
 import pytest
 
-from elaunch.api import ABSENT, Keyspace, StoreEvent, UnknownLease, WatchCompacted
+from elaunch.api import (
+    ABSENT,
+    Keyspace,
+    KeyspaceFull,
+    StoreEvent,
+    UnknownLease,
+    WatchCompacted,
+)
 
 
 class TestRevisions:
@@ -316,3 +323,52 @@ class TestWatches:
         keyspace.subscribe("a", 1, seen.append)
 
         assert seen == []
+
+
+class TestRoom:
+    def test_what_does_not_fit_changes_nothing(self) -> None:
+        keyspace = Keyspace(limit=10)
+        keyspace.put("a", b"123456789")
+
+        with pytest.raises(KeyspaceFull):
+            keyspace.put("b", b"")
+        with pytest.raises(KeyspaceFull):
+            keyspace.compare_and_set("a", b"1234567890", expected=1)
+
+        assert keyspace.revision == 1
+        assert [entry.key for entry in keyspace.list("").entries] == ["a"]
+
+    def test_what_is_shortened_or_deleted_makes_room(self) -> None:
+        keyspace = Keyspace(limit=10)
+        keyspace.put("a", b"123456789")
+        keyspace.put("a", b"1234")
+        keyspace.put("b", b"1234")
+        keyspace.delete("a")
+        keyspace.put("c", b"1234")
+
+        assert [entry.key for entry in keyspace.list("").entries] == ["b", "c"]
+
+    def test_a_past_that_is_too_large_is_forgotten(self) -> None:
+        keyspace = Keyspace(history_size=10)
+        seen: list[StoreEvent] = []
+        keyspace.subscribe("a", 0, seen.append)
+        for _ in range(3):
+            keyspace.put("a", b"1234")
+        again: list[StoreEvent] = []
+        keyspace.subscribe("a", 1, again.append)
+
+        assert [event.revision for event in seen] == [1, 2, 3]
+        assert [event.revision for event in again] == [2, 3]
+        with pytest.raises(WatchCompacted):
+            keyspace.subscribe("a", 0, again.append)
+
+    def test_a_change_that_is_larger_than_the_past_is_told_and_forgotten(self) -> None:
+        keyspace = Keyspace(history_size=10)
+        seen: list[StoreEvent] = []
+        keyspace.subscribe("a", 0, seen.append)
+        keyspace.put("a", bytes(100))
+
+        assert [event.revision for event in seen] == [1]
+        keyspace.subscribe("a", 1, seen.append)
+        with pytest.raises(WatchCompacted):
+            keyspace.subscribe("a", 0, seen.append)

@@ -29,7 +29,7 @@ from elaunch.events import (
     discard,
 )
 from elaunch.failures import STDERR_TAIL_LINES, ProcessFailure
-from elaunch.keyspace import Keyspace, Subscription, UnknownLease
+from elaunch.keyspace import Keyspace, KeyspaceFull, Subscription, UnknownLease
 from elaunch.membership.options import RendezvousOptions
 from elaunch.membership.rendezvous import StoreRendezvous
 from elaunch.memory_store import MemoryStore
@@ -119,6 +119,7 @@ __all__ = [
     "FunctionEntry",
     "JobSettings",
     "Keyspace",
+    "KeyspaceFull",
     "Lease",
     "Listing",
     "Membership",

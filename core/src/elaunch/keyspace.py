@@ -43,15 +43,24 @@ class UnknownLease(Exception):
     """The lease does not exist, or no longer."""
 
 
+class KeyspaceFull(Exception):
+    """There is no room for what should be written."""
+
+
 @attrs.define(eq=False)
 class Keyspace:
     """An in-memory map of keys with revisions, leases and ordered watches.
 
     Attributes:
         history: How many past changes are kept for watches that start in the past.
+        history_size: Most bytes of keys and values that they have together.
+        limit: Most bytes of keys and values that it holds besides.
+        revision: Number of the last change.
     """
 
     history: int = 65_536
+    history_size: int = 64 * 1024 * 1024
+    limit: int = 1024 * 1024 * 1024
     revision: int = 0
     _entries: dict[str, Entry] = attrs.field(factory=dict, init=False)
     _keys: list[str] = attrs.field(factory=list, init=False)  # sorted
@@ -60,12 +69,11 @@ class Keyspace:
     # which is frequent, leaves it alone, and an ended lease is met here once more.
     _deadlines: list[tuple[float, int]] = attrs.field(factory=list, init=False)
     _lease_of: dict[str, int] = attrs.field(factory=dict, init=False)
-    _past: deque[StoreEvent] = attrs.field(init=False)
+    _size: int = attrs.field(default=0, init=False)
+    _past: deque[StoreEvent] = attrs.field(factory=deque, init=False)
+    _past_size: int = attrs.field(default=0, init=False)
     _feeds: dict[str, _Feed] = attrs.field(factory=dict, init=False)
     _next_lease: int = attrs.field(default=1, init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._past = deque(maxlen=self.history)
 
     def get(self, key: str) -> Entry | None:
         """Return the entry of a key, or `None`."""
@@ -83,14 +91,20 @@ class Keyspace:
 
         Raises:
             UnknownLease: If the lease does not exist.
+            KeyspaceFull: If there is no room.
         """
         if lease is not None and lease not in self._leases:
             raise UnknownLease
+        present = self._entries.get(key)
+        growth = _size(key, value) - (_size(key, present.value) if present else 0)
+        if growth > 0 and self._size + growth > self.limit:
+            raise KeyspaceFull
+        self._size += growth
         self._detach(key)
         if lease is not None:
             self._leases[lease].keys.add(key)
             self._lease_of[key] = lease
-        if key not in self._entries:
+        if present is None:
             insort(self._keys, key)
         self.revision += 1
         self._entries[key] = Entry(key, value, self.revision)
@@ -100,7 +114,12 @@ class Keyspace:
     def compare_and_set(
         self, key: str, value: bytes, expected: int, lease: int | None = None
     ) -> int | None:
-        """Write a key if its revision is ``expected``; return the new one or `None`."""
+        """Write a key if its revision is ``expected``; return the new one or `None`.
+
+        Raises:
+            UnknownLease: If the lease does not exist.
+            KeyspaceFull: If there is no room.
+        """
         if self._revision_of(key) != expected:
             return None
         return self.put(key, value, lease)
@@ -111,7 +130,7 @@ class Keyspace:
         if present == ABSENT or (expected is not None and present != expected):
             return False
         self._detach(key)
-        del self._entries[key]
+        self._size -= _size(key, self._entries.pop(key).value)
         del self._keys[bisect_left(self._keys, key)]
         self.revision += 1
         self._tell(StoreEvent(key, None, self.revision))
@@ -172,7 +191,7 @@ class Keyspace:
         feed = self._feeds.get(prefix)
         if feed is None:
             past = (event for event in self._past if event.key.startswith(prefix))
-            feed = self._feeds[prefix] = _Feed(deque(past, self.history))
+            feed = self._feeds[prefix] = _Feed(deque(past))
         missed = itertools.takewhile(
             lambda event: event.revision > since, reversed(feed.past)
         )
@@ -202,9 +221,22 @@ class Keyspace:
 
     def _tell(self, event: StoreEvent) -> None:
         self._past.append(event)
+        self._past_size += _size(event.key, event.value)
         # Thousands of nodes watch few distinct prefixes, so the prefix is the index.
         for prefix, feed in tuple(self._feeds.items()):
             if event.key.startswith(prefix):
                 feed.past.append(event)
                 for watcher in tuple(feed.watchers):
                     watcher.deliver(event)
+        while len(self._past) > self.history or self._past_size > self.history_size:
+            self._forget(self._past.popleft())
+
+    def _forget(self, event: StoreEvent) -> None:
+        self._past_size -= _size(event.key, event.value)
+        for feed in self._feeds.values():
+            if feed.past and feed.past[0] is event:
+                feed.past.popleft()
+
+
+def _size(key: str, value: bytes | None) -> int:
+    return len(key) + len(value or b"")

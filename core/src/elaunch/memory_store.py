@@ -1,12 +1,13 @@
 """The simplest real store: one keyspace shared by the tasks of one process."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+import contextlib
+from collections.abc import AsyncGenerator, Iterator
 
 import attrs
 
 from elaunch.errors import RendezvousUnreachable, UsageError
-from elaunch.keyspace import Keyspace, UnknownLease
+from elaunch.keyspace import Keyspace, KeyspaceFull, UnknownLease
 from elaunch.store import Entry, Lease, Listing, StoreEvent
 
 
@@ -65,19 +66,15 @@ class MemoryStore:
 
     async def put(self, key: str, value: bytes, *, lease: Lease | None = None) -> int:
         """Write a key and return its new revision."""
-        try:
+        with _refusals(key):
             return self._ready().put(key, value, _number(lease))
-        except UnknownLease:
-            raise RendezvousUnreachable(f"the lease of {key!r} is lost") from None
 
     async def compare_and_set(
         self, key: str, value: bytes, *, expected: int, lease: Lease | None = None
     ) -> int | None:
         """Write a key if its revision is ``expected``."""
-        try:
+        with _refusals(key):
             return self._ready().compare_and_set(key, value, expected, _number(lease))
-        except UnknownLease:
-            raise RendezvousUnreachable(f"the lease of {key!r} is lost") from None
 
     async def delete(self, key: str, *, expected: int | None = None) -> bool:
         """Delete a key, if ``expected`` is given only at that revision."""
@@ -145,3 +142,13 @@ def _number(lease: Lease | None) -> int | None:
     if not isinstance(lease, MemoryLease):
         raise UsageError(f"{lease!r} is not a lease of this kind of store")
     return lease.number
+
+
+@contextlib.contextmanager
+def _refusals(key: str) -> Iterator[None]:
+    try:
+        yield
+    except UnknownLease:
+        raise RendezvousUnreachable(f"the lease of {key!r} is lost") from None
+    except KeyspaceFull:
+        raise RendezvousUnreachable(f"there is no room to write {key!r}") from None

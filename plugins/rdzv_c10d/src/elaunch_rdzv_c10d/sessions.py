@@ -15,7 +15,14 @@ from typing import Protocol
 
 import attrs
 
-from elaunch.api import Keyspace, StoreEvent, Subscription, UnknownLease, WatchCompacted
+from elaunch.api import (
+    Keyspace,
+    KeyspaceFull,
+    StoreEvent,
+    Subscription,
+    UnknownLease,
+    WatchCompacted,
+)
 from elaunch_rdzv_c10d.messages import (
     MAX_IN_FLIGHT,
     WRITES,
@@ -196,6 +203,8 @@ class Sessions:
             result = self._apply(session, request.operation)
         except UnknownLease:
             result = Refused("the lease is over")
+        except KeyspaceFull:
+            result = Refused("the store is full")
         answer = Answer(request.id, result, self.keyspace.revision)
         if isinstance(request.operation, WRITES):
             session.answers[request.id] = answer
