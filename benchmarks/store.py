@@ -172,7 +172,7 @@ def available(asked: argparse.Namespace) -> list[str]:
     if find_spec("uvloop") is not None:
         kinds.append(UVLOOP)
     else:
-        print("without uvloop: 'pip install uvloop'", file=sys.stderr)
+        print("without uvloop, which 'pip install uvloop' adds", file=sys.stderr)
     return kinds
 
 

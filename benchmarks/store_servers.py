@@ -4,7 +4,6 @@ Run as a script it is such a process: it prints its port, and ends with its inpu
 """
 
 import asyncio
-import importlib
 import resource
 import socket
 import subprocess
@@ -94,12 +93,11 @@ def _torch() -> None:
 
 def _asyncio() -> None:
     sys.modules["uvloop"] = None  # type: ignore[assignment] # so it can't be imported
-    asyncio.run(_ours())
+    _uvloop()
 
 
 def _uvloop() -> None:
-    importlib.import_module("uvloop").install()
-    asyncio.run(_ours())
+    asyncio.run(_ours())  # whose thread takes uvloop if it can
 
 
 async def _ours() -> None:
