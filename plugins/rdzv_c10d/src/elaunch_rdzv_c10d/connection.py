@@ -9,7 +9,7 @@ from typing import ClassVar
 import attrs
 
 from elaunch_rdzv_c10d.budget import StoreFullError
-from elaunch_rdzv_c10d.parser import Parser, ProtocolError
+from elaunch_rdzv_c10d.parser import Frame, Parser, ProtocolError
 from elaunch_rdzv_c10d.receiver import Receiver
 from elaunch_rdzv_c10d.table import KeyTable, NotANumberError, Wait
 from elaunch_rdzv_c10d.wire import (
@@ -57,8 +57,10 @@ class TcpStoreConnection(Receiver):
 
     def data_received(self, data: bytes) -> None:
         """Apply every frame that is whole."""
-        self._parser.feed(data)
-        self._work()
+        frame = None if self._paused else self._parser.only(data)
+        if frame is None:
+            self._parser.feed(data)
+        self._work(frame)
 
     def pause_writing(self) -> None:
         """Serve nothing more to a client that does not read its replies."""
@@ -94,17 +96,18 @@ class TcpStoreConnection(Receiver):
         self._transport.abort()
         self._let_go()
 
-    def _work(self) -> None:
+    def _work(self, frame: Frame | None = None) -> None:
+        """Apply a frame, and then what the parser has."""
         parser = self._parser
         try:
-            while not self._paused:
+            if frame is None and not self._paused:
                 frame = parser.next()
-                if frame is None:
-                    break
+            while frame is not None:
                 if self._owed:
                     self._account()  # what is to be stored is not under way any more
                 opcode, items, number = frame
                 self._HANDLERS[opcode](self, items, number)
+                frame = None if self._paused else parser.next()
         except (ProtocolError, NotANumberError, StoreFullError) as error:
             peer = self._transport.get_extra_info("peername")
             logger.warning("closing the connection of %s: %s", peer, error)

@@ -22,6 +22,12 @@ number that ends the request, or 0."""
 
 _NO_FRAME = -1
 
+# For `only`: an opcode with the number that follows it, and opcodes as plain numbers,
+# which are compared faster.
+_HEAD = struct.Struct("<BQ")
+_GET, _ADD, _WAIT = int(Op.GET), int(Op.ADD), int(Op.WAIT)
+_BEFORE_ONE_KEY = _HEAD.size + U64.size
+
 # How many blobs belong together, the first of them a key and the others values; whether
 # a count comes first, of how many such groups follow; and the number at the end.
 _LAYOUTS: dict[int, tuple[int, bool, struct.Struct | None]] = {
@@ -70,6 +76,28 @@ class Parser:
         """Bytes of the frame that has begun and of what arrived after it."""
         rest = len(self._data) - self._at + self._later_size
         return rest if self._opcode == _NO_FRAME else rest + self._items_size
+
+    def only(self, data: bytes) -> Frame | None:
+        """Return the frame if exactly one has arrived, of those that come most often.
+
+        `None` says nothing: `feed` takes the bytes then.
+        """
+        size = len(data)
+        if self._data or size < _HEAD.size:
+            return None
+        opcode, length = _HEAD.unpack_from(data)
+        if length > MAX_KEY:
+            return None
+        if opcode == _ADD and size == _HEAD.size + length + I64.size:
+            end = _HEAD.size + length
+            return opcode, [data[_HEAD.size : end]], I64.unpack_from(data, end)[0]
+        if opcode == _GET and size == _HEAD.size + length:
+            return opcode, [data[_HEAD.size :]], 0
+        if opcode == _WAIT and length == 1 and size >= _BEFORE_ONE_KEY:
+            (length,) = U64.unpack_from(data, _HEAD.size)
+            if length <= MAX_KEY and size == _BEFORE_ONE_KEY + length:
+                return opcode, [data[_BEFORE_ONE_KEY:]], 0
+        return None
 
     def feed(self, data: bytes) -> None:
         """Take what arrived."""

@@ -18,12 +18,13 @@ class _Buffers(threading.local):
 _buffers = _Buffers()
 
 
-class Receiver(asyncio.BufferedProtocol, abc.ABC):
+class Receiver(asyncio.BufferedProtocol, asyncio.Protocol, abc.ABC):
     """A protocol that gets what arrives in `data_received`.
 
-    asyncio's own `asyncio.Protocol` allocates 256 KiB for each read. For the few bytes
+    asyncio allocates 256 KiB for each read of an `asyncio.Protocol`. For the few bytes
     of a request that costs more than all the rest. A read and the delivery of what it
     read are one step of the loop, so one buffer does for all connections of a thread.
+    uvloop has a buffer of its own, so it takes this for an `asyncio.Protocol`.
     """
 
     __slots__ = ()
