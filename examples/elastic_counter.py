@@ -46,9 +46,7 @@ def main() -> None:
                 sys.exit("crashing on purpose")
             if rank == 0:
                 save(options.file, count)
-            if store.add(f"step/{count}", 1) == world_size:
-                store.set(f"done/{count}", b"yes")
-            store.wait([f"done/{count}"])
+            store.barrier(f"step/{count}", world_size)
     if rank == 0:
         print(f"counted to {count}", flush=True)
 

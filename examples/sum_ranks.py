@@ -16,9 +16,7 @@ def main() -> None:
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     with Store.from_env() as store:
         store.add("sum", rank)
-        if store.add("arrived", 1) == world_size:
-            store.set("complete", b"yes")
-        store.wait(["complete"])
+        store.barrier("added", world_size)
         total = store.add("sum", 0)
     print(f"rank {rank} of {world_size}: SUM = {total}")
 

@@ -34,7 +34,12 @@ WorkerGroup WorkerRanks WorkerSpec discard
 
 @pytest.mark.parametrize(
     ("module", "names"),
-    [("elaunch", FACADE), ("elaunch.api", AUTHORS), ("elaunch.worker", "record")],
+    [
+        ("elaunch", FACADE),
+        ("elaunch.api", AUTHORS),
+        ("elaunch.worker", "record"),
+        ("elaunch_rdzv_c10d", "QueueEmpty Store StoreError StoreTimeout"),
+    ],
 )
 def test_public_names(module: str, names: str) -> None:
     loaded = importlib.import_module(module)

@@ -26,7 +26,12 @@ with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
 """
 
 
-@pytest.mark.parametrize("code", ["import elaunch", "import elaunch.worker", HELP])
+STORE = "from elaunch_rdzv_c10d import Store"
+
+
+@pytest.mark.parametrize(
+    "code", ["import elaunch", "import elaunch.worker", STORE, HELP]
+)
 def test_what_must_be_light_imports_nothing_heavy(code: str) -> None:
     assert loaded(code) & HEAVY == set()
 

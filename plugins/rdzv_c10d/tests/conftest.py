@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 import pytest_asyncio
 
+from elaunch_rdzv_c10d import Store
 from elaunch_rdzv_c10d.addresses import Endpoint, listen, resolve
 from elaunch_rdzv_c10d.server import StoreServer
 from elaunch_rdzv_c10d.sessions import Sessions
@@ -32,3 +33,10 @@ def address() -> Iterator[tuple[str, int]]:
     server = ThreadedServer(control=False)
     yield asyncio.run(server.start("127.0.0.1", 0))
     asyncio.run(server.stop())
+
+
+@pytest.fixture
+def store(address: tuple[str, int]) -> Iterator[Store]:
+    """Our client of that server."""
+    with Store(*address, timeout=10.0) as store:
+        yield store

@@ -1,13 +1,12 @@
 """Rendezvous `c10d`, bootstrap `c10d`, and a store client for workers without torch."""
 
-from typing import TYPE_CHECKING
-
-
+TYPE_CHECKING = False  # importing `typing` would cost each worker more than the client
 if TYPE_CHECKING:
-    from elaunch_rdzv_c10d.client import Store, StoreError, StoreTimeout
+    from elaunch_rdzv_c10d.channel import StoreError, StoreTimeout
+    from elaunch_rdzv_c10d.client import QueueEmpty, Store
 
 
-__all__ = ["Store", "StoreError", "StoreTimeout"]
+__all__ = ["QueueEmpty", "Store", "StoreError", "StoreTimeout"]
 
 
 def __getattr__(name: str) -> object:

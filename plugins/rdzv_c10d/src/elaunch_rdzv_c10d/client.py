@@ -1,59 +1,64 @@
 """A blocking TCPStore client for workers. Standard library only.
 
-It shows a worker without torch the same keys that torch's own client would: each key
-goes over the wire with ``/`` before it.
+It shows a worker without torch the same keys that torch's own client would.
 """
 
-import contextlib
+import math
 import os
-import random
-import socket
-import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import Self
 
+from elaunch_rdzv_c10d.arguments import (
+    key_blob,
+    key_list,
+    number,
+    pair_list,
+    value_blob,
+    visible,
+)
+from elaunch_rdzv_c10d.channel import Channel, StoreError, StoreTimeout
 from elaunch_rdzv_c10d.wire import (
-    I64,
-    MAX_KEY,
-    MAX_KEYS,
-    MAX_VALUE,
+    NOT_READY,
     READY,
     STOP_WAITING,
     U32,
-    U64,
     WAIT_CANCELED,
     Op,
-    blob,
-    blobs,
-    counted,
-    hello,
 )
 
 
-_PREFIX = b"/"
+TYPE_CHECKING = False  # as in __init__
+if TYPE_CHECKING:
+    from typing import Self
+
+__all__ = ["QueueEmpty", "Store", "StoreError", "StoreTimeout"]
+
 _ACK_TIMEOUT = 10.0  # seconds the server may take to confirm the end of a wait
-_CONNECT_TIMEOUT = 10.0  # seconds before another try is better
-_CHUNK = 1024 * 1024
+_LOOK_AGAIN = 5.0  # seconds: a push wakes one waiter, which may die before it pops
+_LOST_RACE = 0.001  # seconds before waiting again; doubles up to the longest
+_LONGEST_LOST_RACE = 0.05
+_MAX_LISTED = 1 << 24  # keys of a store
 _MAX_PORT = 65_535
 _NAMED = 8  # keys that a message looks for
 
+_QUEUES = "; if torch hosts it: queues need torch 2.8 and not use_libuv=False"
+_LISTING = "; if torch hosts it: list_keys needs torch 2.10"
 
-class StoreError(ConnectionError):
-    """The connection to the store is gone, or the store sent nonsense."""
 
-
-class StoreTimeout(TimeoutError):
-    """The store, or what was waited for in it, did not come in time."""
+class QueueEmpty(LookupError):
+    """There is nothing in a queue, and nobody wants to wait for it."""
 
 
 class Store:
     """A connection to the store of a generation's workers.
 
-    Usable from several threads, which take turns: a wait of one holds up the others.
-    After a `StoreError` it stays broken, because nobody knows what the server did with
-    the last request.
+    Usable from several threads, which take turns: a wait of one holds up the others, so
+    one that waits for another thread's work needs a `clone`. A process that is forked
+    off can't use its parent's, but clone it.
+
+    After a `StoreError`, and after a `StoreTimeout` that says that the store does not
+    answer, it stays closed: nobody knows what the server did with the last request.
 
     Args:
         host: Name or address of the store's host.
@@ -68,8 +73,9 @@ class Store:
         self.host = host
         self.port = port
         self.timeout = timeout
-        self._lock = threading.Lock()
-        self._socket: socket.socket | None = self._connect()
+        self._channel = Channel(host, port, timeout)
+        self._has_queues = False  # that we know
+        self._waited_for_queue = False
 
     @classmethod
     def from_env(cls, timeout: float = 300.0) -> "Store":
@@ -88,9 +94,13 @@ class Store:
             )
         return cls(host, int(port), timeout)
 
+    def clone(self) -> "Store":
+        """Return another connection to the same store, for a thread or a child."""
+        return Store(self.host, self.port, self.timeout)
+
     def set(self, key: str, value: bytes | str) -> None:
         """Write a key. Nothing is answered: a later operation shows a lost server."""
-        self._ask(Op.SET, blob(_key(key)) + blob(_value(value)))
+        self._tell(Op.SET, key_blob(key) + value_blob(value))
 
     def get(self, key: str, timeout: float | None = None) -> bytes:
         """Wait until a key is there and return its value.
@@ -99,15 +109,18 @@ class Store:
             StoreTimeout: If it is not there within ``timeout`` seconds.
         """
         self.wait([key], timeout)
-        return self._ask_blobs(Op.GET, blob(_key(key)), 1)[0]
+        return self._ask_blobs(Op.GET, key_blob(key), 1)[0]
 
     def add(self, key: str, amount: int) -> int:
         """Add to the number in a key, 0 if it is missing; return the sum."""
-        return self._ask_number(Op.ADD, blob(_key(key)) + I64.pack(amount))
+        return self._ask_number(Op.ADD, key_blob(key) + number(amount))
 
     def check(self, keys: Iterable[str]) -> bool:
         """Return whether all keys are there."""
-        return self._ask(Op.CHECK, _keys(keys), 1) == READY
+        arguments = key_list(keys)
+        with self._channel.turn(self.timeout) as exchange:
+            exchange.request(Op.CHECK, arguments)
+            return exchange.expect(READY, NOT_READY) == READY
 
     def wait(self, keys: Iterable[str], timeout: float | None = None) -> None:
         """Wait until all keys are there.
@@ -120,19 +133,16 @@ class Store:
             StoreTimeout: If they are not; names those that are missing.
         """
         names = list(keys)
-        limit = self.timeout if timeout is None else timeout
-        if limit <= 0:
-            if self.check(names):
-                return
-        elif self._wait(_keys(names), limit):
+        limit = self._limit(timeout)
+        if self._came(names, limit):
             return
         missing = [name for name in names[:_NAMED] if not self.check([name])]
         if not missing and self.check(names):
             return  # the last of them came while we looked
         shown = ", ".join(map(repr, missing)) or f"one of {len(names)} keys"
         raise StoreTimeout(
-            f"after {limit:g} s nobody has set {shown} in the store at "
-            f"{self.host}:{self.port}; has a rank failed?"
+            f"after {limit:g} s nobody has set {shown} in {self._channel.where}; "
+            "has a rank failed?"
         )
 
     def compare_set(
@@ -143,20 +153,33 @@ class Store:
         Returns:
             What the key holds now; ``expected`` if it is missing and was not written.
         """
-        arguments = blobs([_key(key), _value(expected), _value(desired)])
+        arguments = key_blob(key) + value_blob(expected) + value_blob(desired)
         return self._ask_blobs(Op.COMPARE_SET, arguments, 1)[0]
 
     def append(self, key: str, value: bytes | str) -> None:
         """Write a key that is missing, or lengthen its value."""
-        self._ask(Op.APPEND, blob(_key(key)) + blob(_value(value)))
+        self._tell(Op.APPEND, key_blob(key) + value_blob(value))
 
     def delete_key(self, key: str) -> bool:
         """Delete a key; return whether it was there."""
-        return self._ask_number(Op.DELETE_KEY, blob(_key(key))) > 0
+        return self._ask_number(Op.DELETE_KEY, key_blob(key)) > 0
 
     def num_keys(self) -> int:
         """Return how many keys the store holds."""
-        return self._ask_number(Op.GETNUMKEYS, b"")
+        return self._ask_number(Op.GETNUMKEYS)
+
+    def list_keys(self) -> list[str]:
+        """Return the keys that the store holds, in no order.
+
+        Not every server has this: ours has, and torch's since 2.10.
+        """
+        with self._channel.turn(self.timeout, _LISTING) as exchange:
+            exchange.request(Op.LIST_KEYS)
+            count = exchange.read_number()
+            if not 0 <= count <= _MAX_LISTED:
+                raise ConnectionError(f"it announces {count} keys")
+            found = [exchange.read_blob() for _ in range(count)]
+        return visible(found)
 
     def multi_get(
         self, keys: Iterable[str], timeout: float | None = None
@@ -168,13 +191,94 @@ class Store:
         """
         names = list(keys)
         self.wait(names, timeout)
-        return self._ask_blobs(Op.MULTI_GET, _keys(names), len(names))
+        return self._ask_blobs(Op.MULTI_GET, key_list(names), len(names))
 
     def multi_set(self, items: Mapping[str, bytes | str]) -> None:
         """Write several keys at once."""
-        _check_count(len(items))
-        pairs = [p for k, v in items.items() for p in (_key(k), _value(v))]
-        self._ask(Op.MULTI_SET, U64.pack(len(items)) + blobs(pairs))
+        self._tell(Op.MULTI_SET, pair_list(items))
+
+    def barrier(self, key: str, world_size: int, timeout: float | None = None) -> None:
+        """Wait until so many have come here. Each key is good for one time.
+
+        It meets those in ``PrefixStore(prefix, store).barrier(name, world_size)`` of
+        torch if ``key`` is ``prefix/name``, but not those in its ``TCPStore.barrier``.
+
+        Raises:
+            StoreTimeout: If they have not within ``timeout`` seconds. Who has come is
+                counted all the same, and does not come a second time.
+        """
+        if world_size < 1:
+            raise ValueError(f"a barrier for {world_size}; at least one must come")
+        arrived, complete = f"{key}/num_members", f"{key}/last_member"
+        # At least: the last may have died between the two.
+        if self.add(arrived, 1) >= world_size:
+            self.set(complete, b"1")
+        limit = self._limit(timeout)
+        if self._came([complete], limit) or self.check([complete]):
+            return
+        raise StoreTimeout(
+            f"after {limit:g} s {self.add(arrived, 0)} of {world_size} have come to "
+            f"the barrier {key!r} in {self._channel.where}; has a rank failed?"
+        )
+
+    def queue_push(self, key: str, value: bytes | str) -> None:
+        """Put a value at the end of a queue. Nothing is answered, as with `set`.
+
+        Not every server has queues: ours has, and torch's since 2.8, but not with
+        ``use_libuv=False``. The first of these operations finds out.
+        """
+        arguments = key_blob(key) + value_blob(value)
+        if not self._has_queues:
+            self.queue_len(key)
+        self._tell(Op.QUEUE_PUSH, arguments)
+
+    def queue_pop(
+        self,
+        key: str,
+        block: bool = True,  # noqa: FBT001, FBT002 - as torch's
+        timeout: float | None = None,
+    ) -> bytes:
+        """Take the value at the head of a queue, which nobody else gets then.
+
+        Args:
+            key: The queue's name. A queue and a key of one name are two things, but a
+                wait for the queue also ends when the key is there: don't share names.
+            block: Whether to wait for a value.
+            timeout: Seconds to wait; `None` takes the store's.
+
+        Raises:
+            QueueEmpty: If there is none and we don't wait.
+            StoreTimeout: If none has come within ``timeout`` seconds.
+        """
+        limit = self._limit(timeout)
+        until = time.monotonic() + limit
+        keys = key_list([key])
+        pause = 0.0
+        while True:
+            value = self._pop(key)
+            if value is not None:
+                return value
+            if not block:
+                raise QueueEmpty(f"queue {key!r} in {self._channel.where} is empty")
+            left = until - time.monotonic()
+            if left <= 0:
+                raise StoreTimeout(
+                    f"after {limit:g} s there is nothing to take from the queue "
+                    f"{key!r} in {self._channel.where}"
+                )
+            time.sleep(min(pause, left))
+            self._waited_for_queue = True
+            if self._wait(keys, left, _LOOK_AGAIN):
+                # If another is faster again, he may be so many times.
+                pause = min(pause * 2 or _LOST_RACE, _LONGEST_LOST_RACE)
+            else:
+                pause = 0.0
+
+    def queue_len(self, key: str) -> int:
+        """Return how many values are in a queue."""
+        length = self._ask_number(Op.QUEUE_LEN, key_blob(key), _QUEUES)
+        self._has_queues = True
+        return length
 
     def ping(self) -> None:
         """Make sure that the server answers.
@@ -182,18 +286,16 @@ class Store:
         Raises:
             StoreError: If it does not.
         """
-        nonce = U32.pack(random.getrandbits(32))
-        with self._turn() as connection:
-            _send(connection, Op.PING, nonce)
-            _expect(connection, nonce, self._until())
+        nonce = os.urandom(U32.size)
+        with self._channel.turn(self.timeout) as exchange:
+            exchange.request(Op.PING, nonce)
+            exchange.expect(nonce)
 
     def close(self) -> None:
-        """Close the connection. Twice is fine."""
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        """Close the connection. Twice is fine; another thread's wait ends."""
+        self._channel.close()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Self":
         return self
 
     def __exit__(
@@ -204,147 +306,58 @@ class Store:
     ) -> None:
         self.close()
 
-    def _connect(self) -> socket.socket:
-        until = self._until()
-        delay = 0.05
-        while True:
-            try:
-                return self._dial(until)
-            except OSError as error:
-                if time.monotonic() + delay >= until:
-                    raise StoreTimeout(
-                        f"the store at {self.host}:{self.port} could not be reached "
-                        f"for {self.timeout:g} s: {error}"
-                    ) from error
-            # Random, so that all workers of a node don't come back in one moment.
-            time.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
-            delay = min(delay * 2, 1.0)
+    def _limit(self, timeout: float | None) -> float:
+        return self.timeout if timeout is None else timeout
 
-    def _dial(self, until: float) -> socket.socket:
-        limit = min(_left(until), _CONNECT_TIMEOUT)
-        connection = socket.create_connection((self.host, self.port), limit)
-        try:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            nonce = random.getrandbits(32)
-            connection.sendall(hello(nonce))
-            _expect(connection, U32.pack(nonce), until)
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+    def _tell(self, op: Op, arguments: bytes) -> None:
+        with self._channel.turn(self.timeout) as exchange:
+            exchange.request(op, arguments)
 
-    @contextlib.contextmanager
-    def _turn(self) -> Iterator[socket.socket]:
-        """Have the connection for one request and its reply."""
-        with self._lock:
-            where = f"the store at {self.host}:{self.port}"
-            if self._socket is None:
-                raise StoreError(f"the connection to {where} is closed")
-            self._socket.settimeout(self.timeout)
-            try:
-                yield self._socket
-            except BaseException as error:
-                # Whatever it was: an answer may still be on its way, and would be
-                # taken for that of the next request.
-                self.close()
-                if isinstance(error, TimeoutError):
-                    raise StoreTimeout(f"{where} does not answer") from None
-                if isinstance(error, OSError):
-                    raise StoreError(f"lost {where}: {error}") from error
-                raise
-
-    def _until(self) -> float:
-        return time.monotonic() + self.timeout
-
-    def _ask(self, op: Op, arguments: bytes, size: int = 0) -> bytes:
-        with self._turn() as connection:
-            _send(connection, op, arguments)
-            return _read(connection, size, self._until())
-
-    def _ask_number(self, op: Op, arguments: bytes) -> int:
-        number: int = I64.unpack(self._ask(op, arguments, I64.size))[0]
-        return number
+    def _ask_number(self, op: Op, arguments: bytes = b"", needs: str = "") -> int:
+        with self._channel.turn(self.timeout, needs) as exchange:
+            exchange.request(op, arguments)
+            return exchange.read_number()
 
     def _ask_blobs(self, op: Op, arguments: bytes, count: int) -> list[bytes]:
-        found = []
-        with self._turn() as connection:
-            _send(connection, op, arguments)
-            until = self._until()
-            for _ in range(count):
-                (length,) = U64.unpack(_read(connection, U64.size, until))
-                found.append(_read(connection, length, until))
-        return found
+        with self._channel.turn(self.timeout) as exchange:
+            exchange.request(op, arguments)
+            return [exchange.read_blob() for _ in range(count)]
 
-    def _wait(self, keys: bytes, timeout: float) -> bool:
+    def _pop(self, key: str) -> bytes | None:
+        with self._channel.turn(self.timeout, _QUEUES) as exchange:
+            exchange.request(Op.QUEUE_POP, key_blob(key))
+            length = exchange.read_number()
+            if length < 0:
+                raise ConnectionError(f"it announces a queue of {length} values")
+            return exchange.read_blob() if length else None
+
+    def _came(self, names: list[str], limit: float) -> bool:
         """Wait for keys; return whether they came."""
-        with self._turn() as connection:
-            _send(connection, Op.WAIT, keys)
+        if limit <= 0:
+            return self.check(names)
+        until = time.monotonic() + limit
+        keys = key_list(names)
+        while self._wait(keys, until - time.monotonic()):
+            # A wait for a queue that has ended makes torch's server end a later one too
+            # when something else is pushed to the queue.
+            if not self._waited_for_queue or self.check(names):
+                return True
+        return False
+
+    def _wait(self, keys: bytes, limit: float, at_most: float = math.inf) -> bool:
+        """Wait once, ``at_most`` so long when it is our turn; return what for."""
+        with self._channel.turn(limit) as exchange:
+            exchange.until = min(exchange.until, time.monotonic() + at_most)
+            exchange.request(Op.WAIT, keys)
             try:
-                reply = _read(connection, 1, time.monotonic() + timeout)
+                exchange.expect(STOP_WAITING)
             except TimeoutError:
-                _send(connection, Op.CANCEL_WAIT, b"")
-                until = time.monotonic() + _ACK_TIMEOUT
-                reply = _read(connection, 1, until)
-                if reply == WAIT_CANCELED:
+                limit = min(self.timeout, _ACK_TIMEOUT)
+                exchange.until = time.monotonic() + limit
+                exchange.send(bytes((Op.CANCEL_WAIT,)))
+                if exchange.expect(WAIT_CANCELED, STOP_WAITING) == WAIT_CANCELED:
                     return False
                 # The keys came just before the server read our cancellation, whose
                 # confirmation follows.
-                _expect(connection, WAIT_CANCELED, until)
-            if reply != STOP_WAITING:
-                raise ConnectionError(f"it answers a wait with {reply!r}")
+                exchange.expect(WAIT_CANCELED)
         return True
-
-
-def _left(until: float) -> float:
-    left = until - time.monotonic()
-    if left <= 0:
-        raise TimeoutError("no answer in time")
-    return left
-
-
-def _send(connection: socket.socket, op: Op, arguments: bytes) -> None:
-    # In one piece: torch's older server serves nobody else while half a request is in.
-    connection.sendall(bytes((op,)) + arguments)
-
-
-def _read(connection: socket.socket, size: int, until: float) -> bytes:
-    parts = []
-    while size:
-        connection.settimeout(_left(until))
-        part = connection.recv(min(size, _CHUNK))
-        if not part:
-            raise ConnectionError("it closed the connection")
-        parts.append(part)
-        size -= len(part)
-    return b"".join(parts)
-
-
-def _expect(connection: socket.socket, reply: bytes, until: float) -> None:
-    found = _read(connection, len(reply), until)
-    if found != reply:
-        raise ConnectionError(f"it answers {found!r} instead of {reply!r}")
-
-
-def _key(key: str) -> bytes:
-    encoded = _PREFIX + key.encode()
-    if len(encoded) > MAX_KEY:
-        raise ValueError(f"a key of {len(encoded)} bytes; the limit is {MAX_KEY}")
-    return encoded
-
-
-def _value(value: bytes | str) -> bytes:
-    encoded = value.encode() if isinstance(value, str) else value
-    if len(encoded) > MAX_VALUE:
-        raise ValueError(f"a value of {len(encoded)} bytes; the limit is {MAX_VALUE}")
-    return encoded
-
-
-def _keys(keys: Iterable[str]) -> bytes:
-    encoded = [_key(key) for key in keys]
-    _check_count(len(encoded))
-    return counted(encoded)
-
-
-def _check_count(count: int) -> None:
-    if count > MAX_KEYS:
-        raise ValueError(f"{count} keys at once; the limit is {MAX_KEYS}")
