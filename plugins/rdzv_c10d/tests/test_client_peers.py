@@ -290,6 +290,61 @@ class TestTheEndOfAWait:
         assert len(errors) == 1
 
 
+POP = bytes((Op.QUEUE_POP,)) + KEY
+EMPTY = say(I64.pack(0))
+ITEM = say(I64.pack(1) + blob(b"v"))
+
+
+class TestAQueue:
+    def test_is_waited_for_again_when_another_was_faster(self) -> None:
+        lost = [read(WAIT), say(b"\x00"), read(POP), EMPTY]
+        won = [read(WAIT), say(b"\x00"), read(POP), ITEM]
+        with client(read(POP), EMPTY, *lost, *lost, *won) as store:
+            assert store.queue_pop("k") == b"v"
+
+    def test_is_looked_at_again_though_nobody_wakes_us(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The server has woken another, who has died."""
+        monkeypatch.setattr("elaunch_rdzv_c10d.client._LOOK_AGAIN", 0.01)
+        again = [read(WAIT), read(CANCEL), say(b"\x01"), read(POP)]
+        steps = [read(POP), EMPTY, *again, EMPTY, *again, ITEM]
+        with client(*steps) as store:
+            assert store.queue_pop("k") == b"v"
+
+    def test_that_was_waited_for_does_not_end_a_later_wait(self) -> None:
+        """With torch's default server a push to the queue does."""
+        _, check, there = OPERATIONS["check"]
+        get = bytes((Op.GET,)) + KEY
+        queue = [read(POP), EMPTY, read(WAIT), say(b"\x00"), read(POP), ITEM]
+        woken = [read(WAIT), say(b"\x00"), read(check), say(b"\x01")]
+        came = [read(WAIT), say(b"\x00"), read(check), say(there)]
+        with client(*queue, *woken, *came, read(get), say(blob(b"v"))) as store:
+            store.queue_pop("k")
+
+            assert store.get("k") == b"v"
+
+    def test_that_the_server_lacks_is_explained(self) -> None:
+        with (
+            client(read(POP), close) as store,
+            pytest.raises(StoreError, match="if torch hosts it: queues need torch"),
+        ):
+            store.queue_pop("k")
+
+    def test_of_a_server_that_leaves_later_needs_no_explanation(self) -> None:
+        with client(read(POP), ITEM, read(POP), close) as store:
+            store.queue_pop("k")
+            with pytest.raises(StoreError, match=r"it closed the connection$"):
+                store.queue_pop("k")
+
+    def test_is_not_pushed_to_before_it_is_known(self) -> None:
+        length = bytes((Op.QUEUE_LEN,)) + KEY
+        push = bytes((Op.QUEUE_PUSH,)) + KEY + blob(b"v")
+        with client(read(length), say(I64.pack(0)), read(push), read(push)) as store:
+            store.queue_push("k", "v")
+            store.queue_push("k", "v")
+
+
 class TestRequests:
     def test_begin_with_one_write(self) -> None:
         """Torch's default server drops a client whose handshake comes in two."""

@@ -124,24 +124,6 @@ def test_queues(default: Any) -> None:
             store.queue_pop("q", timeout=0.05)
 
 
-def test_waits_after_that_for_a_queue_are_no_shorter(default: Any) -> None:
-    """Torch's server ends them when more is pushed to the queue."""
-    with connect(default) as store:
-        popper = threading.Thread(target=store.queue_pop, args=("q",))
-        popper.start()
-        while popper.is_alive():  # until it has had to wait for one
-            default.queue_push("q", "")
-            popper.join(timeout=0.01)
-        waiter = threading.Thread(target=store.wait, args=(["k"],))
-        waiter.start()
-        for _ in range(100):
-            default.queue_push("q", "")
-        default.set("k", "v")
-        waiter.join()
-
-        assert store.check(["k"])
-
-
 @pytest.mark.parametrize(
     "use",
     [

@@ -26,10 +26,10 @@ dist.destroy_process_group()
 """
 
 
-@pytest.fixture(params=[True, False], ids=["rendezvous", "workers"])
-def endpoint(request: pytest.FixtureRequest) -> Iterator[str]:
-    """A store as for a rendezvous, which serves agents of ours too, or for workers."""
-    server = ThreadedServer(control=request.param)
+@pytest.fixture
+def endpoint() -> Iterator[str]:
+    """A store as for a rendezvous, which serves agents of ours too."""
+    server = ThreadedServer()
     host, port = asyncio.run(server.start("127.0.0.1", 0))
     yield f"{host}:{port}"
     asyncio.run(server.stop())

@@ -74,7 +74,7 @@ class Store:
         self.port = port
         self.timeout = timeout
         self._channel = Channel(host, port, timeout)
-        self._has_queues = False  # that we know
+        self._doubt = _QUEUES  # nothing when the server has shown that it has them
         self._waited_for_queue = False
 
     @classmethod
@@ -228,7 +228,7 @@ class Store:
         ``use_libuv=False``. The first of these operations finds out.
         """
         arguments = key_blob(key) + value_blob(value)
-        if not self._has_queues:
+        if self._doubt:
             self.queue_len(key)
         self._tell(Op.QUEUE_PUSH, arguments)
 
@@ -276,8 +276,8 @@ class Store:
 
     def queue_len(self, key: str) -> int:
         """Return how many values are in a queue."""
-        length = self._ask_number(Op.QUEUE_LEN, key_blob(key), _QUEUES)
-        self._has_queues = True
+        length = self._ask_number(Op.QUEUE_LEN, key_blob(key), self._doubt)
+        self._doubt = ""
         return length
 
     def ping(self) -> None:
@@ -324,11 +324,12 @@ class Store:
             return [exchange.read_blob() for _ in range(count)]
 
     def _pop(self, key: str) -> bytes | None:
-        with self._channel.turn(self.timeout, _QUEUES) as exchange:
+        with self._channel.turn(self.timeout, self._doubt) as exchange:
             exchange.request(Op.QUEUE_POP, key_blob(key))
             length = exchange.read_number()
             if length < 0:
                 raise ConnectionError(f"it announces a queue of {length} values")
+            self._doubt = ""
             return exchange.read_blob() if length else None
 
     def _came(self, names: list[str], limit: float) -> bool:
