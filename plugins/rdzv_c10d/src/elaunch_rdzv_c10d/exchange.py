@@ -14,6 +14,7 @@ from elaunch_rdzv_c10d.wire import I64, U64, Op
 _AHEAD = 64 * 1024  # bytes read at once, so that a reply of many parts costs few reads
 _CHUNK = 1024 * 1024  # more of them, where more are known to come
 _LARGEST = 1 << 30  # bytes of a value; `append` may have made it longer than MAX_VALUE
+_SHOWN = 20  # bytes of what nobody asked for
 _LONGEST_POLL = 3600.0  # seconds; a poll can't be told to take for ever
 
 
@@ -69,10 +70,10 @@ class Exchange:
         unasked = self._data[self._at :]
         if not unasked:
             try:
-                unasked = self._receive(_AHEAD)
+                unasked = self._receive(_SHOWN)
             except BlockingIOError:
                 return
-        raise ConnectionError(f"it sent {unasked[:20]!r}, which nobody asked for")
+        raise ConnectionError(f"it sent {unasked[:_SHOWN]!r}, which nobody asked for")
 
     def read(self, size: int) -> bytes:
         """Read so many bytes.
