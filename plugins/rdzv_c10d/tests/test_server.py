@@ -306,6 +306,30 @@ class TestWaits:
             assert await one.read(1) == b"\x00"
             assert await two.ask(Op.CANCEL_WAIT, size=1) == b"\x01"
 
+    @pytest.mark.parametrize("cancels", [True, False])
+    async def test_an_item_that_is_not_taken_wakes_the_next(
+        self, endpoint: Endpoint, *, cancels: bool
+    ) -> None:
+        async with (
+            client(endpoint) as one,
+            client(endpoint) as two,
+            client(endpoint) as other,
+        ):
+            for waiter in (one, two):
+                waiter.send(Op.WAIT, counted([b"/q"]), Op.PING, PONG)
+                assert await waiter.read(4) == PONG
+            other.send(Op.QUEUE_PUSH, blobs([b"/q", b"item"]))
+            assert await one.read(1) == b"\x00"
+            if cancels:
+                assert await one.ask(Op.CANCEL_WAIT, size=1) == b"\x01"
+            else:
+                one.writer.close()
+
+            assert await two.read(1) == b"\x00"
+            reply = I64.pack(1) + blob(b"item")
+            pop = Op.QUEUE_POP, blob(b"/q")
+            assert await two.ask(*pop, size=len(reply)) == reply
+
     async def test_survive_a_deletion_in_between(self, endpoint: Endpoint) -> None:
         async with client(endpoint) as one, client(endpoint) as other:
             one.send(Op.PING, PONG, Op.WAIT, counted([b"/a", b"/b"]))
@@ -383,6 +407,19 @@ class TestRoom:
             await good.ask(Op.DELETE_KEY, blob(b"/a"), size=8)
             good.send(Op.SET, blobs([b"/b", bytes(60_000)]))
             assert await good.ask(Op.CHECK, counted([b"/b"]), size=1) == b"\x00"
+
+    async def test_of_several_keys_none_is_written_if_there_is_no_room_for_all(
+        self,
+    ) -> None:
+        table = KeyTable(Budget(100_000))
+        async with serving(StoreServer(table=table)) as address:
+            async with client(address) as greedy:
+                pairs = [b"/a", b"1", b"/b", bytes(100_000)]
+                greedy.send(Op.MULTI_SET, U64.pack(2), blobs(pairs))
+
+                assert await greedy.ends()
+            assert len(table) == 0
+            assert table.budget.held == 0
 
     @pytest.mark.parametrize(
         "unfinished",

@@ -51,6 +51,8 @@ class TcpStoreConnection(Receiver):
     # Nothing more is served: until the client reads its replies, or for ever.
     _paused: bool = attrs.field(default=False, init=False)
     _wait: Wait | None = attrs.field(default=None, init=False)
+    # The wait that ended last, until it is known that it was not for nothing.
+    _woken: Wait | None = attrs.field(default=None, init=False)
     # What is left of a long reply; only while paused.
     _unsent: Iterator[bytes] | None = attrs.field(default=None, init=False)
     _owed: int = attrs.field(default=0, init=False)
@@ -132,6 +134,7 @@ class TcpStoreConnection(Receiver):
         self._unsent = None
         self._parser = Parser()
         self._forget_wait()
+        self._pass_on()
         self._owed = 0
         self.table.budget.owe(self, 0)
 
@@ -190,7 +193,7 @@ class TcpStoreConnection(Receiver):
             self._transport.write(STOP_WAITING)
 
     def _wake(self) -> None:
-        self._wait = None
+        self._woken, self._wait = self._wait, None
         if self._unsent is None:
             self._transport.write(STOP_WAITING)
         else:  # a client that asks on while it waits gets no reply within another
@@ -200,6 +203,7 @@ class TcpStoreConnection(Receiver):
 
     def _cancel_wait(self, _: list[bytes], __: int) -> None:
         self._forget_wait()
+        self._pass_on()
         self._transport.write(WAIT_CANCELED)
 
     def _get_num_keys(self, _: list[bytes], __: int) -> None:
@@ -219,8 +223,7 @@ class TcpStoreConnection(Receiver):
         self._send(_blobs([self.table.get(key) for key in items]))
 
     def _multi_set(self, items: list[bytes], _: int) -> None:
-        for key, value in zip(items[::2], items[1::2], strict=True):
-            self.table.set(key, value)
+        self.table.set_all(dict(zip(items[::2], items[1::2], strict=True)))
 
     def _ping(self, _: list[bytes], nonce: int) -> None:
         self._transport.write(U32.pack(nonce))
@@ -229,6 +232,7 @@ class TcpStoreConnection(Receiver):
         self.table.push(items[0], items[1])
 
     def _queue_pop(self, items: list[bytes], _: int) -> None:
+        self._woken = None
         length = I64.pack(self.table.length(items[0]))
         item = self.table.pop(items[0])
         self._transport.write(length if item is None else length + blob(item))
@@ -240,6 +244,11 @@ class TcpStoreConnection(Receiver):
         if self._wait is not None:
             self.table.forget(self._wait)
             self._wait = None
+
+    def _pass_on(self) -> None:
+        if self._woken is not None:
+            woken, self._woken = self._woken, None
+            self.table.pass_on(woken)
 
     # A new operation is a row here, one in `parser._LAYOUTS` and one in `wire.Op`.
     _HANDLERS: ClassVar[

@@ -2,7 +2,7 @@
 
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import attrs
 
@@ -52,10 +52,12 @@ class Wait:
     Attributes:
         missing: Keys that have not appeared since the wait began.
         wake: Called once, when the last of them has.
+        queue: The queue that an item of woke it, if one did.
     """
 
     missing: set[bytes]
     wake: Callable[[], None]
+    queue: bytes | None = None
 
     @property
     def cost(self) -> int:
@@ -106,6 +108,18 @@ class KeyTable:
         self._store(key, value)
         if key in self._waits:
             self._appeared(key)
+
+    def set_all(self, values: Mapping[bytes, bytes]) -> None:
+        """Write several keys.
+
+        Raises:
+            StoreFullError: If there is no room for all. Nothing is changed.
+        """
+        self.budget.store(sum(self._growth(key, values[key]) for key in values))
+        self._values.update(values)
+        for key in values:
+            if key in self._waits:
+                self._appeared(key)
 
     def append(self, key: bytes, value: bytes) -> None:
         """Write a key that is missing, or lengthen the one that is there.
@@ -168,13 +182,7 @@ class KeyTable:
         if queue is None:
             queue = self._queues[key] = deque()
         queue.append(item)
-        waits = self._waits.get(key)
-        if waits:
-            first = next(iter(waits))
-            del waits[first]
-            if not waits:
-                del self._waits[key]
-            _arrived(first, key)
+        self._call_next(key)
 
     def pop(self, key: bytes) -> bytes | None:
         """Take the first item of a queue, or nothing."""
@@ -186,6 +194,11 @@ class KeyTable:
             del self._queues[key]
         self.budget.store(-len(item) - _ENTRY - (0 if queue else len(key)))
         return item
+
+    def pass_on(self, wait: Wait) -> None:
+        """Wake the next who waits for a queue, if this one has left the item to it."""
+        if wait.queue in self._queues:
+            self._call_next(wait.queue)
 
     def length(self, key: bytes) -> int:
         """Return how many items a queue has."""
@@ -237,12 +250,26 @@ class KeyTable:
         wait.missing.clear()
 
     def _store(self, key: bytes, value: bytes) -> None:
+        growth = self._growth(key, value)
+        if growth:
+            self.budget.store(growth)
+        self._values[key] = value
+
+    def _growth(self, key: bytes, value: bytes) -> int:
         old = self._values.get(key)
         if old is None:
-            self.budget.store(len(key) + len(value) + _ENTRY)
-        elif len(old) != len(value):
-            self.budget.store(len(value) - len(old))
-        self._values[key] = value
+            return len(key) + len(value) + _ENTRY
+        return len(value) - len(old)
+
+    def _call_next(self, key: bytes) -> None:
+        waits = self._waits.get(key)
+        if waits:
+            first = next(iter(waits))
+            del waits[first]
+            if not waits:
+                del self._waits[key]
+            first.queue = key
+            _arrived(first, key)
 
     def _begin(self, wait: Wait) -> Wait:
         for key in wait.missing:
