@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psutil
@@ -21,9 +21,15 @@ DEADLINE = 30.0
 class Agent:
     """One agent process, with its output as it comes."""
 
-    def __init__(self, arguments: list[str], cwd: Path, env: dict[str, str]) -> None:
+    def __init__(
+        self,
+        arguments: list[str],
+        cwd: Path,
+        env: dict[str, str],
+        prefix: Sequence[str] = (),
+    ) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "elaunch", "run", *arguments],
+            [*prefix, sys.executable, "-m", "elaunch", "run", *arguments],
             cwd=cwd,
             env=env,
             stdin=subprocess.DEVNULL,
@@ -128,5 +134,8 @@ def is_alive(pid: int) -> bool:
     except psutil.NoSuchProcess:
         return False
 
+
+Script = Callable[[str], str]
+"""Writes a worker script; returns its path."""
 
 Launch = Callable[..., Agent]

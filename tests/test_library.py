@@ -154,6 +154,7 @@ def test_events_tell_the_whole_story(tmp_path: Path) -> None:
     events = [json.loads(line) for line in path.read_text().splitlines()]
 
     assert [event["name"] for event in events] == [
+        "node.address",
         "agent.started",
         "store.hosted",
         "rendezvous.joining",

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -15,7 +14,6 @@ import pytest
 import pytest_asyncio
 
 from elaunch import get_rdzv_handler
-from elaunch.addresses import advertised_address
 from elaunch.api import (
     FileStore,
     RendezvousCorrupt,
@@ -313,8 +311,3 @@ def test_an_endpoint_that_could_be_a_host_is_a_usage_error(endpoint: str) -> Non
 
     with pytest.raises(UsageError, match=f"--rdzv-endpoint ./meet, not '{endpoint}'"):
         provider.create(params, provider.options())
-
-
-@pytest.mark.asyncio
-async def test_a_path_has_no_route() -> None:
-    assert await advertised_address("./localhost") == socket.gethostname()

@@ -23,6 +23,7 @@ class EventName(enum.StrEnum):
     AGENT_STARTED = "agent.started"
     AGENT_FINISHED = "agent.finished"
     AGENT_SIGNALLED = "agent.signalled"
+    NODE_ADDRESS = "node.address"
     STORE_HOSTED = "store.hosted"
     STORE_CONNECTED = "store.connected"
     STORE_WAITING = "store.waiting"

@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 
-from elaunch.addresses import advertised_address
+from elaunch.addresses import advertised_address, given_address
 from elaunch.agent.agent import Agent
 from elaunch.agent.messages import Result
 from elaunch.agent.recording import Recording
@@ -177,7 +177,7 @@ class _Launch:
             config.run_id, (*self.recorders, *self._named_recorders())
         )
         try:
-            result = await self._agent(recording, await self._node())
+            result = await self._agent(recording, await self._node(recording))
             self._tell(recording, result.error)
         except BaseException as error:
             self._tell(recording, error)
@@ -186,14 +186,19 @@ class _Launch:
             recording.close()
         return result
 
-    async def _node(self) -> NodeFacts:
+    async def _node(self, recording: Recording) -> NodeFacts:
         config = self.config
         slot = given_slot(os.environ, config.node_rank, config.max_nodes)
         if slot:
             logger.info("%s gives this node the group rank %d", slot.source, slot.rank)
+        if config.local_addr:
+            found = given_address(config.local_addr)
+        else:
+            found = await advertised_address(config.rdzv_endpoint, config.max_nodes)
+        recording(EventName.NODE_ADDRESS, address=found.address, rule=found.rule)
         return NodeFacts(
             host=socket.gethostname(),
-            address=config.local_addr or await advertised_address(config.rdzv_endpoint),
+            address=found.address,
             local_world_size=config.nproc_per_node,
             role=config.role,
             slot=slot.rank if slot else None,

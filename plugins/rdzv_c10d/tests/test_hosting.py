@@ -15,6 +15,7 @@ from elaunch.api import (
     StoreRendezvous,
     UsageError,
 )
+from elaunch_rdzv_c10d.addresses import Endpoint
 from elaunch_rdzv_c10d.control_store import ControlStore
 from elaunch_rdzv_c10d.hosting import StoreOpener
 from elaunch_rdzv_c10d.options import C10dOptions
@@ -145,7 +146,7 @@ class TestWhoHosts:
         impossible = agent(f"{NOT_OURS}:29400", is_host=True)
 
         assert forced.told(EventName.STORE_HOSTED)[0]["rule"] == "is_host=true"
-        with pytest.raises(RendezvousUnreachable, match=r"192\.0\.2\.1:29400.*assign"):
+        with pytest.raises(RendezvousUnreachable, match=r"2\.1:29400.*no address"):
             await impossible.opener()
 
     async def test_is_host_everywhere_is_reached_by_loopback(self) -> None:
@@ -162,15 +163,17 @@ class TestWhoHosts:
 
         assert str(caught.value) == (
             f"this node can't host the store at '127.0.0.1:{port}': address already in "
-            "use; choose another port, or the node that hosts"
+            "use; something else listens there: choose another port, or let this node "
+            "connect if that is the store of the job"
         )
 
     async def test_who_is_no_host_never_listens(self) -> None:
         endpoint = f"127.0.0.1:{free_port()}"
         client = agent(endpoint, is_host=False, connect_timeout=0.05)
 
-        with pytest.raises(RendezvousUnreachable, match="connection refused"):
+        with pytest.raises(RendezvousUnreachable, match="connection refused") as caught:
             await client.opener()
+        assert "(this node does not host it: is_host=false)" in str(caught.value)
         assert client.told(EventName.STORE_WAITING) == [
             {"reason": f"the store at '{endpoint}': connection refused"}
         ]
@@ -216,13 +219,14 @@ class TestWhoHosts:
 
         with pytest.raises(RendezvousUnreachable, match="the name can't be resolved"):
             await lost.opener()
-        assert lost.told(EventName.STORE_WAITING)
+        (waiting,) = lost.told(EventName.STORE_WAITING)
+        assert "'no-such-host.invalid:1': the name can't" in str(waiting["reason"])
 
 
 def refuse_privileged_ports(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make `bind` refuse as it does where the tests don't run as root."""
 
-    async def start(_: object, host: str, port: int) -> tuple[str, int]:
+    async def start(_: object, host: str, port: int, **__: bool) -> tuple[str, int]:
         raise PermissionError(errno.EACCES, f"{host}:{port}")
 
     monkeypatch.setattr(ThreadedServer, "start", start)
@@ -244,7 +248,7 @@ class TestNotes:
         ]
         assert host.told(EventName.STORE_NOTE) == []
 
-    async def test_a_name_that_leads_nowhere_else_is_noted(
+    async def test_a_name_that_leads_nowhere_else_is_listened_at_everywhere(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         loop = asyncio.get_running_loop()
@@ -255,15 +259,44 @@ class TestNotes:
         )
         endpoint = f"node-0:{free_port('127.0.1.1')}"
         alone, many = agent(endpoint), agent(endpoint, max_nodes=2)
-        async with opened(alone):
-            pass
-        async with opened(many):
-            pass
+        async with opened(alone) as (store,):
+            assert store.endpoint.host == "127.0.1.1"
+        async with opened(many, agent(endpoint, max_nodes=2)) as (store, other):
+            elsewhere = await connected(f"127.0.0.2:{store.endpoint.port}")
+            await elsewhere.put("/key", b"")
+            seen = await other.get("/key")
+            await elsewhere.close()
 
+        assert seen is not None
         assert alone.told(EventName.STORE_NOTE) == []
-        assert "'node-0' is the loopback address 127.0.1.1" in str(
+        assert "'node-0' is an address of loopback on this node" in str(
             many.told(EventName.STORE_NOTE)[0]["reason"]
         )
+
+    @pytest.mark.parametrize("name", ["localhost", "ip6-loopback", "127.0.0.1"])
+    async def test_what_means_loopback_listens_nowhere_else(
+        self, monkeypatch: pytest.MonkeyPatch, name: str
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        real = loop.getaddrinfo
+        monkeypatch.setattr(
+            loop, "getaddrinfo", lambda _, *a, **k: real("127.0.0.1", *a, **k)
+        )
+        many = agent(f"{name}:{free_port()}", max_nodes=2)
+        async with opened(many) as (store,):
+            monkeypatch.undo()
+            place = f"127.0.0.2:{store.endpoint.port}"
+            with pytest.raises(RendezvousUnreachable, match="connection refused"):
+                await connected(place, timeout=0.05)
+
+        assert many.told(EventName.STORE_NOTE) == []
+
+
+async def connected(endpoint: str, timeout: float = 10.0) -> ControlStore:  # noqa: ASYNC109 - the store's
+    place = Endpoint.parse(endpoint)
+    return await ControlStore.connect(
+        place.host, place.port, timeout=timeout, run_id="job"
+    )
 
 
 @pytest.mark.asyncio

@@ -196,13 +196,16 @@ class TestNodes:
 
                 with pytest.raises(RendezvousUnreachable) as caught:
                     await join(node)
-                with pytest.raises(RendezvousUnreachable, match="assign requested"):
+                with pytest.raises(
+                    RendezvousUnreachable, match="is no address of this"
+                ):
                     await join(elsewhere)
 
         assert str(caught.value) == (
             f"this node can't host the store at '127.0.0.1:{port}': address already in "
-            "use; choose another port, or the node that hosts (this node has rank 0; "
-            "the node of rank 0 hosts the store)"
+            "use; something else listens there: choose another port, or let this node "
+            "connect if that is the store of the job (this node has rank 0; the node "
+            "of rank 0 hosts the store)"
         )
 
     async def test_wait_for_rank_0_as_long_as_for_a_job(self) -> None:

@@ -2,6 +2,7 @@
 
 import enum
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, TextIO
 
 import attrs
@@ -40,8 +41,8 @@ class Console:
         """Say what the event means, if it matters."""
         tell = LINES.get(event.name)
         line = tell(event.metadata) if tell else None
-        if self.voice is Voice.VERBOSE:
-            line = line or _plain(event)
+        if self.voice is Voice.VERBOSE and line is None:
+            line = DETAILS.get(event.name, partial(_plain, event.name))(event.metadata)
         if line is None or self.voice is Voice.QUIET:
             return
         self.stream.write(f"elaunch: {line}\n")
@@ -55,9 +56,9 @@ class Console:
 Facts = Mapping[str, Any]
 
 
-def _plain(event: Event) -> str:
-    facts = " ".join(f"{key}={value!r}" for key, value in event.metadata.items())
-    return f"{event.name} {facts}".rstrip()
+def _plain(name: str, facts: Facts) -> str:
+    told = " ".join(f"{key}={value!r}" for key, value in facts.items())
+    return f"{name} {told}".rstrip()
 
 
 def _waiting(facts: Facts) -> str:
@@ -117,3 +118,16 @@ LINES: Mapping[str, Callable[[Facts], str | None]] = {
     EventName.JOB_SUCCEEDED: lambda _: "the job succeeded",
 }
 """What each event that matters says; `None` where it says nothing."""
+
+DETAILS: Mapping[str, Callable[[Facts], str]] = {
+    EventName.NODE_ADDRESS: lambda facts: (
+        f"other nodes reach this one at {facts['address']!r}: {facts['rule']}"
+    ),
+    EventName.STORE_HOSTED: lambda facts: (
+        f"this node hosts the store at {facts['endpoint']!r}: {facts['rule']}"
+    ),
+    EventName.STORE_CONNECTED: lambda facts: (
+        f"connected to the store at {facts['endpoint']!r}: {facts['rule']}"
+    ),
+}
+"""What others say in a sentence to who wants to know everything."""

@@ -198,7 +198,8 @@ def _add_meeting(meeting: argparse._ActionsContainer) -> None:
         "--local-addr",
         metavar="ADDR",
         default=None,
-        help="address at which other nodes reach this one",
+        help="name or address at which other nodes reach this one (default: found "
+        "out by the endpoint; -v tells by which rule)",
     )
 
 

@@ -27,8 +27,21 @@ _ENDPOINT = re.compile(
     r"(?:\[(?P<six>[^\]]+)\]|(?P<name>[^\[\]:]+))(?::(?P<port>\d+))?"
 )
 
+_MEANS_LOOPBACK = re.compile("localhost|loopback", re.IGNORECASE)
+
 Address = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int]]
 """What a socket can be bound to."""
+
+
+IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def literal(host: str) -> IpAddress | None:
+    """Return a host as an address, or `None` if it is a name."""
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
 
 
 @attrs.frozen
@@ -69,12 +82,9 @@ class Endpoint:
         return cls(host, port)
 
     @property
-    def address(self) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    def address(self) -> IpAddress | None:
         """The host as an address, or `None` if it is a name."""
-        try:
-            return ipaddress.ip_address(self.host)
-        except ValueError:
-            return None
+        return literal(self.host)
 
     def __str__(self) -> str:
         return (
@@ -101,6 +111,23 @@ async def resolve(host: str, port: int) -> list[Address]:
         if isinstance(address[0], str)
     }
     return sorted(addresses, key=repr)
+
+
+def for_others(host: str, addresses: Sequence[Address]) -> Sequence[Address]:
+    """Return where to listen so that other nodes get to what they know by a name.
+
+    Debian gives a node its own name as an address of loopback, and only the others
+    have an address for it that they can use. Nothing here tells which one, so it takes
+    all. A name that says that it means loopback is taken at its word.
+    """
+    outside = any(not ipaddress.ip_address(at[0]).is_loopback for _, at in addresses)
+    if outside or literal(host) or _MEANS_LOOPBACK.search(host):
+        return addresses
+    port = addresses[0][1][1]
+    return [
+        (socket.AF_INET, ("0.0.0.0", port)),  # noqa: S104 - see above
+        (socket.AF_INET6, ("::", port, 0, 0)),
+    ]
 
 
 def listen(addresses: Sequence[Address]) -> list[socket.socket]:

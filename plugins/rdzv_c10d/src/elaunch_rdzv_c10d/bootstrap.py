@@ -34,7 +34,7 @@ class C10dBootstrap:
         address = self.params.address
         server = ThreadedServer(self.params.run_id, control=False)
         try:
-            _, port = await server.start(address, 0)
+            _, port = await server.start(address, 0, shared=True)
         except OSError as error:
             raise SpawnError(
                 f"no store for the workers of generation {generation} can be opened at "

@@ -184,17 +184,19 @@ async def dial(
     """
     loop = asyncio.get_running_loop()
     connection = Connection(loop.create_future(), on_message, on_lost)
+    missing = "no connection"
     try:
         async with asyncio.timeout(DIAL_TIMEOUT):
             await loop.create_connection(
                 lambda: connection, endpoint.host, endpoint.port
             )
+            missing = "a connection, but no answer"
             connection.send(MAGIC + frame(hello))
             welcome = await connection.welcome
     except BaseException as error:
         connection.hang_up()
         if isinstance(error, TimeoutError) and not error.errno:
-            raise TimeoutError(f"no answer within {DIAL_TIMEOUT:g} s") from None
+            raise TimeoutError(f"{missing} within {DIAL_TIMEOUT:g} s") from None
         raise
     if connection.over:
         raise ConnectionResetError("it broke the connection after its welcome")

@@ -5,7 +5,6 @@ second interface and no half-configured resolver can make that answer wrong.
 """
 
 import errno
-import ipaddress
 import socket
 from functools import partial
 
@@ -27,6 +26,16 @@ from elaunch_rdzv_c10d.thread_host import ThreadedServer
 _OURS = "the address is this node's"
 _FOREIGN = "the address is another node's"
 _TAKEN = "the port is taken on this node"
+_IN_WORDS = {errno.EADDRNOTAVAIL: "that is no address of this node"}
+_ADVICE = {
+    errno.EADDRNOTAVAIL: "let the node host that has it, or give an address that this "
+    "node has; '0.0.0.0' is all of them",
+    errno.EADDRINUSE: "something else listens there: choose another port, or let this "
+    "node connect if that is the store of the job",
+    errno.EACCES: "choose a port above 1023",
+}
+"""What to do about each reason for which nothing can be listened at."""
+
 _LINGER = 2.0
 """Seconds that the other agents have to go once the host is done.
 
@@ -85,16 +94,24 @@ class StoreOpener:
     async def _listen(self, server: ThreadedServer) -> tuple[str, int]:
         try:
             return await insist(
-                partial(server.start, self.endpoint.host, self.endpoint.port),
+                partial(
+                    server.start,
+                    self.endpoint.host,
+                    self.endpoint.port,
+                    shared=self.params.max_nodes > 1,
+                ),
                 # A cluster may give a node its name after it started the node.
                 socket.gaierror,
                 self.options.connect_limit,
-                self._tell_waiting,
+                lambda trouble: self._tell_waiting(
+                    f"the store at '{self.endpoint}': {trouble}"
+                ),
             )
         except GivenUpError as error:
             raise RendezvousUnreachable(
                 f"the host of the store is not known: '{self.endpoint}': {error}; "
-                "is the endpoint right?"
+                "is the endpoint right? If this node shall host it, give it an address "
+                "that it has as endpoint"
             ) from None
 
     async def _judge(self, error: OSError) -> str:
@@ -110,9 +127,10 @@ class StoreOpener:
                 return _TAKEN
             if error.errno == errno.EACCES and not await self._is_ours():
                 return _FOREIGN
+        advice = _ADVICE.get(error.errno or 0, "choose another endpoint")
         raise RendezvousUnreachable(
-            f"this node can't host the store at '{self.endpoint}': {reason_of(error)}; "
-            "choose another port, or the node that hosts"
+            f"this node can't host the store at '{self.endpoint}': "
+            f"{_IN_WORDS.get(error.errno or 0) or reason_of(error)}; {advice}"
         ) from error
 
     async def _is_ours(self) -> bool:
@@ -130,14 +148,22 @@ class StoreOpener:
         rule = self.rule or ("is_host=true" if self.options.is_host else _OURS)
         endpoint = attrs.evolve(self.endpoint, port=port)
         self.params.record(EventName.STORE_HOSTED, endpoint=str(endpoint), rule=rule)
-        self._warn_of_loopback(address)
+        if address in EVERYWHERE and self.endpoint.host not in EVERYWHERE:
+            self._tell_of_loopback()
         store = await self._connect(EVERYWHERE.get(address, address), port)
         store.after_close = partial(_shut_down, server)
         return store
 
     async def _join(self, rule: str) -> ControlStore:
         host, port = self.endpoint.host, self.endpoint.port
-        store = await self._connect(host, port)
+        try:
+            store = await self._connect(host, port)
+        except RendezvousUnreachable as error:
+            if self.rule:  # who made it will tell
+                raise
+            raise RendezvousUnreachable(
+                f"{error} (this node does not host it: {rule})"
+            ) from error
         self.params.record(
             EventName.STORE_CONNECTED, endpoint=str(self.endpoint), rule=rule
         )
@@ -165,19 +191,13 @@ class StoreOpener:
     def _tell_waiting(self, reason: str) -> None:
         self.params.record(EventName.STORE_WAITING, reason=reason)
 
-    def _warn_of_loopback(self, address: str) -> None:
-        """Tell of a host file that gives this node's name to itself only."""
-        named = self.endpoint.address is None and self.endpoint.host != "localhost"
-        if (
-            named
-            and self.params.max_nodes > 1
-            and ipaddress.ip_address(address).is_loopback
-        ):
-            self.params.record(
-                EventName.STORE_NOTE,
-                reason=f"{self.endpoint.host!r} is the loopback address {address} on "
-                "this node: others can't reach its store; give an address as endpoint",
-            )
+    def _tell_of_loopback(self) -> None:
+        self.params.record(
+            EventName.STORE_NOTE,
+            reason=f"{self.endpoint.host!r} is an address of loopback on this node, "
+            "where others can't reach it, so its store listens at all addresses; give "
+            "one of them as endpoint to have it listen there alone",
+        )
 
 
 async def _shut_down(server: ThreadedServer) -> None:

@@ -13,7 +13,7 @@ from concurrent.futures import Future
 
 import attrs
 
-from elaunch_rdzv_c10d.addresses import listen, resolve
+from elaunch_rdzv_c10d.addresses import for_others, listen, resolve
 from elaunch_rdzv_c10d.budget import MAX_BYTES, Budget
 from elaunch_rdzv_c10d.server import StoreServer
 from elaunch_rdzv_c10d.sessions import Sessions
@@ -45,12 +45,15 @@ class ThreadedServer:
     _stopping: Future[None] = attrs.field(factory=Future, init=False)
     _ended: Future[None] = attrs.field(factory=Future, init=False)
 
-    async def start(self, host: str, port: int) -> tuple[str, int]:
+    async def start(
+        self, host: str, port: int, *, shared: bool = False
+    ) -> tuple[str, int]:
         """Listen at every address of ``host`` that belongs to this machine, and serve.
 
         Args:
             host: Name or address; nothing else is listened at.
             port: Port; 0 for a free one.
+            shared: Whether other machines must get through, see `for_others`.
 
         Returns:
             The first address and the port that are listened at.
@@ -59,7 +62,8 @@ class ThreadedServer:
             OSError: If none of the addresses can be listened at, or one of this
                 machine's can't.
         """
-        listeners = listen(await resolve(host, port))
+        addresses = await resolve(host, port)
+        listeners = listen(for_others(host, addresses) if shared else addresses)
         address: tuple[str, int] = listeners[0].getsockname()[:2]
         self._thread = threading.Thread(
             target=self._run, args=(listeners,), name="elaunch-store", daemon=True
