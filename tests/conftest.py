@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,11 +14,12 @@ def launch(tmp_path: Path) -> Iterator[Launch]:
     """Start agents; end them, and whatever they started, with the test."""
     agents: list[Agent] = []
 
-    def start(*arguments: str, **variables: str) -> Agent:
+    def start(*arguments: str, prefix: Sequence[str] = (), **variables: str) -> Agent:
         agent = Agent(
             list(arguments),
             tmp_path,
             {**os.environ, "OMP_NUM_THREADS": "1", **variables},
+            prefix,
         )
         agents.append(agent)
         return agent

@@ -4,14 +4,12 @@ Nothing of it has a name on this machine: the namespaces end with their processe
 these end with the pipes that this process holds, whatever ends it.
 """
 
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
-from agents import Agent
 
 
 _UNSHARE = (
@@ -102,10 +100,10 @@ class Host:
         """Write its hosts file."""
         self._hosts.write_text("\n".join(("127.0.0.1 localhost", *lines, "")))
 
-    def agent(self, arguments: Sequence[str], cwd: Path, **variables: str) -> Agent:
-        """Start an agent there."""
-        enter = [*_ENTER, "--uts", "--target", str(self.shell.pid)]
-        return Agent(list(arguments), cwd, {**os.environ, **variables}, enter)
+    @property
+    def prefix(self) -> tuple[str, ...]:
+        """What to put before a command that shall run there."""
+        return (*_ENTER, "--uts", "--target", str(self.shell.pid))
 
 
 class Lan:
@@ -137,6 +135,14 @@ class Lan:
         """Add a host."""
         self._hosts.append(Host(name, self._switch, self._directory))
         return self._hosts[-1]
+
+    def cut(self, bridge: str) -> None:
+        """Let a bridge carry nothing; no interface is told."""
+        self._switch.run(f"ip link set {bridge} down")
+
+    def mend(self, bridge: str) -> None:
+        """Let it carry again."""
+        self._switch.run(f"ip link set {bridge} up")
 
     def close(self) -> None:
         """End everything."""

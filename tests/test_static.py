@@ -114,6 +114,6 @@ def test_a_second_node_of_one_rank_is_refused(
     other = launch(*node(endpoint, 1, *brief), worker)
 
     assert other.wait() == 4
-    other.wait_for("note: rank 1 belongs to node .*; waiting 3 s for its end")
+    other.wait_for("note: rank 1 belongs to node .*; waiting 4 s for its end")
     assert "rank 1 of job 'job' belongs to node" in other.lines[-1]
     assert [agent.process.poll() for agent in agents] == [None, None]

@@ -6,7 +6,6 @@ are none, what is left of it on loopback.
 
 import socket
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import attrs
 import pytest
@@ -135,17 +134,9 @@ Start = Callable[..., Agent]
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Start agents on hosts; end them with the test."""
-    agents: list[Agent] = []
-
-    def start(host: Host, *arguments: str) -> Agent:
-        agents.append(host.agent(arguments, tmp_path))
-        return agents[-1]
-
-    yield start
-    for agent in agents:
-        agent.close()
+def start(launch: Launch) -> Start:
+    """Start an agent on a host."""
+    return lambda host, *arguments: launch(*arguments, prefix=host.prefix)
 
 
 def node(endpoint: str, rank: int, conf: str = "", nodes: int = 2) -> list[str]:

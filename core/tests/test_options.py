@@ -90,4 +90,4 @@ class TestBuild:
 def test_timeout_is_the_join_timeout_unless_that_is_given() -> None:
     assert RendezvousOptions(timeout=7).join_limit == 7
     assert RendezvousOptions(timeout=7, join_timeout=3).join_limit == 3
-    assert RendezvousOptions().lease_ttl == 15
+    assert RendezvousOptions().lease_ttl == 20

@@ -222,6 +222,65 @@ def test_nothing_is_done_twice_and_no_change_is_missed(seed: int, grace: float) 
     assert diary.seen == diary.happened
 
 
+def stand_still(backend: C10dBackend, _: Process) -> Callable[[], None]:
+    """Stop the store's process, as SIGSTOP does; return what ends that."""
+    backend.loop.pause(backend.process)
+    return lambda: backend.loop.resume(backend.process)
+
+
+def lose_packets(backend: C10dBackend, client: Process) -> Callable[[], None]:
+    """Cut a client off, and its connections for ever: TCP tries ever more rarely."""
+    backend.network.silence(client)
+    backend.network.vanish(client)
+    return lambda: backend.network.heal(client)
+
+
+@pytest.mark.parametrize("phase", [n / 8 for n in range(16)])
+@pytest.mark.parametrize("trouble", [stand_still, lose_packets])
+def test_an_outage_of_ten_seconds_ends_no_lease(
+    trouble: Callable[[C10dBackend, Process], Callable[[], None]], phase: float
+) -> None:
+    """Whenever it begins between two renewals, with the options of a job by default."""
+    loop = SimulatedLoop(0)
+    network = Network(loop, random.Random(0), slowest=0.05)  # noqa: S311 - reproducible
+    loop.streams = Streams(network)
+    backend = C10dBackend(loop, network, generate("network", 0))
+    options = RendezvousOptions()
+    losses: list[str] = []
+    seen: list[bytes | None] = []
+    lives: asyncio.Future[None] = loop.create_future()
+
+    async def live(process: Process) -> None:
+        store = await backend.open(process, options)
+        lease = await store.lease(options.lease_ttl)
+        await store.put("/here", b"", lease=lease)
+        lease.lost.add_done_callback(lambda lost: losses.append(lost.result()))
+        lives.set_result(None)
+        async for event in store.watch("/told", 0):
+            seen.append(event.value)  # noqa: PERF401 - it never ends
+
+    async def direct() -> None:
+        node = loop.process("node")
+        loop.spawn(node, live(node))
+        await lives
+        await asyncio.sleep(10 + phase * options.lease_ttl / 8)
+        heal = trouble(backend, node)
+        backend.keyspace.put("/told", b"meanwhile")
+        await asyncio.sleep(10)
+        heal()
+        await asyncio.sleep(30)
+        backend.keyspace.put("/told", b"later")
+        await asyncio.sleep(1)
+
+    loop.run_until_complete(direct())
+    lives_on = backend.keyspace.get("/here") is not None
+    loop.close()
+    assert loop.faults == []
+    assert losses == []
+    assert seen == [b"meanwhile", b"later"]
+    assert lives_on
+
+
 @pytest.mark.parametrize("family", ["network", "store", "everything"])
 def test_a_run_can_be_run_again(family: str) -> None:
     scenario = generate(family, 7)

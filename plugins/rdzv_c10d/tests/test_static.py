@@ -235,7 +235,7 @@ class TestNodes:
         assert "rank 1 of job 'job' belongs to node" in str(caught.value)
         assert "give each node a --node-rank of its own" in str(caught.value)
         (note,) = told.reasons(EventName.STORE_NOTE)
-        assert "waiting 0.3 s for its end" in str(note)
+        assert "waiting 0.4 s for its end" in str(note)
 
     async def test_take_the_rank_of_one_that_is_gone(self) -> None:
         async with site() as here:

@@ -34,7 +34,8 @@ class RendezvousOptions:
         close_timeout: How long the coordinator of a finished job waits for the others
             to say goodbye before it cleans up.
         keep_alive_interval: With the next one it gives the lease: a node that is silent
-            for so many intervals is lost. It renews three times in a lease.
+            for so many intervals is lost. With the defaults an outage of ten seconds
+            costs nobody its lease, whenever it begins.
         keep_alive_max_attempt: How many intervals of silence are too many.
         reconnect_grace: How long a broken connection may take to come back before its
             node counts as dead.
@@ -50,7 +51,7 @@ class RendezvousOptions:
     last_call_timeout: float = attrs.field(default=5.0, validator=_not_negative)
     close_timeout: float = attrs.field(default=30.0, validator=_positive)
     keep_alive_interval: float = attrs.field(default=5.0, validator=_positive)
-    keep_alive_max_attempt: int = attrs.field(default=3, validator=_at_least_one)
+    keep_alive_max_attempt: int = attrs.field(default=4, validator=_at_least_one)
     reconnect_grace: float = attrs.field(default=0.5, validator=_not_negative)
 
     node_unit: int = attrs.field(default=1, validator=_at_least_one)

@@ -12,7 +12,7 @@ from elaunch.polling.judge import LOOKS
 from elaunch.store import ABSENT
 
 
-RENEWALS = 3
+RENEWALS = 4
 """Renewals in one time to live."""
 
 TRUSTED = 0.8

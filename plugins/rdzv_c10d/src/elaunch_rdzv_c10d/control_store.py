@@ -45,6 +45,13 @@ _LOST_AFTER = 0.8
 Less than all of it, so that its holder knows before others see its keys vanish.
 """
 
+_RENEWALS = 8
+"""Renewals in one time to live.
+
+What is left of it after the last one must outlast an outage: with the lease that a job
+has by default and with one renewal just missed, it outlasts 13 s of silence.
+"""
+
 _RETRY = 0.02
 """Part of its time to live between a renewal that failed and the next try."""
 
@@ -99,7 +106,7 @@ class ControlLease:
 
     async def _keep(self) -> None:
         loop = asyncio.get_running_loop()
-        interval = self.ttl / 3
+        interval = self.ttl / _RENEWALS
         pause = interval
         while True:
             try:

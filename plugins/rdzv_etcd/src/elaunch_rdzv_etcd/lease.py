@@ -22,7 +22,7 @@ from elaunch_rdzv_etcd.writes import Deletion
 
 AnswerT = TypeVar("AnswerT")
 
-_RENEWALS = 3  # in one time to live
+_RENEWALS = 4  # in one time to live
 _TRUSTED = 0.8  # part of its time to live for which a renewal counts
 
 

@@ -61,7 +61,7 @@ class Scenario:
         node_unit: A generation has a multiple of so many nodes.
         population: How many nodes will ever come, `None` if replacements may.
         last_call_timeout: Seconds the first generation waits beyond the minimum.
-        keep_alive_interval: Seconds between two renewals.
+        keep_alive_interval: A third of the lease, in seconds.
         shutdown_timeout: Grace of workers.
         slots: Whether the nodes have ranks from a scheduler.
         slowest: Most seconds that a message takes.

@@ -83,6 +83,7 @@ class World:
         options = RendezvousOptions(
             last_call_timeout=scenario.last_call_timeout,
             keep_alive_interval=scenario.keep_alive_interval,
+            keep_alive_max_attempt=3,
             node_unit=scenario.node_unit,
             population=scenario.population,
             close_timeout=10.0,
