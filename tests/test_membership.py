@@ -39,7 +39,7 @@ def elaunch_register_spawners():
 def join(launch: Launch, endpoint: str, script: Script) -> Join:
     worker = script(SHOW)
     host = launch("-v", "--rdzv-endpoint", endpoint, "--rdzv-id", "host", worker)
-    host.wait_for(r"store\.hosted")
+    host.wait_for("hosts the store at")
 
     def start(nnodes: str, *flags: str, **variables: str) -> Agent:
         return launch(

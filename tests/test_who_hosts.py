@@ -260,8 +260,16 @@ def test_one_node_alone_needs_no_network(
     alone.wait_for("at 127.0.0.1$")
 
 
-@pytest.mark.parametrize("conf", ["", "is_host=true"])
-@pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.2", "::1", "localhost"])
+@pytest.mark.parametrize(
+    ("address", "conf"),
+    [
+        ("127.0.0.1", ""),
+        ("127.0.0.1", "is_host=true"),
+        ("127.0.0.2", ""),
+        ("::1", ""),
+        ("localhost", ""),
+    ],
+)
 def test_two_agents_of_one_node_meet_on_loopback(
     launch: Launch, script: Script, address: str, conf: str
 ) -> None:
