@@ -1,10 +1,11 @@
 import asyncio
 import socket
+from typing import ClassVar
 
 import pytest
 
 from elaunch.api import UsageError
-from elaunch_rdzv_c10d.addresses import Endpoint, listen, resolve
+from elaunch_rdzv_c10d.addresses import Address, Endpoint, for_others, listen, resolve
 
 
 class TestEndpoints:
@@ -40,6 +41,42 @@ class TestEndpoints:
             "[::1]:5",
             "host:5",
         ]
+
+
+class TestForOthers:
+    """Where to listen so that other nodes get through."""
+
+    FOUR, SIX = socket.AF_INET, socket.AF_INET6
+    ALL: ClassVar = [(FOUR, ("0.0.0.0", 5)), (SIX, ("::", 5, 0, 0))]  # noqa: S104 - not bound
+
+    @pytest.mark.parametrize(
+        ("host", "address", "everywhere"),
+        [
+            ("node", "127.0.1.1", True),
+            ("node.example", "::1", True),
+            ("node", "10.0.0.1", False),
+            ("127.0.1.1", "127.0.1.1", False),
+            ("::1", "::1", False),
+            ("localhost", "127.0.0.1", False),
+            ("Localhost.localdomain", "127.0.0.1", False),
+            ("ip6-loopback", "::1", False),
+        ],
+    )
+    def test_it_is_everywhere_for_a_name_of_loopback(
+        self, host: str, address: str, *, everywhere: bool
+    ) -> None:
+        at: Address = (
+            (self.SIX, (address, 5, 0, 0))
+            if ":" in address
+            else (self.FOUR, (address, 5))
+        )
+
+        assert for_others(host, [at]) == (self.ALL if everywhere else [at])
+
+    def test_one_address_that_others_reach_is_enough(self) -> None:
+        both = [(self.FOUR, ("10.0.0.1", 5)), (self.FOUR, ("127.0.1.1", 5))]
+
+        assert for_others("node", both) == both
 
 
 @pytest.mark.asyncio

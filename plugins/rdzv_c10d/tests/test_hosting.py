@@ -291,6 +291,31 @@ class TestNotes:
 
         assert many.told(EventName.STORE_NOTE) == []
 
+    async def test_a_name_of_several_nodes_is_noted(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        real = loop.getaddrinfo
+
+        async def look_up(_: str, *args: object, **more: object) -> list[object]:
+            """As where one name stands for all pods of a service."""
+            addresses = ("127.0.0.2", NOT_OURS, "2001:db8::1")
+            return [info for a in addresses for info in await real(a, *args, **more)]  # type: ignore[arg-type] # as they came
+
+        monkeypatch.setattr(loop, "getaddrinfo", look_up)
+        endpoint = f"service:{free_port('127.0.0.2')}"
+        alone, many = agent(endpoint), agent(endpoint, max_nodes=2)
+        async with opened(alone):
+            pass
+        async with opened(many):
+            pass
+
+        assert alone.told(EventName.STORE_NOTE) == []
+        (note,) = many.told(EventName.STORE_NOTE)
+        assert f"is a name of other nodes, too ({NOT_OURS}), each" in str(
+            note["reason"]
+        )
+
 
 async def connected(endpoint: str, timeout: float = 10.0) -> ControlStore:  # noqa: ASYNC109 - the store's
     place = Endpoint.parse(endpoint)

@@ -130,6 +130,22 @@ def for_others(host: str, addresses: Sequence[Address]) -> Sequence[Address]:
     ]
 
 
+def of_others(addresses: Sequence[Address]) -> list[str]:
+    """Return which of a name's addresses other hosts must have.
+
+    Those that this one has not, of a family in which it has one.
+    """
+    ours, foreign = set(), []
+    for family, place in addresses:
+        try:
+            _listener(family, (place[0], 0, *place[2:])).close()
+        except OSError:
+            foreign.append((family, place[0]))
+        else:
+            ours.add(family)
+    return [address for family, address in foreign if family in ours]
+
+
 def listen(addresses: Sequence[Address]) -> list[socket.socket]:
     """Return a listening socket for each address that belongs to this host.
 

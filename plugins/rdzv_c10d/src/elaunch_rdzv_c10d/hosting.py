@@ -16,7 +16,13 @@ from elaunch.api import (
     RendezvousUnreachable,
     UsageError,
 )
-from elaunch_rdzv_c10d.addresses import EVERYWHERE, Endpoint, listen, resolve
+from elaunch_rdzv_c10d.addresses import (
+    EVERYWHERE,
+    Endpoint,
+    listen,
+    of_others,
+    resolve,
+)
 from elaunch_rdzv_c10d.control_store import ControlStore
 from elaunch_rdzv_c10d.dial import GivenUpError, insist, reason_of
 from elaunch_rdzv_c10d.options import C10dOptions
@@ -150,6 +156,8 @@ class StoreOpener:
         self.params.record(EventName.STORE_HOSTED, endpoint=str(endpoint), rule=rule)
         if address in EVERYWHERE and self.endpoint.host not in EVERYWHERE:
             self._tell_of_loopback()
+        if self.endpoint.address is None and self.params.max_nodes > 1:
+            await self._tell_of_namesakes()
         store = await self._connect(EVERYWHERE.get(address, address), port)
         store.after_close = partial(_shut_down, server)
         return store
@@ -198,6 +206,19 @@ class StoreOpener:
             "where others can't reach it, so its store listens at all addresses; give "
             "one of them as endpoint to have it listen there alone",
         )
+
+    async def _tell_of_namesakes(self) -> None:
+        try:
+            others = of_others(await resolve(self.endpoint.host, 0))
+        except OSError:  # a resolver that has failed since is no reason not to host
+            return
+        if others:
+            self.params.record(
+                EventName.STORE_NOTE,
+                reason=f"{self.endpoint.host!r} is a name of other nodes, too "
+                f"({', '.join(others)}), each of which would host a store of its own; "
+                "give an endpoint that one node has",
+            )
 
 
 async def _shut_down(server: ThreadedServer) -> None:
