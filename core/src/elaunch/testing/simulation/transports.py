@@ -58,6 +58,10 @@ class SimulatedSocket:
     def listen(self, backlog: int = 0) -> None:
         """Accept any length of the queue; it has no limit here."""
 
+    def fileno(self) -> int:
+        """Return -1, as of a socket that is closed: the system knows nothing of it."""
+        return -1
+
     def close(self) -> None:
         """Do nothing: there is nothing to give back."""
 
