@@ -28,7 +28,7 @@ RendezvousUnreachable
 RestartPolicy RestartPolicyProvider STDERR_TAIL_LINES Severity Source SpawnError Spawner
 SpawnerParameters SpawnerProvider StopSchedule StopStep Store StoreEvent StoreRendezvous
 Subscription UnknownLease UsageError Verdict WatchCompacted WorkerEntry WorkerExit
-WorkerGroup WorkerRanks WorkerSpec discard
+WorkerGroup WorkerRanks WorkerSpec discard inherited_environment
 """
 
 

@@ -6,6 +6,7 @@ A plugin imports this module and `elaunch.hookspecs`; its tests also `elaunch.te
 from typing import TYPE_CHECKING
 
 from elaunch.bootstrap import Bootstrap, BootstrapParameters, BootstrapProvider
+from elaunch.environ import inherited_environment
 from elaunch.errors import (
     ElaunchError,
     NodeNotAdmitted,
@@ -174,6 +175,7 @@ __all__ = [
     "WorkerRanks",
     "WorkerSpec",
     "discard",
+    "inherited_environment",
 ]
 
 

@@ -116,6 +116,17 @@ BY_SPAWNER: Mapping[str, str] = {
 """What a spawner adds."""
 
 
+WITHHELD: Mapping[str, str] = {
+    "ELAUNCH_RDZV_TOKEN": "the agents' secret; whoever has it can end the job",
+}
+"""What a worker does not get of the agent's environment, and why."""
+
+
+def inherited_environment(agent: Mapping[str, str]) -> dict[str, str]:
+    """Return what a worker gets of its agent's environment; for spawners."""
+    return {name: value for name, value in agent.items() if name not in WITHHELD}
+
+
 def worker_environment(context: WorkerContext) -> dict[str, str]:
     """Return the variables of one worker, all but the bootstrap's and spawner's."""
     return {variable.name: str(variable.value(context)) for variable in TABLE}

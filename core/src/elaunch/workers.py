@@ -67,7 +67,8 @@ class WorkerSpec:
 
     Attributes:
         ranks: Where it stands.
-        environment: Variables to add to the agent's own environment.
+        environment: Variables to add to what `inherited_environment` leaves of the
+            agent's own environment.
         role: Role of its node.
         label: Prefix of its output lines on the console; empty for none.
     """

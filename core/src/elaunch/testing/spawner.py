@@ -127,6 +127,21 @@ class SpawnerContract(StopTests, FunctionTests):
         assert lines == ["agent own 0 1", "agent own 1 1"]
 
     @pytest.mark.asyncio
+    async def test_a_worker_does_not_get_the_agents_secret(
+        self,
+        spawner: Spawner,
+        script: Script,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """`inherited_environment` says what a worker may see of the agent's own."""
+        monkeypatch.setenv("ELAUNCH_RDZV_TOKEN", "a secret of the agents")
+        code = "import os; raise SystemExit('ELAUNCH_RDZV_TOKEN' in os.environ)"
+        async with started(spawner, script(code)) as group:
+            ended = await exits(group)
+
+        assert ended[0].exitcode == 0
+
+    @pytest.mark.asyncio
     async def test_output_reaches_the_agents_own(
         self,
         spawner: Spawner,

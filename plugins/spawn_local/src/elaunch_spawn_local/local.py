@@ -12,7 +12,13 @@ from pathlib import Path
 
 import attrs
 
-from elaunch.api import FunctionEntry, SpawnError, WorkerEntry, WorkerSpec
+from elaunch.api import (
+    FunctionEntry,
+    SpawnError,
+    WorkerEntry,
+    WorkerSpec,
+    inherited_environment,
+)
 from elaunch_spawn_local.child import Child, launch
 from elaunch_spawn_local.exit_watcher import ExitWatcher, new_exit_watcher
 from elaunch_spawn_local.function_call import command, write_call
@@ -120,7 +126,7 @@ def _start_one(
     else:
         argv = entry.argv
     environment = {
-        **os.environ,
+        **inherited_environment(os.environ),
         "PYTHONUNBUFFERED": os.environ.get("PYTHONUNBUFFERED", "1"),
         **spec.environment,
         ERROR_FILE: str(error_file),
