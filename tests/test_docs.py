@@ -14,11 +14,12 @@ import pytest
 
 from elaunch import errors, hookspecs, slots
 from elaunch.cli.parser import build_parsers
-from elaunch.environ import BY_BOOTSTRAP, BY_SPAWNER, TABLE
+from elaunch.environ import BY_BOOTSTRAP, BY_SPAWNER, TABLE, WITHHELD
 from elaunch.events import Event, EventName
 from elaunch.membership.options import RendezvousOptions
 from elaunch.plugins import BLOCK_VARIABLE
 from elaunch.plugins.loader import HOOKS, declared
+from elaunch_rdzv_c10d.job_token import VARIABLES
 
 
 ROOT = Path(__file__).parent.parent
@@ -73,7 +74,7 @@ def test_every_variable_is_documented_with_its_meaning() -> None:
     meanings = (
         {v.name: v.meaning for v in TABLE} | dict(BY_BOOTSTRAP) | dict(BY_SPAWNER)
     )
-    meanings |= dict(slots.EXPLICIT) | dict(slots.SCHEDULED)
+    meanings |= dict(slots.EXPLICIT) | dict(slots.SCHEDULED) | dict(VARIABLES)
 
     assert rows.keys() == meanings.keys() | {BLOCK_VARIABLE}
     assert {name: rows[name] for name in meanings} == meanings
@@ -85,6 +86,12 @@ def test_every_variable_that_the_code_reads_is_documented() -> None:
         named |= set(re.findall(READ_BY_NAME, path.read_text()))
 
     assert {n for n in named if f"`{n}`" not in page("environment.md")} == set()
+
+
+def test_what_a_worker_does_not_get_is_documented() -> None:
+    (withheld,) = WITHHELD
+
+    assert f"environment but `{withheld}`" in page("environment.md")
 
 
 def test_every_event_is_documented() -> None:

@@ -93,10 +93,49 @@ def names(options: type[attrs.AttrsInstance]) -> set[str]:
 
 def test_options_are_those_of_every_rendezvous_and_a_few_more() -> None:
     times = {"connect_timeout", "read_timeout", "heartbeat_timeout"}
-    more = {"is_host", "store_type", *times}
+    secure = {"token_file", "tls_cert", "tls_key", "tls_ca", "tls_check_host"}
+    common = names(RendezvousOptions) | secure
 
-    assert names(C10dOptions) == names(RendezvousOptions) | more
-    assert names(StaticOptions) == names(RendezvousOptions) | {"rank"}
+    assert names(C10dOptions) == common | {"is_host", "store_type", *times}
+    assert names(StaticOptions) == common | {"rank"}
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (
+            {"tls_cert": "c", "tls_ca": "a"},
+            "'tls_cert', 'tls_key' and 'tls_ca' together; 'tls_key' not given",
+        ),
+        ({"tls_key": "k"}, "'tls_cert' and 'tls_ca' not given"),
+        ({"tls_check_host": "no"}, "'tls_check_host' needs 'tls_cert', 'tls_key'"),
+    ],
+)
+@pytest.mark.parametrize("backend", ["c10d", "static"])
+def test_tls_is_asked_for_as_a_whole(
+    backend: str, config: dict[str, str], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        get_rdzv_handler(
+            RendezvousParameters(
+                backend=backend, run_id="job", endpoint="host:1", config=config
+            )
+        )
+
+
+@pytest.mark.parametrize("name", ["token_file", "tls_cert"])
+def test_a_directory_takes_nothing_that_protects_a_server(name: str) -> None:
+    files = {"tls_cert": "c", "tls_key": "k", "tls_ca": "a"}
+    given = {"token_file": "t"} if name == "token_file" else files
+    params = RendezvousParameters(
+        backend="c10d",
+        run_id="job",
+        endpoint="./meet",
+        config={"store_type": "file", **given},
+    )
+
+    with pytest.raises(UsageError, match=r"a directory .* is protected by its mode"):
+        get_rdzv_handler(params)
 
 
 @pytest.mark.parametrize(

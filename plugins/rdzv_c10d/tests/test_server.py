@@ -9,6 +9,7 @@ import pytest
 
 from elaunch_rdzv_c10d.addresses import Endpoint, listen, resolve
 from elaunch_rdzv_c10d.budget import Budget
+from elaunch_rdzv_c10d.limits import Limits
 from elaunch_rdzv_c10d.messages import MAGIC as CONTROL_MAGIC
 from elaunch_rdzv_c10d.server import StoreServer
 from elaunch_rdzv_c10d.table import KeyTable
@@ -554,7 +555,7 @@ class TestBadClients:
 
     @pytest.mark.parametrize("opening", [b"", b"\x00\xce", CONTROL_MAGIC])
     async def test_the_silent_are_dropped(self, opening: bytes) -> None:
-        server = StoreServer(handshake_timeout=0.05)
+        server = StoreServer(limits=Limits(handshake_timeout=0.05))
         listeners = listen(await resolve("127.0.0.1", 0))
         await server.start(listeners)
         address = Endpoint(*listeners[0].getsockname())
@@ -594,8 +595,8 @@ class TestListening:
     ) -> None:
         async with client(endpoint) as one:
             assert await one.lives()
-            (transport,) = server._transports
-            accepted = transport.get_extra_info("socket")
+            (caller,) = server.door._callers
+            accepted = caller.transport.get_extra_info("socket")
 
             assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
@@ -610,16 +611,6 @@ class TestListening:
                 assert await one.ends()
         finally:
             await server.stop()
-
-    async def test_who_has_not_said_who_it_is_is_expected(
-        self, endpoint: Endpoint, server: StoreServer
-    ) -> None:
-        assert server.sessions
-        async with raw(endpoint), client(endpoint):  # accepted in this order
-            silent, known = server.sessions._strangers
-
-            assert not silent.cancelled()
-            assert known.cancelled()
 
     async def test_stop_ends_every_connection(
         self, endpoint: Endpoint, server: StoreServer

@@ -1,4 +1,5 @@
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 
 import attrs
@@ -6,6 +7,8 @@ import pytest
 import pytest_asyncio
 
 from elaunch.api import ABSENT, Entry, Keyspace, StoreEvent
+from elaunch_rdzv_c10d.door import Caller, Door
+from elaunch_rdzv_c10d.limits import Limits
 from elaunch_rdzv_c10d.messages import (
     MAX_IN_FLIGHT,
     Changed,
@@ -97,6 +100,25 @@ async def vanished(keyspace: Keyspace, key: str) -> None:
         await gone.wait()
 
 
+def call(sessions: Sessions) -> Caller:
+    """Let a stranger come."""
+    plug = socket.socket()
+    plug.close()
+    return sessions.door.receive(asyncio.Transport({"socket": plug}))
+
+
+async def keep_calling(sessions: Sessions) -> None:
+    """Let strangers come in every turn of the loop, and leave when it is cancelled."""
+    callers = []
+    try:
+        while True:
+            callers.append(call(sessions))
+            await asyncio.sleep(0)
+    finally:
+        for caller in callers:
+            caller.leave()
+
+
 async def run_what_is_due() -> None:
     """Let the loop turn until it has looked at its timers and run those in the past."""
     for _ in range(3):
@@ -106,6 +128,7 @@ async def run_what_is_due() -> None:
 @pytest_asyncio.fixture
 async def sessions() -> AsyncIterator[Sessions]:
     sessions = Sessions("host")
+    sessions.door = Door(Limits(strangers=1_000_000))
     yield sessions
     sessions.shut_down()
 
@@ -232,21 +255,69 @@ class TestLeases:
     async def test_outlive_the_grace_while_someone_is_at_the_door(
         self, sessions: Sessions
     ) -> None:
-        loop = asyncio.get_running_loop()
-        known, stranger = (loop.call_later(60, lambda: None) for _ in range(2))
-        known.cancel()
         client = new_client(sessions, grace=0.0)
         client.ask(Put("key", b"", client.lease()))
-        sessions.expect(known)
-        sessions.expect(stranger)
+        known, stranger = call(sessions), call(sessions)
+        known.leave()
         sessions.detach(client.session, client.peer)
         first = client.session.timer
         await run_what_is_due()
 
         assert client.session.timer is not first
         assert sessions.keyspace.get("key") is not None
-        stranger.cancel()
+        stranger.leave()
         await vanished(sessions.keyspace, "key")
+
+    async def test_wait_for_nobody_who_has_come_after_the_grace(
+        self, sessions: Sessions
+    ) -> None:
+        """Else whoever keeps on calling could keep the dead alive for ever."""
+        client = new_client(sessions, grace=0.0)
+        client.ask(Put("key", b"", client.lease()))
+        stranger = call(sessions)
+        sessions.detach(client.session, client.peer)
+        await run_what_is_due()
+        waited = sessions.keyspace.get("key") is not None
+        calling = asyncio.create_task(keep_calling(sessions))
+        await vanished(sessions.keyspace, "key")
+        calling.cancel()
+        await asyncio.wait([calling])
+        stranger.leave()
+
+        assert waited
+        assert sessions.door.arrivals > 1
+
+    async def test_wait_for_nobody_who_was_silent_for_as_long_as_the_grace(
+        self, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        time = loop.time
+        silent = call(sessions)
+        client = new_client(sessions, grace=30.0)
+        client.ask(Put("key", b"", client.lease()))
+        monkeypatch.setattr(loop, "time", lambda: time() + 31.0)
+        sessions.detach(client.session, client.peer)
+        monkeypatch.setattr(loop, "time", lambda: time() + 61.05)
+        await run_what_is_due()
+        given_up = sessions.keyspace.get("key") is None
+        silent.leave()
+
+        assert given_up
+
+    async def test_wait_for_whoever_may_be_in_the_queue(
+        self, sessions: Sessions
+    ) -> None:
+        queue = [True]
+        sessions.door.has_queue = lambda: bool(queue)
+        client = new_client(sessions, grace=0.0)
+        client.ask(Put("key", b"", client.lease()))
+        sessions.detach(client.session, client.peer)
+        await run_what_is_due()
+        waited = sessions.keyspace.get("key") is not None
+        queue.clear()
+        await vanished(sessions.keyspace, "key")
+
+        assert waited
 
     async def test_outlive_a_grace_in_which_nobody_was_served(
         self, sessions: Sessions, monkeypatch: pytest.MonkeyPatch

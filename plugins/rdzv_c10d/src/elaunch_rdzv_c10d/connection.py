@@ -2,13 +2,13 @@
 
 import asyncio
 import itertools
-import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import ClassVar
 
 import attrs
 
 from elaunch_rdzv_c10d.budget import StoreFullError
+from elaunch_rdzv_c10d.door import Caller
 from elaunch_rdzv_c10d.parser import Frame, Parser, ProtocolError
 from elaunch_rdzv_c10d.receiver import Receiver
 from elaunch_rdzv_c10d.table import KeyTable, NotANumberError, Wait
@@ -26,8 +26,6 @@ from elaunch_rdzv_c10d.wire import (
 )
 
 
-logger = logging.getLogger(__name__)
-
 _PIECE = 256 * 1024
 """Bytes of a long reply that are sent before it is seen whether they are read."""
 
@@ -38,13 +36,11 @@ class TcpStoreConnection(Receiver):
 
     Attributes:
         table: What all connections of this store share.
-        deadline: Closes the connection unless the handshake cancels it.
-        on_end: Called when the connection is gone.
+        caller: What the server knows of the connection.
     """
 
     table: KeyTable
-    deadline: asyncio.TimerHandle
-    on_end: Callable[[asyncio.Transport], None]
+    caller: Caller
     _transport: asyncio.Transport
     _parser: Parser = attrs.field(factory=Parser, init=False)
     _validated: bool = attrs.field(default=False, init=False)
@@ -82,20 +78,15 @@ class TcpStoreConnection(Receiver):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
         """Forget the client; what it wrote stays."""
-        self.deadline.cancel()
         self._let_go()
-        self.on_end(self._transport)
+        self.caller.leave()
 
     def drop(self) -> None:
         """End the connection, and hold nothing for it from now on."""
-        peer = self._transport.get_extra_info("peername")
-        logger.warning(
-            "dropping the connection of %s: there is no room for the %s bytes that it "
-            "has sent and not finished, or was sent and has not read",
-            peer,
-            self._owed,
+        self.caller.drop(
+            f"there is no room for the {self._owed} bytes that it has sent and not "
+            "finished, or was sent and has not read"
         )
-        self._transport.abort()
         self._let_go()
 
     def _work(self, frame: Frame | None = None) -> None:
@@ -111,9 +102,7 @@ class TcpStoreConnection(Receiver):
                 self._HANDLERS[opcode](self, items, number)
                 frame = None if self._paused else parser.next()
         except (ProtocolError, NotANumberError, StoreFullError) as error:
-            peer = self._transport.get_extra_info("peername")
-            logger.warning("closing the connection of %s: %s", peer, error)
-            self._transport.close()
+            self.caller.turn_away(str(error))
             self._let_go()
         if parser.held or self._owed or self._paused or self._wait:
             self._account()
@@ -162,7 +151,7 @@ class TcpStoreConnection(Receiver):
                 "a second handshake" if self._validated else f"wrong magic {magic:#x}"
             )
         self._validated = True
-        self.deadline.cancel()
+        self.caller.admit()
 
     def _set(self, items: list[bytes], _: int) -> None:
         self.table.set(items[0], items[1])

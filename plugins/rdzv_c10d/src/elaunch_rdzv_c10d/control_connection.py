@@ -3,18 +3,22 @@
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
 
 import attrs
 import msgspec
 
+from elaunch_rdzv_c10d.door import Caller
+from elaunch_rdzv_c10d.handshake import DeniedError, ServerHandshake
+from elaunch_rdzv_c10d.job_token import Token
 from elaunch_rdzv_c10d.messages import (
-    MAGIC,
+    MAX_FRAME,
     Answer,
     BrokenFrameError,
+    Denied,
     FrameReader,
     Goodbye,
     Hello,
+    Proof,
     Refused,
     Request,
     ServerMessage,
@@ -26,6 +30,7 @@ from elaunch_rdzv_c10d.messages import (
 )
 from elaunch_rdzv_c10d.receiver import Receiver
 from elaunch_rdzv_c10d.sessions import Session, Sessions
+from elaunch_rdzv_c10d.tls_stream import Wire
 
 
 logger = logging.getLogger(__name__)
@@ -39,41 +44,46 @@ _KEEP_ALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 
 @attrs.define(eq=False)
 class ControlConnection(Receiver):
-    """Serves one connection whose first byte was that of `MAGIC`.
+    """Serves what follows `MAGIC` on one connection.
 
     Attributes:
         sessions: The clients of this store.
-        deadline: Closes the connection unless the handshake cancels it.
-        on_end: Called when the connection is gone.
+        caller: What the server knows of the connection.
+        token: The job's token, which the client must have.
     """
 
     sessions: Sessions
-    deadline: asyncio.TimerHandle
-    on_end: Callable[[asyncio.Transport], None]
-    _transport: asyncio.Transport
+    caller: Caller
+    token: Token | None
+    _transport: Wire
     _reader: FrameReader = attrs.field(factory=FrameReader, init=False)
-    _opening: bytes = attrs.field(default=b"", init=False)
-    _greeted: bool = attrs.field(default=False, init=False)
+    _handshake: ServerHandshake = attrs.field(init=False)
+    _is_denied: bool = attrs.field(default=False, init=False)
     _session: Session | None = attrs.field(default=None, init=False)
     _unsent: list[bytes] = attrs.field(factory=list, init=False)
 
+    def __attrs_post_init__(self) -> None:
+        self._handshake = ServerHandshake(self.sessions.store, self.token)
+
     def data_received(self, data: bytes) -> None:
         """Serve every frame that is whole."""
+        if self._is_denied:
+            return
         try:
-            rest = data if self._greeted else self._greet(data)
-            for body in self._reader.feed(rest):
+            for body in self._reader.feed(data):
                 self._serve(body)
         except (BrokenFrameError, msgspec.DecodeError) as error:
-            peer = self._transport.get_extra_info("peername")
-            logger.warning("closing the control connection of %s: %s", peer, error)
-            self._transport.close()
+            self.caller.turn_away(str(error))
+        except DeniedError as error:
+            self._is_denied = True
+            self._transport.write(frame(Denied(str(error))))
+            self.caller.see_off(str(error))
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
         """Leave the session to its grace."""
-        self.deadline.cancel()
         if self._session:
             self.sessions.detach(self._session, self)
-        self.on_end(self._transport)
+        self.caller.leave()
 
     def send(self, message: ServerMessage) -> None:
         """Send a message with everything else that this turn of the loop sends."""
@@ -89,21 +99,13 @@ class ControlConnection(Receiver):
         """Break the connection."""
         self._transport.abort()
 
-    def _greet(self, data: bytes) -> bytes:
-        """Check the magic, however it is cut, and return what follows it."""
-        self._opening += data
-        if not MAGIC.startswith(self._opening[: len(MAGIC)]):
-            raise BrokenFrameError(f"it opens with {self._opening[:20]!r}")
-        if len(self._opening) < len(MAGIC):
-            return b""
-        self._greeted = True
-        return self._opening[len(MAGIC) :]
-
     def _serve(self, body: bytes) -> None:
         message = decode_client_message(body)
         session = self._session
-        if isinstance(message, Hello):
-            self._open(message)
+        if isinstance(message, Hello | Proof):
+            if session:
+                raise BrokenFrameError("a second handshake")
+            self._introduce(message)
         elif session is None:
             raise BrokenFrameError("its first frame is not a hello")
         elif isinstance(message, Request):
@@ -115,17 +117,28 @@ class ControlConnection(Receiver):
         else:
             self.sessions.unwatch(session, message)
 
-    def _open(self, hello: Hello) -> None:
-        if self._session:
-            raise BrokenFrameError("a second hello")
-        self.deadline.cancel()
+    def _introduce(self, message: Hello | Proof) -> None:
+        """Do the client's next step of the handshake.
+
+        Raises:
+            DeniedError: If it is not let in.
+        """
+        if isinstance(message, Proof):
+            self._open(*self._handshake.take_proof(message))
+        elif challenge := self._handshake.take_hello(message):
+            self.caller.advance()
+            self.send(challenge)
+        else:
+            self._open(message)
+
+    def _open(self, hello: Hello, mac: bytes = b"") -> None:
+        self.caller.admit()
+        self._reader.limit = MAX_FRAME
         _keep_alive(self._transport.get_extra_info("socket"))
-        self._session, resumed = self.sessions.attach(hello, self)
-        self.send(
-            Welcome(
-                self._session.id, resumed, self.sessions.store, self.sessions.run_id
-            )
-        )
+        sessions = self.sessions
+        session, resumed = sessions.attach(hello, self)
+        self._session = session
+        self.send(Welcome(session.id, resumed, sessions.store, sessions.run_id, mac))
 
     def _flush(self) -> None:
         unsent = b"".join(self._unsent)

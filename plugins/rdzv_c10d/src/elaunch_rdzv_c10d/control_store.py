@@ -34,6 +34,7 @@ from elaunch_rdzv_c10d.messages import (
     Revoke,
     Written,
 )
+from elaunch_rdzv_c10d.security import UNPROTECTED, Security
 from elaunch_rdzv_c10d.wire import MAX_KEY, MAX_VALUE
 
 
@@ -145,6 +146,7 @@ class ControlStore:
         request_timeout: Seconds a request may take.
         renew_timeout: Seconds the renewal of a lease may take before it is tried again;
             `None` for a third of the lease.
+        security: What this client shows, and asks the store to show.
         after_lease: Awaited with each lease before it is handed out; if it raises,
             the lease is revoked.
         after_close: Awaited once at the end of `close`.
@@ -155,6 +157,7 @@ class ControlStore:
     grace: float = 0.5
     request_timeout: float = 30.0
     renew_timeout: float | None = None
+    security: Security = UNPROTECTED
     after_lease: Callable[[Lease], Awaitable[None]] | None = attrs.field(
         default=None, init=False
     )
@@ -171,6 +174,7 @@ class ControlStore:
             self.run_id,
             self.grace,
             self.request_timeout,
+            self.security,
             patience=self._patience,
             on_session_lost=self._lose_all,
         )
@@ -186,6 +190,7 @@ class ControlStore:
         reconnect_grace: float = 0.5,
         request_timeout: float = 30.0,
         renew_timeout: float | None = None,
+        security: Security = UNPROTECTED,
         on_waiting: Callable[[str], None] = lambda _: None,
     ) -> "ControlStore":
         """Open a session; while the host is not there yet, try again.
@@ -200,15 +205,23 @@ class ControlStore:
             request_timeout: Seconds a request may take.
             renew_timeout: Seconds the renewal of a lease may take before it is tried
                 again; `None` for a third of the lease.
+            security: What this client shows, and asks the store to show.
             on_waiting: Told why there is no connection yet: first when the first try
                 failed, then every ten seconds.
 
         Raises:
+            NodeNotAdmitted: At once if the store refuses this client.
             RendezvousUnreachable: If there is none after ``timeout``, or at once if
-                what answers is not an elaunch store.
+                what answers is not an elaunch store, or not the job's.
         """
-        place = Endpoint(host, port)
-        store = cls(place, run_id, reconnect_grace, request_timeout, renew_timeout)
+        store = cls(
+            Endpoint(host, port),
+            run_id,
+            reconnect_grace,
+            request_timeout,
+            renew_timeout,
+            security,
+        )
         await store._link.open(timeout, on_waiting)
         return store
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 import random
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Iterator
 from typing import TypeVar
 
@@ -11,9 +12,20 @@ import attrs
 import msgspec
 
 from elaunch_rdzv_c10d.addresses import Endpoint
+from elaunch_rdzv_c10d.handshake import (
+    ClientHandshake,
+    DeniedError,
+    HandshakeError,
+    UntrustedError,
+)
 from elaunch_rdzv_c10d.messages import (
     MAGIC,
+    MAX_FRAME,
+    TLS_MAGIC,
     BrokenFrameError,
+    Challenge,
+    ClientMessage,
+    Denied,
     FrameReader,
     Hello,
     ServerMessage,
@@ -22,6 +34,8 @@ from elaunch_rdzv_c10d.messages import (
     frame,
 )
 from elaunch_rdzv_c10d.receiver import Receiver
+from elaunch_rdzv_c10d.security import Security
+from elaunch_rdzv_c10d.tls_stream import TlsStream, Wire
 
 
 DIAL_TIMEOUT = 5.0
@@ -33,7 +47,7 @@ _TELL_EVERY = 10.0  # seconds between two words about what does not work
 _Result = TypeVar("_Result")
 
 
-class NotAStoreError(Exception):
+class NotAStoreError(HandshakeError):
     """What answers at the endpoint does not speak our protocol."""
 
 
@@ -105,17 +119,20 @@ class Connection(Receiver):
     """The client's end of one connection.
 
     Attributes:
-        welcome: The server's first message, or why there is none.
-        on_message: Called with each message after the first.
+        handshake: What comes before the welcome.
+        welcome: The server's welcome, or why there is none.
+        on_message: Called with each message after the welcome.
         on_lost: Called with the reason when the connection breaks after its welcome;
             not when we end it.
         over: Whether the connection has ended.
     """
 
+    handshake: ClientHandshake
     welcome: asyncio.Future[Welcome]
     on_message: Callable[[ServerMessage], None]
     on_lost: Callable[["Connection", str], None]
-    _transport: asyncio.Transport | None = attrs.field(default=None, init=False)
+    _transport: Wire | None = attrs.field(default=None, init=False)
+    _lacks_tls: bool = attrs.field(default=False, init=False)
     _reader: FrameReader = attrs.field(factory=FrameReader, init=False)
     over: bool = attrs.field(default=False, init=False)
     _unsent: list[bytes] = attrs.field(factory=list, init=False)
@@ -132,16 +149,44 @@ class Connection(Receiver):
                 message = decode_server_message(body)
                 if self.welcome.done():
                     self.on_message(message)
-                elif isinstance(message, Welcome):
-                    self.welcome.set_result(message)
                 else:
-                    self._break(NotAStoreError("its first frame is not a welcome"))
+                    self._introduce(message)
         except (BrokenFrameError, msgspec.DecodeError) as error:
-            self._break(NotAStoreError(f"it sent {data[:20]!r}: {error}"))
+            self.fail(NotAStoreError(f"it sent {data[:20]!r}: {error}"))
+        except HandshakeError as error:
+            self.fail(error)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell that the connection is gone, unless we ended it."""
-        self._break(exc or HungUpError("it closed the connection"))
+        self.fail(exc or HungUpError("it closed the connection"))
+
+    def introduce(self) -> None:
+        """Open the handshake in the clear."""
+        if self._transport:
+            self._transport.write(MAGIC)
+        self._say(self.handshake.hello())
+
+    def introduce_over(self, context: ssl.SSLContext, host: str) -> None:
+        """Open the handshake over TLS, with whatever answers if it speaks that."""
+        transport = self._transport
+        if not isinstance(transport, asyncio.Transport):
+            return  # it is gone already
+
+        def fail(reason: str) -> None:
+            self.fail(UntrustedError(f"TLS failed: {reason}"))
+
+        stream = TlsStream.over(transport, context, fail, host)
+        stream.above = self
+        self._transport = stream
+        transport.set_protocol(_TlsGate(self, transport, stream))
+        transport.write(TLS_MAGIC)
+        stream.begin()
+        self._say(self.handshake.hello())
+
+    def take_in_the_clear(self, data: bytes) -> None:
+        """Take what answers when TLS was asked for and is not spoken."""
+        self._lacks_tls = True
+        self.data_received(data)
 
     def send(self, data: bytes) -> None:
         """Send bytes with everything else that this turn of the loop sends."""
@@ -160,7 +205,31 @@ class Connection(Receiver):
             self._transport.write(b"".join(self._unsent))
         self._unsent.clear()
 
-    def _break(self, error: Exception) -> None:
+    def _introduce(self, message: ServerMessage) -> None:
+        """Do the server's next step of the handshake.
+
+        Raises:
+            HandshakeError: If there will be no session.
+        """
+        if isinstance(message, Denied):
+            raise DeniedError(message.reason)
+        if self._lacks_tls:
+            raise UntrustedError("it does not speak TLS")
+        if isinstance(message, Challenge):
+            self._say(self.handshake.answer(message))
+        elif isinstance(message, Welcome):
+            self.handshake.check(message)
+            self._reader.limit = MAX_FRAME
+            self.welcome.set_result(message)
+        else:
+            raise NotAStoreError("its first frame is not a welcome")
+
+    def _say(self, message: ClientMessage) -> None:
+        if self._transport and not self._transport.is_closing():
+            self._transport.write(frame(message))
+
+    def fail(self, error: Exception) -> None:
+        """End the connection and tell why, unless it has ended."""
         if self.over:
             return
         self.hang_up()
@@ -170,9 +239,41 @@ class Connection(Receiver):
             self.welcome.set_exception(error)
 
 
+@attrs.define(eq=False)
+class _TlsGate(Receiver):
+    """The first bytes of a server that was asked for TLS.
+
+    Attributes:
+        connection: Who asks.
+        transport: The connection's bytes.
+        stream: Gets all that follows the server's consent.
+    """
+
+    connection: Connection
+    transport: asyncio.Transport
+    stream: TlsStream
+    _opening: bytes = attrs.field(default=b"", init=False)
+
+    def data_received(self, data: bytes) -> None:
+        """Find out whether it speaks TLS."""
+        self._opening += data
+        opening = self._opening
+        if not TLS_MAGIC.startswith(opening[: len(TLS_MAGIC)]):
+            self._opening = b""
+            self.connection.take_in_the_clear(opening)
+        elif len(opening) >= len(TLS_MAGIC):
+            self.transport.set_protocol(self.stream)
+            self.stream.data_received(opening[len(TLS_MAGIC) :])
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Hand it on."""
+        self.connection.connection_lost(exc)
+
+
 async def dial(
     endpoint: Endpoint,
     hello: Hello,
+    security: Security,
     on_message: Callable[[ServerMessage], None],
     on_lost: Callable[[Connection, str], None],
 ) -> tuple[Connection, Welcome]:
@@ -180,10 +281,11 @@ async def dial(
 
     Raises:
         OSError: If that fails in a way that may pass.
-        NotAStoreError: If something answers that is not a control store.
+        HandshakeError: If something answers that is not our store, or is and refuses.
     """
     loop = asyncio.get_running_loop()
-    connection = Connection(loop.create_future(), on_message, on_lost)
+    handshake = ClientHandshake(hello, security.token)
+    connection = Connection(handshake, loop.create_future(), on_message, on_lost)
     missing = "no connection"
     try:
         async with asyncio.timeout(DIAL_TIMEOUT):
@@ -191,7 +293,10 @@ async def dial(
                 lambda: connection, endpoint.host, endpoint.port
             )
             missing = "a connection, but no answer"
-            connection.send(MAGIC + frame(hello))
+            if security.tls:
+                connection.introduce_over(security.tls.client, endpoint.host)
+            else:
+                connection.introduce()
             welcome = await connection.welcome
     except BaseException as error:
         connection.hang_up()

@@ -5,7 +5,9 @@ second interface and no half-configured resolver can make that answer wrong.
 """
 
 import errno
+import ipaddress
 import socket
+from collections.abc import Sequence
 from functools import partial
 
 import attrs
@@ -26,6 +28,7 @@ from elaunch_rdzv_c10d.addresses import (
 from elaunch_rdzv_c10d.control_store import ControlStore
 from elaunch_rdzv_c10d.dial import GivenUpError, insist, reason_of
 from elaunch_rdzv_c10d.options import C10dOptions
+from elaunch_rdzv_c10d.security import UNPROTECTED, Security
 from elaunch_rdzv_c10d.thread_host import ThreadedServer
 
 
@@ -58,6 +61,7 @@ class StoreOpener:
         params: What the rendezvous is built with.
         options: Options of the backend.
         rule: Why ``options.is_host`` is what it is, where the user did not give it.
+        security: What the agents of the job show each other.
         endpoint: Where the store is, or shall be.
 
     Raises:
@@ -67,6 +71,7 @@ class StoreOpener:
     params: RendezvousParameters
     options: C10dOptions
     rule: str = ""
+    security: Security = UNPROTECTED
     endpoint: Endpoint = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -82,11 +87,12 @@ class StoreOpener:
         """Open the store; closing it ends what this opened.
 
         Raises:
+            NodeNotAdmitted: If the one who hosts it refuses this node.
             RendezvousUnreachable: If it can't be hosted or reached.
         """
         if self.options.is_host is False:
             return await self._join(self.rule or "is_host=false")
-        server = ThreadedServer(self.params.run_id)
+        server = ThreadedServer(self.params.run_id, security=self.security)
         try:
             address, port = await self._listen(server)
         except OSError as error:
@@ -158,14 +164,16 @@ class StoreOpener:
             self._tell_of_loopback()
         if self.endpoint.address is None and self.params.max_nodes > 1:
             await self._tell_of_namesakes()
-        store = await self._connect(EVERYWHERE.get(address, address), port)
+        self._tell_of_strangers(server.addresses, endpoint)
+        own = EVERYWHERE.get(address, address)
+        store = await self._connect(own, port, self.security.for_host())
         store.after_close = partial(_shut_down, server)
         return store
 
     async def _join(self, rule: str) -> ControlStore:
         host, port = self.endpoint.host, self.endpoint.port
         try:
-            store = await self._connect(host, port)
+            store = await self._connect(host, port, self.security)
         except RendezvousUnreachable as error:
             if self.rule:  # who made it will tell
                 raise
@@ -184,7 +192,7 @@ class StoreOpener:
             )
         return store
 
-    async def _connect(self, host: str, port: int) -> ControlStore:
+    async def _connect(self, host: str, port: int, security: Security) -> ControlStore:
         return await ControlStore.connect(
             host,
             port,
@@ -193,6 +201,7 @@ class StoreOpener:
             reconnect_grace=self.options.reconnect_grace,
             request_timeout=self.options.lease_ttl,
             renew_timeout=self.options.heartbeat_timeout,
+            security=security,
             on_waiting=self._tell_waiting,
         )
 
@@ -218,6 +227,17 @@ class StoreOpener:
                 reason=f"{self.endpoint.host!r} is a name of other nodes, too "
                 f"({', '.join(others)}), each of which would host a store of its own; "
                 "give an endpoint that one node has",
+            )
+
+    def _tell_of_strangers(self, addresses: Sequence[str], endpoint: Endpoint) -> None:
+        """Tell that everybody who reaches the store can use it."""
+        reachable = not all(ipaddress.ip_address(a).is_loopback for a in addresses)
+        if reachable and self.security.is_open:
+            self.params.record(
+                EventName.STORE_NOTE,
+                reason=f"whoever reaches the store at '{endpoint}' can read and write "
+                "it; give the nodes of the job a secret with --rdzv-conf "
+                "token_file=PATH",
             )
 
 

@@ -14,7 +14,12 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 
 import attrs
 
-from elaunch.api import RendezvousUnreachable, StoreEvent, WatchCompacted
+from elaunch.api import (
+    NodeNotAdmitted,
+    RendezvousUnreachable,
+    StoreEvent,
+    WatchCompacted,
+)
 from elaunch_rdzv_c10d.addresses import Endpoint
 from elaunch_rdzv_c10d.calls import Call, Calls
 from elaunch_rdzv_c10d.dial import (
@@ -27,12 +32,15 @@ from elaunch_rdzv_c10d.dial import (
     insist,
     reason_of,
 )
+from elaunch_rdzv_c10d.handshake import DeniedError, HandshakeError, UntrustedError
 from elaunch_rdzv_c10d.messages import (
     WRITES,
     Answer,
     BrokenFrameError,
+    Challenge,
     Changed,
     Compacted,
+    Denied,
     Goodbye,
     Hello,
     Operation,
@@ -44,6 +52,7 @@ from elaunch_rdzv_c10d.messages import (
     Welcome,
     frame,
 )
+from elaunch_rdzv_c10d.security import Security
 
 
 logger = logging.getLogger(__name__)
@@ -81,6 +90,7 @@ class Link:
         run_id: Id of the client's job.
         grace: Seconds the session shall outlive a connection that breaks.
         timeout: Seconds a request may take.
+        security: What the client shows, and asks the store to show.
         patience: Returns until when, by the loop's clock, a broken connection is worth
             coming back to.
         on_session_lost: Called with the reason when the store has ended the session.
@@ -90,6 +100,7 @@ class Link:
     run_id: str
     grace: float
     timeout: float
+    security: Security
     patience: Callable[[], float]
     on_session_lost: Callable[[str], None]
     welcome: Welcome | None = attrs.field(default=None, init=False)
@@ -111,6 +122,7 @@ class Link:
                 failed, then every ten seconds.
 
         Raises:
+            NodeNotAdmitted: If the store refuses this node.
             RendezvousUnreachable: If that fails, or something else answers.
         """
         hang_ups = itertools.count(1)
@@ -141,6 +153,16 @@ class Link:
             raise RendezvousUnreachable(
                 f"what answers at '{self.endpoint}' is not an elaunch store "
                 f"({error}); something else has taken this port: choose another"
+            ) from error
+        except UntrustedError as error:
+            raise RendezvousUnreachable(
+                f"what answers at '{self.endpoint}' can't be trusted: {error}; give "
+                "every node of the job the same token, and certificates of one "
+                "authority or none"
+            ) from error
+        except DeniedError as error:
+            raise NodeNotAdmitted(
+                f"the store at '{self.endpoint}' refuses this node: {error}"
             ) from error
 
     @property
@@ -278,8 +300,8 @@ class Link:
                 watcher = self._watchers.pop(number, None)
                 if watcher:
                     watcher.events.put_nowait(_compacted(watcher))
-            case Welcome():
-                raise BrokenFrameError("a second welcome")
+            case Welcome() | Challenge() | Denied():
+                raise BrokenFrameError("a second handshake")
 
     def _on_lost(self, connection: Connection, reason: str) -> None:
         if connection is not self._connection:
@@ -311,7 +333,7 @@ class Link:
                 for delay in back_off():
                     try:
                         return await self._dial()
-                    except (OSError, NotAStoreError) as error:
+                    except (OSError, HandshakeError) as error:
                         self._last_error = reason_of(error)
                     await asyncio.sleep(delay)
         except TimeoutError:
@@ -326,7 +348,7 @@ class Link:
         session = self.welcome.session if self.welcome else None
         hello = Hello(self.run_id, self.grace, session)
         connection, welcome = await dial(
-            self.endpoint, hello, self._on_message, self._on_lost
+            self.endpoint, hello, self.security, self._on_message, self._on_lost
         )
         before = self.welcome
         if before and before.store != welcome.store:

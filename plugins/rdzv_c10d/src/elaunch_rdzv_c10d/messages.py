@@ -3,7 +3,11 @@
 A connection opens with `MAGIC`. Everything after it, in both directions, is frames: a
 32-bit little-endian length and that many bytes of JSON, which msgspec decodes into the
 classes below and nothing else; ``bytes`` travel as base64. The client's first frame is
-`Hello`, the server's first is `Welcome`.
+`Hello`, the server's first is `Welcome`; where the job has a token, `Challenge` and
+`Proof` come in between. `TLS_MAGIC` opens a connection that is to be encrypted: the
+server repeats it, and all else, the frames inside, is TLS. `Denied` is the last that a
+peer hears who is not let in; one that asked for TLS in vain, or should have, gets it
+unencrypted.
 """
 
 import struct
@@ -20,8 +24,14 @@ from elaunch_rdzv_c10d.wire import MAX_KEY, MAX_VALUE
 MAGIC = b"ELAUNCH1\n"
 """First bytes of a control client; a TCPStore client begins with another byte."""
 
+TLS_MAGIC = b"ELAUTLS1\n"
+"""The same of one that wants TLS; of the same length."""
+
 MAX_FRAME = 16 * 1024 * 1024
 """Most bytes of JSON in a frame."""
+
+MAX_OPENING_FRAME = 16 * 1024
+"""The same before a peer has shown who it is."""
 
 MAX_IN_FLIGHT = 256
 """Most unanswered requests of a client, and answers that the server remembers."""
@@ -31,6 +41,7 @@ _LENGTH = struct.Struct("<I")
 # Whatever was written can be told to watchers in one frame, in base64 and escaped.
 Key = Annotated[str, msgspec.Meta(max_length=MAX_KEY)]
 Value = Annotated[bytes, msgspec.Meta(max_length=MAX_VALUE)]
+Nonce = Annotated[bytes, msgspec.Meta(max_length=64)]
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello"):
@@ -39,11 +50,25 @@ class Hello(msgspec.Struct, frozen=True, tag="hello"):
     Attributes:
         run_id: Id of the client's job.
         grace: Seconds the session outlives a connection that breaks.
-        session: Id of the session to go on with.
+        session: Id of the session to go on with; with a token it is in `Proof`.
+        nonce: Random bytes of a client that has a token.
     """
 
     run_id: str
     grace: Annotated[float, msgspec.Meta(ge=0)]
+    session: str | None = None
+    nonce: Nonce = b""
+
+
+class Proof(msgspec.Struct, frozen=True, tag="proof"):
+    """Answers `Challenge`.
+
+    Attributes:
+        mac: Shows that the client has the token.
+        session: Id of the session to go on with.
+    """
+
+    mac: bytes
     session: str | None = None
 
 
@@ -135,20 +160,40 @@ class Unwatch(msgspec.Struct, frozen=True, tag="unwatch"):
     id: int
 
 
+class Challenge(msgspec.Struct, frozen=True, tag="challenge"):
+    """Answers `Hello` where the job has a token.
+
+    Attributes:
+        nonce: Random bytes of the server.
+        store: Id of the store.
+    """
+
+    nonce: Nonce
+    store: str
+
+
+class Denied(msgspec.Struct, frozen=True, tag="denied"):
+    """The peer is not let in, and why."""
+
+    reason: str
+
+
 class Welcome(msgspec.Struct, frozen=True, tag="welcome"):
-    """Answers `Hello`.
+    """Answers `Hello`, or `Proof`.
 
     Attributes:
         session: Id of the session: a secret between the two.
         resumed: Whether it is the one that was asked for.
         store: Id of the store; another one knows nothing of the revisions of this.
         run_id: Id of the job that hosts the store.
+        mac: Shows that the server has the token.
     """
 
     session: str
     resumed: bool
     store: str
     run_id: str
+    mac: bytes = b""
 
 
 class Found(msgspec.Struct, frozen=True, tag="found"):
@@ -230,8 +275,8 @@ class Compacted(msgspec.Struct, frozen=True, tag="compacted"):
     watch: int
 
 
-ClientMessage = Hello | Request | Watch | Unwatch
-ServerMessage = Welcome | Answer | Changed | Watching | Compacted
+ClientMessage = Hello | Proof | Request | Watch | Unwatch
+ServerMessage = Challenge | Denied | Welcome | Answer | Changed | Watching | Compacted
 
 _encode = msgspec.json.Encoder().encode
 decode_client_message = msgspec.json.Decoder(ClientMessage).decode
@@ -255,24 +300,29 @@ def fits(framed: bytes) -> bool:
 
 @attrs.define(eq=False)
 class FrameReader:
-    """The receiving half of one connection."""
+    """The receiving half of one connection.
 
+    Attributes:
+        limit: Most bytes of JSON in the next frame.
+    """
+
+    limit: int = MAX_OPENING_FRAME
     _buffer: bytearray = attrs.field(factory=bytearray, init=False)
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Take what arrived and yield the body of each frame that is whole.
 
         Raises:
-            BrokenFrameError: If a length is over `MAX_FRAME`. The reader is spent.
+            BrokenFrameError: If a length is over the limit. The reader is spent.
         """
         buffer = self._buffer
         buffer += data
         at = 0
         while len(buffer) - at >= _LENGTH.size:
             (length,) = _LENGTH.unpack_from(buffer, at)
-            if length > MAX_FRAME:
+            if length > self.limit:
                 raise BrokenFrameError(
-                    f"a frame of {length} bytes; the limit is {MAX_FRAME}"
+                    f"a frame of {length} bytes; the limit is {self.limit}"
                 )
             end = at + _LENGTH.size + length
             if end > len(buffer):

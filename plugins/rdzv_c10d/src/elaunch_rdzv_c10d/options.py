@@ -9,6 +9,10 @@ STORE_TYPES = ("tcp", "file")
 """Where the store can be: in a server, or in a directory."""
 
 
+TLS_FILES = ("tls_cert", "tls_key", "tls_ca")
+"""Options that make TLS, together."""
+
+
 def _lower(text: str) -> str:
     return text.lower()
 
@@ -19,7 +23,39 @@ def _store_type(_: object, __: object, value: str) -> None:
 
 
 @attrs.frozen(kw_only=True)
-class C10dOptions(RendezvousOptions):
+class StoreOptions(RendezvousOptions):
+    """Times in seconds, those of every rendezvous included.
+
+    Attributes:
+        token_file: File that holds the job's token, which nobody else may read.
+        tls_cert: Certificate of this node as PEM, with its chain.
+        tls_key: Its private key as PEM.
+        tls_ca: Who may have signed the other nodes' certificates, as PEM.
+        tls_check_host: Whether the certificate of the host has to name it.
+    """
+
+    token_file: str | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    tls_ca: str | None = None
+    tls_check_host: bool = True
+
+    def __attrs_post_init__(self) -> None:
+        files = {name: getattr(self, name) for name in TLS_FILES}
+        missing = [name for name, path in files.items() if not path]
+        if missing and len(missing) < len(files):
+            raise ValueError(
+                "TLS needs 'tls_cert', 'tls_key' and 'tls_ca' together; "
+                f"{' and '.join(map(repr, missing))} not given"
+            )
+        if missing and not self.tls_check_host:
+            raise ValueError(
+                "'tls_check_host' needs 'tls_cert', 'tls_key' and 'tls_ca'"
+            )
+
+
+@attrs.frozen(kw_only=True)
+class C10dOptions(StoreOptions):
     """Times in seconds, those of every rendezvous included.
 
     Attributes:
@@ -48,6 +84,14 @@ class C10dOptions(RendezvousOptions):
         validator=_store_type,
     )
 
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        if self.store_type == "file" and (self.token_file or self.tls_cert):
+            raise ValueError(
+                "'token_file' and TLS protect a store that is served; a directory "
+                "(store_type=file) is protected by its mode: leave them out"
+            )
+
     @property
     def connect_limit(self) -> float:
         """Seconds to try to reach a store that another node hosts."""
@@ -57,7 +101,7 @@ class C10dOptions(RendezvousOptions):
 
 
 @attrs.frozen(kw_only=True)
-class StaticOptions(RendezvousOptions):
+class StaticOptions(StoreOptions):
     """Times in seconds, those of every rendezvous included.
 
     Attributes:
@@ -70,6 +114,6 @@ class StaticOptions(RendezvousOptions):
         """Return how to open the store: who is no host waits as long as for a job."""
         common = {
             field.name: getattr(self, field.name)
-            for field in attrs.fields(RendezvousOptions)
+            for field in attrs.fields(StoreOptions)
         }
         return C10dOptions(**common, is_host=is_host, connect_timeout=self.join_limit)

@@ -25,8 +25,10 @@ def _rendezvous(
     if options.store_type == "file":
         return _in_directory(params, options)
     from elaunch_rdzv_c10d.hosting import StoreOpener
+    from elaunch_rdzv_c10d.security import load_security
 
-    return StoreRendezvous(StoreOpener(params, options), params, options)
+    opener = StoreOpener(params, options, security=load_security(options))
+    return StoreRendezvous(opener, params, options)
 
 
 def _in_directory(

@@ -1,11 +1,10 @@
 """A listener that serves TCPStore clients and, if asked to, control clients.
 
-The first byte of a connection decides which it is. Everything else is closed at once,
-and so is a connection that has not said within `HANDSHAKE_TIMEOUT` what it is.
+The first bytes of a connection decide which it is. Everything else is closed at once.
 """
 
 import asyncio
-import logging
+import select
 import socket
 from collections.abc import Sequence
 from typing import cast
@@ -15,17 +14,16 @@ import attrs
 from elaunch_rdzv_c10d.addresses import BACKLOG
 from elaunch_rdzv_c10d.connection import TcpStoreConnection
 from elaunch_rdzv_c10d.control_connection import ControlConnection
-from elaunch_rdzv_c10d.messages import MAGIC
+from elaunch_rdzv_c10d.door import Caller, Door
+from elaunch_rdzv_c10d.limits import Limits
+from elaunch_rdzv_c10d.messages import MAGIC, TLS_MAGIC, Denied, frame
 from elaunch_rdzv_c10d.receiver import Receiver
+from elaunch_rdzv_c10d.security import UNPROTECTED, Security
 from elaunch_rdzv_c10d.sessions import Sessions
 from elaunch_rdzv_c10d.table import KeyTable
+from elaunch_rdzv_c10d.tls import Tls
+from elaunch_rdzv_c10d.tls_stream import TlsStream
 from elaunch_rdzv_c10d.wire import Op
-
-
-logger = logging.getLogger(__name__)
-
-HANDSHAKE_TIMEOUT = 10.0
-"""Seconds that a connection may take to say what it is."""
 
 
 _ACCEPTS = 64
@@ -38,16 +36,25 @@ class StoreServer:
 
     Attributes:
         sessions: Control clients of this store; `None` serves TCPStore clients only.
-        handshake_timeout: Seconds that a connection may take to say what it is.
+        security: What control clients must show. TCPStore clients, which can't, are
+            refused then, unless the store is for them only.
+        limits: What peers may cost that have not said who they are.
+        door: The connections.
         table: What TCPStore clients share.
     """
 
     sessions: Sessions | None = None
-    handshake_timeout: float = HANDSHAKE_TIMEOUT
+    security: Security = UNPROTECTED
+    limits: Limits = attrs.field(factory=Limits)
+    door: Door = attrs.field(init=False)
     table: KeyTable = attrs.field(factory=KeyTable)
     _servers: list[asyncio.Server] = attrs.field(factory=list, init=False)
-    _transports: set[asyncio.Transport] = attrs.field(factory=set, init=False)
-    _idle: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
+    _listeners: list[socket.socket] = attrs.field(factory=list, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.door = Door(self.limits, self._has_queue)
+        if self.sessions:
+            self.sessions.door = self.door
 
     async def start(self, listeners: Sequence[socket.socket]) -> None:
         """Accept connections of sockets that are listening, and own the sockets."""
@@ -58,33 +65,30 @@ class StoreServer:
             )
             listener.listen(BACKLOG)  # asyncio has just made it as few as it accepts
             self._servers.append(server)
+            self._listeners.append(listener)
 
     async def stop(self) -> None:
         """Close the listeners and abort all connections, so that no client hangs."""
         for server in self._servers:
             server.close()
         self._servers.clear()
-        for transport in tuple(self._transports):
-            transport.abort()
-        while self._transports:
-            self._idle.clear()
-            await self._idle.wait()  # an abort ends in the next turn of the loop
+        self._listeners.clear()
+        await self.door.close()
         if self.sessions:
             self.sessions.shut_down()
 
-    def began(self, transport: asyncio.Transport) -> None:
-        """Note a connection."""
-        self._transports.add(transport)
-
-    def ended(self, transport: asyncio.Transport) -> None:
-        """Forget a connection that is gone."""
-        self._transports.discard(transport)
-        self._idle.set()
+    def _has_queue(self) -> bool:
+        """Whether connections wait to be accepted."""
+        poll = select.poll()
+        for listener in self._listeners:
+            if listener.fileno() >= 0:
+                poll.register(listener, select.POLLIN)
+        return bool(poll.poll(0))
 
 
 @attrs.define(eq=False)
 class Greeter(Receiver):
-    """The first byte of a connection.
+    """The first bytes of a connection.
 
     Attributes:
         server: The store that the connection is for.
@@ -92,48 +96,74 @@ class Greeter(Receiver):
 
     server: StoreServer
     _transport: asyncio.Transport = attrs.field(init=False)
-    _deadline: asyncio.TimerHandle = attrs.field(init=False)
+    _caller: Caller = attrs.field(init=False)
+    _opening: bytes = attrs.field(default=b"", init=False)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Give the client a deadline."""
+        """Note the connection."""
         # Not every loop's streams are of asyncio's class.
         self._transport = cast("asyncio.Transport", transport)
-        self.server.began(self._transport)
-        self._deadline = asyncio.get_running_loop().call_later(
-            self.server.handshake_timeout, self._give_up
-        )
-        if self.server.sessions:
-            self.server.sessions.expect(self._deadline)
+        self._caller = self.server.door.receive(self._transport)
 
     def data_received(self, data: bytes) -> None:
-        """Hand the connection to the protocol that its first byte belongs to."""
-        server = self.server
-        transport = self._transport
-        protocol: TcpStoreConnection | ControlConnection
-        if data[0] == Op.VALIDATE:
-            protocol = TcpStoreConnection(
-                server.table, self._deadline, server.ended, transport
-            )
-        elif server.sessions is not None and data[0] == MAGIC[0]:
-            protocol = ControlConnection(
-                server.sessions, self._deadline, server.ended, transport
-            )
+        """Hand the connection to the protocol that its first bytes belong to."""
+        self._opening += data
+        opening, server = self._opening, self.server
+        if opening[0] == Op.VALIDATE:
+            self._open_tcp_store()
+        elif server.sessions and MAGIC.startswith(opening[: len(MAGIC)]):
+            if len(opening) >= len(MAGIC):
+                self._open_control(server.sessions)
+        elif server.sessions and TLS_MAGIC.startswith(opening[: len(TLS_MAGIC)]):
+            if len(opening) >= len(TLS_MAGIC):
+                self._open_encrypted(server.sessions)
         else:
-            peer = transport.get_extra_info("peername")
-            logger.warning(
-                "closing the connection of %s: it opens with %r", peer, data[:20]
-            )
-            transport.close()
-            return
-        transport.set_protocol(protocol)
-        protocol.data_received(data)
+            self._caller.turn_away(f"it opens with {opening[:20]!r}")
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
         """Forget the client."""
-        self._deadline.cancel()
-        self.server.ended(self._transport)
+        self._caller.leave()
 
-    def _give_up(self) -> None:
-        peer = self._transport.get_extra_info("peername")
-        logger.warning("dropping the connection of %s: no handshake in time", peer)
-        self._transport.abort()
+    def _open_tcp_store(self) -> None:
+        server = self.server
+        if server.sessions and not server.security.is_open:
+            self._caller.turn_away(
+                "it is a TCPStore client, which can't show that it belongs to the job"
+            )
+            return
+        client = TcpStoreConnection(server.table, self._caller, self._transport)
+        self._transport.set_protocol(client)
+        client.data_received(self._opening)
+
+    def _open_control(self, sessions: Sessions) -> None:
+        if self.server.security.tls:
+            self._deny(
+                "it speaks TLS only; give --rdzv-conf tls_cert=PATH,tls_key=PATH,"
+                "tls_ca=PATH"
+            )
+            return
+        client = ControlConnection(
+            sessions, self._caller, self.server.security.token, self._transport
+        )
+        self._transport.set_protocol(client)
+        client.data_received(self._opening[len(MAGIC) :])
+
+    def _open_encrypted(self, sessions: Sessions) -> None:
+        tls: Tls | None = self.server.security.tls
+        if not tls:
+            self._deny("it does not speak TLS; leave out tls_cert, tls_key and tls_ca")
+            return
+        caller, transport = self._caller, self._transport
+        stream = TlsStream.over(
+            transport, tls.server, lambda why: caller.see_off(f"TLS failed: {why}")
+        )
+        stream.above = ControlConnection(
+            sessions, caller, self.server.security.token, stream
+        )
+        transport.set_protocol(stream)
+        transport.write(TLS_MAGIC)
+        stream.data_received(self._opening[len(TLS_MAGIC) :])
+
+    def _deny(self, reason: str) -> None:
+        self._transport.write(frame(Denied(reason)))
+        self._caller.see_off(reason)

@@ -10,7 +10,6 @@ twice.
 
 import asyncio
 import secrets
-from collections import deque
 from typing import Protocol
 
 import attrs
@@ -23,6 +22,7 @@ from elaunch.api import (
     UnknownLease,
     WatchCompacted,
 )
+from elaunch_rdzv_c10d.door import Door
 from elaunch_rdzv_c10d.messages import (
     MAX_IN_FLIGHT,
     WRITES,
@@ -86,6 +86,8 @@ class Session:
         watches: Its subscriptions, by the client's number.
         answers: The last answers to what must not be applied twice, oldest first.
         timer: Ends the session while it has no connection.
+        last_caller: Number of the last connection that can be its client's, since its
+            grace is over.
     """
 
     id: str
@@ -95,6 +97,7 @@ class Session:
     watches: dict[int, Subscription] = attrs.field(factory=dict, init=False)
     answers: dict[int, Answer] = attrs.field(factory=dict, init=False)
     timer: asyncio.TimerHandle | None = attrs.field(default=None, init=False)
+    last_caller: int | None = attrs.field(default=None, init=False)
 
 
 @attrs.define(eq=False)
@@ -105,24 +108,16 @@ class Sessions:
         run_id: Id of the job that hosts the store.
         keyspace: What they share.
         store: Id of this store, different for every store that ever was.
+        door: Who is connected and has not said whose client it is.
     """
 
     run_id: str
     keyspace: Keyspace = attrs.field(factory=Keyspace)
     store: str = attrs.field(factory=lambda: secrets.token_hex(8), init=False)
+    door: Door = attrs.field(factory=Door, init=False)
     _sessions: dict[str, Session] = attrs.field(factory=dict, init=False)
     _expiry: asyncio.TimerHandle | None = attrs.field(default=None, init=False)
     _departure: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
-    _strangers: deque[asyncio.TimerHandle] = attrs.field(factory=deque, init=False)
-
-    def expect(self, deadline: asyncio.TimerHandle) -> None:
-        """Note a connection that has not said whose it is.
-
-        Args:
-            deadline: Ends that connection; cancelled once it has said it, or is gone.
-        """
-        self._strangers.append(deadline)
-        self._forget_the_known()
 
     def attach(self, hello: Hello, peer: Peer) -> tuple[Session, bool]:
         """Give a connection its session: the old one if it is still alive, or a new.
@@ -157,6 +152,7 @@ class Sessions:
         self._silence(session)
         loop = asyncio.get_running_loop()
         due = loop.time() + session.grace
+        session.last_caller = None
         session.timer = loop.call_at(due, self._give_up, session, due)
 
     def end(self, session: Session) -> None:
@@ -300,21 +296,23 @@ class Sessions:
         """End a session whose grace is over, unless its client may be here already.
 
         When a thousand come back in one moment, or this loop has been kept from
-        serving, those who are at the door must not be taken for dead.
+        serving, those who are at the door must not be taken for dead. But who has come
+        after the grace is not waited for, nor who was silent for as long as that: it
+        could be anybody.
         """
         loop = asyncio.get_running_loop()
         now = loop.time()
         late = now - due
-        self._forget_the_known()
-        if self._strangers or late > _LATE:
-            again = now + max(session.grace, late, _LATE)
+        last = self.door.last_caller()
+        if session.last_caller is not None:
+            last = min(last, session.last_caller)
+        session.last_caller = last
+        patience = max(session.grace, _LATE)
+        if late > _LATE or self.door.may_bring(last, now - patience):
+            again = now + max(patience, late)
             session.timer = loop.call_at(again, self._give_up, session, again)
         else:
             self.end(session)
-
-    def _forget_the_known(self) -> None:
-        while self._strangers and self._strangers[0].cancelled():
-            self._strangers.popleft()
 
     def _silence(self, session: Session) -> None:
         session.peer = None

@@ -22,6 +22,7 @@ from elaunch_rdzv_c10d.control_store import ControlStore
 from elaunch_rdzv_c10d.hosting import StoreOpener
 from elaunch_rdzv_c10d.options import StaticOptions
 from elaunch_rdzv_c10d.rank_claim import RankClaim
+from elaunch_rdzv_c10d.security import UNPROTECTED, Security, load_security
 
 
 DEFAULT_PORT = 29500
@@ -37,7 +38,7 @@ def static_rendezvous(
 
     Raises:
         UsageError: If the number of nodes, this node's rank or the endpoint is left
-            open; tells how to give it.
+            open, or token or certificates can't be used; tells how to give it.
     """
     least, most = params.min_nodes, params.max_nodes
     if least != most:
@@ -53,7 +54,8 @@ def static_rendezvous(
     )
     if options.population is None:
         options = attrs.evolve(options, population=most)
-    return StoreRendezvous(StaticOpener(params, options, rank), params, options)
+    opener = StaticOpener(params, options, rank, load_security(options))
+    return StoreRendezvous(opener, params, options)
 
 
 @attrs.frozen
@@ -64,12 +66,14 @@ class StaticOpener:
         params: What the rendezvous is built with.
         options: Options of the backend.
         rank: This node's rank.
+        security: What the agents of the job show each other.
         owner: Tells this agent from every other.
     """
 
     params: RendezvousParameters
     options: StaticOptions
     rank: int
+    security: Security = UNPROTECTED
     owner: str = attrs.field(
         factory=lambda: f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
     )
@@ -78,11 +82,12 @@ class StaticOpener:
         """Open the store; as rank 0, host it.
 
         Raises:
+            NodeNotAdmitted: If the one who hosts it refuses this node.
             RendezvousUnreachable: If it can't be hosted or reached.
         """
         options = self.options.hosting(is_host=self.rank == 0)
         try:
-            store = await StoreOpener(self.params, options, _RULE)()
+            store = await StoreOpener(self.params, options, _RULE, self.security)()
         except RendezvousUnreachable as error:
             raise RendezvousUnreachable(
                 f"{error} (this node has rank {self.rank}; {_RULE} the store)"

@@ -15,6 +15,7 @@ import attrs
 
 from elaunch_rdzv_c10d.addresses import for_others, listen, resolve
 from elaunch_rdzv_c10d.budget import MAX_BYTES, Budget
+from elaunch_rdzv_c10d.security import UNPROTECTED, Security
 from elaunch_rdzv_c10d.server import StoreServer
 from elaunch_rdzv_c10d.sessions import Sessions
 from elaunch_rdzv_c10d.table import KeyTable
@@ -34,10 +35,14 @@ class ThreadedServer:
         run_id: Id of the job that hosts it.
         control: Whether agents may use it as the job's control store; if not, it
             serves TCPStore clients only.
+        security: What agents must show before they may.
+        addresses: What is listened at.
     """
 
     run_id: str = ""
     control: bool = True
+    security: Security = UNPROTECTED
+    addresses: tuple[str, ...] = attrs.field(default=(), init=False)
     _sessions: Sessions | None = attrs.field(default=None, init=False)
     _thread: threading.Thread | None = attrs.field(default=None, init=False)
     _loop: asyncio.AbstractEventLoop | None = attrs.field(default=None, init=False)
@@ -65,6 +70,7 @@ class ThreadedServer:
         addresses = await resolve(host, port)
         listeners = listen(for_others(host, addresses) if shared else addresses)
         address: tuple[str, int] = listeners[0].getsockname()[:2]
+        self.addresses = tuple(one.getsockname()[0] for one in listeners)
         self._thread = threading.Thread(
             target=self._run, args=(listeners,), name="elaunch-store", daemon=True
         )
@@ -118,7 +124,9 @@ class ThreadedServer:
     async def _serve(self, listeners: Sequence[socket.socket]) -> None:
         self._sessions = Sessions(self.run_id) if self.control else None
         room = _CONTROL_ROOM if self.control else MAX_BYTES
-        server = StoreServer(self._sessions, table=KeyTable(Budget(room)))
+        server = StoreServer(
+            self._sessions, self.security, table=KeyTable(Budget(room))
+        )
         await server.start(listeners)
         self._loop = asyncio.get_running_loop()
         self._ready.set_result(None)
