@@ -18,7 +18,9 @@ from elaunch.api import (
 from elaunch_rdzv_c10d.addresses import Endpoint
 from elaunch_rdzv_c10d.control_store import ControlStore
 from elaunch_rdzv_c10d.hosting import StoreOpener
+from elaunch_rdzv_c10d.job_token import Token
 from elaunch_rdzv_c10d.options import C10dOptions
+from elaunch_rdzv_c10d.security import Security
 from elaunch_rdzv_c10d.thread_host import ThreadedServer
 
 
@@ -315,6 +317,25 @@ class TestNotes:
         assert f"is a name of other nodes, too ({NOT_OURS}), each" in str(
             note["reason"]
         )
+
+    async def test_a_store_that_anybody_may_use_is_noted_once(self) -> None:
+        port = free_port()
+        secret = Security(Token(b"correct horse battery staple"))
+        open_to_all = agent(f"0.0.0.0:{port}", is_host=True)
+        guarded = agent(f"0.0.0.0:{port}", is_host=True)
+        guarded.opener = attrs.evolve(guarded.opener, security=secret)
+        near = agent(f"127.0.0.1:{port}")
+        for host in (open_to_all, guarded, near):
+            async with opened(host):
+                pass
+
+        (note,) = open_to_all.told(EventName.STORE_NOTE)
+        assert note["reason"] == (
+            f"whoever reaches the store at '0.0.0.0:{port}' can read and write it; "
+            "give the nodes of the job a secret with --rdzv-conf token_file=PATH"
+        )
+        assert guarded.told(EventName.STORE_NOTE) == []
+        assert near.told(EventName.STORE_NOTE) == []
 
 
 async def connected(endpoint: str, timeout: float = 10.0) -> ControlStore:  # noqa: ASYNC109 - the store's

@@ -10,7 +10,7 @@ import itertools
 import random
 import socket
 from collections.abc import Callable, Iterator
-from typing import cast
+from typing import ClassVar, cast
 
 import attrs
 import pytest
@@ -31,8 +31,10 @@ from elaunch.testing.simulation import (
 )
 from elaunch_rdzv_c10d.control_connection import ControlConnection
 from elaunch_rdzv_c10d.control_store import ControlStore
+from elaunch_rdzv_c10d.job_token import Token
 from elaunch_rdzv_c10d.messages import Answer, Compacted, Hello, Request, Unwatch
 from elaunch_rdzv_c10d.options import C10dOptions
+from elaunch_rdzv_c10d.security import UNPROTECTED, Security
 from elaunch_rdzv_c10d.server import StoreServer
 from elaunch_rdzv_c10d.sessions import Peer, Session, Sessions
 
@@ -80,6 +82,8 @@ class ObservedSessions(Sessions):
 class C10dBackend:
     """The real server in a process of its own, and the real clients."""
 
+    security: ClassVar[Security] = UNPROTECTED
+
     loop: SimulatedLoop
     network: Network
     scenario: Scenario
@@ -107,7 +111,8 @@ class C10dBackend:
         self._sessions = ObservedSessions("job", self.keyspace, backend=self)
         self._stores[self._sessions.store] = self.number
         listener = cast(socket.socket, SimulatedSocket(ADDRESS))
-        self.loop.spawn(self.process, StoreServer(self._sessions).start([listener]))
+        server = StoreServer(self._sessions, self.security)
+        self.loop.spawn(self.process, server.start([listener]))
 
     def stop(self) -> None:
         self.loop.kill(self.process)
@@ -127,11 +132,18 @@ class C10dBackend:
             run_id="job",
             reconnect_grace=options.reconnect_grace,
             request_timeout=options.lease_ttl,
+            security=self.security,
         )
         assert isinstance(store, NumberedControlStore)
         assert store._link.welcome
         store.number = self._stores[store._link.welcome.store]
         return store
+
+
+class GuardedBackend(C10dBackend):
+    """The same with a token."""
+
+    security = Security(Token(b"correct horse battery staple"))
 
 
 @pytest.mark.parametrize("seed", range(15))
@@ -142,6 +154,16 @@ def test_no_law_is_broken(family: str, seed: int) -> None:
     report = run(scenario, C10dBackend)
 
     assert not report.broken, tell(scenario, C10dBackend)
+
+
+@pytest.mark.parametrize("seed", range(15, 18))
+@pytest.mark.parametrize("family", FAMILIES)
+def test_no_law_is_broken_with_a_token(family: str, seed: int) -> None:
+    scenario = generate(family, seed)
+
+    report = run(scenario, GuardedBackend)
+
+    assert not report.broken, tell(scenario, GuardedBackend)
 
 
 @attrs.define

@@ -6,7 +6,7 @@ import random
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterator
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import attrs
 import msgspec
@@ -139,8 +139,7 @@ class Connection(Receiver):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport."""
-        if isinstance(transport, asyncio.Transport):
-            self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # it is a stream
 
     def data_received(self, data: bytes) -> None:
         """Deliver every message that is whole."""
@@ -160,17 +159,14 @@ class Connection(Receiver):
         """Tell that the connection is gone, unless we ended it."""
         self.fail(exc or HungUpError("it closed the connection"))
 
-    def introduce(self) -> None:
-        """Open the handshake in the clear."""
-        if self._transport:
-            self._transport.write(MAGIC)
-        self._say(self.handshake.hello())
+    def open(self, transport: asyncio.Transport) -> None:
+        """Begin the handshake in the clear."""
+        transport.write(MAGIC + frame(self.handshake.hello()))
 
-    def introduce_over(self, context: ssl.SSLContext, host: str) -> None:
-        """Open the handshake over TLS, with whatever answers if it speaks that."""
-        transport = self._transport
-        if not isinstance(transport, asyncio.Transport):
-            return  # it is gone already
+    def open_encrypted(
+        self, transport: asyncio.Transport, context: ssl.SSLContext, host: str
+    ) -> None:
+        """Begin the handshake over TLS, if what answers speaks that."""
 
         def fail(reason: str) -> None:
             self.fail(UntrustedError(f"TLS failed: {reason}"))
@@ -289,14 +285,15 @@ async def dial(
     missing = "no connection"
     try:
         async with asyncio.timeout(DIAL_TIMEOUT):
-            await loop.create_connection(
+            transport, _ = await loop.create_connection(
                 lambda: connection, endpoint.host, endpoint.port
             )
             missing = "a connection, but no answer"
             if security.tls:
-                connection.introduce_over(security.tls.client, endpoint.host)
+                context = security.tls.client
+                connection.open_encrypted(transport, context, endpoint.host)
             else:
-                connection.introduce()
+                connection.open(transport)
             welcome = await connection.welcome
     except BaseException as error:
         connection.hang_up()
