@@ -13,7 +13,7 @@ from elaunch_rdzv_c10d.addresses import Endpoint, listen, resolve
 from elaunch_rdzv_c10d.control_store import ControlStore
 from elaunch_rdzv_c10d.job_token import Token
 from elaunch_rdzv_c10d.limits import Limits
-from elaunch_rdzv_c10d.messages import MAGIC, Hello, frame
+from elaunch_rdzv_c10d.messages import MAGIC, TLS_MAGIC, Hello, frame
 from elaunch_rdzv_c10d.security import UNPROTECTED, Security
 from elaunch_rdzv_c10d.server import StoreServer
 from elaunch_rdzv_c10d.sessions import Sessions
@@ -110,6 +110,31 @@ class TestHowMany:
             assert not any(bad.readers[n].at_eof() for n in (0, 4, 5, 6, 7))
             await late.close()
             await store.close()
+
+    async def test_who_comes_a_step_further_was_not_silent(self) -> None:
+        limits = Limits(strangers=3, handshake_timeout=NEVER)
+        async with serving(limits, TOKEN) as (_, endpoint), hostile(endpoint) as some:
+            await some.open(1, MAGIC)
+            await some.open(1)
+            some.writers[0].write(frame(Hello("job", 1.0, nonce=b"x")))
+            await some.readers[0].readuntil(b"}")
+            await some.open(2)
+            await some.is_dropped(1)
+
+            assert not some.readers[0].at_eof()
+
+    async def test_who_is_refused_may_read_why(self) -> None:
+        """A connection that is closed too early throws away what is under way."""
+        limits = Limits(handshake_timeout=NEVER)
+        async with serving(limits) as (server, endpoint), hostile(endpoint) as bad:
+            await bad.open(1, TLS_MAGIC)
+            await bad.readers[0].readuntil(b"}")
+            (caller,) = server.door._callers
+            await bad.open(1)
+            bad.writers[0].write(b"what it sent before it has read that")
+            await bad.is_dropped(0)
+
+            assert caller not in server.door._callers
 
     async def test_a_tcp_store_client_is_a_stranger_until_it_is_validated(self) -> None:
         limits = Limits(strangers=2, handshake_timeout=NEVER)
@@ -252,7 +277,7 @@ class TestAHealthyJob:
         limits = Limits(strangers=many // 3)
         async with serving(limits) as (server, endpoint), hostile(endpoint) as bad:
             store = await connect(endpoint)
-            lease = await store.lease(1.0)
+            lease = await store.lease(5.0)
             revision = await store.put("/alive", b"", lease=lease)
             for opening in (
                 b"",

@@ -287,6 +287,25 @@ class TestLeases:
         assert waited
         assert sessions.door.arrivals > 1
 
+    async def test_wait_anew_each_time_that_the_connection_breaks(
+        self, sessions: Sessions
+    ) -> None:
+        client = new_client(sessions, grace=0.0)
+        client.ask(Put("key", b"", client.lease()))
+        before = call(sessions)
+        sessions.detach(client.session, client.peer)
+        await run_what_is_due()
+        client.come_back()
+        before.leave()
+        later = call(sessions)
+        sessions.detach(client.session, client.peer)
+        await run_what_is_due()
+        waited = sessions.keyspace.get("key") is not None
+        later.leave()
+        await vanished(sessions.keyspace, "key")
+
+        assert waited
+
     async def test_wait_for_nobody_who_was_silent_for_as_long_as_the_grace(
         self, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -326,6 +326,29 @@ class TestWhoIsNot:
         assert len(caplog.records) == 1
 
 
+@pytest.mark.asyncio
+async def test_what_follows_a_fault_is_not_served(
+    ours: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    host = ours.node().security()
+    assert host.tls
+    async with serving(host) as (_, endpoint):
+        reader, writer = await asyncio.open_connection(endpoint.host, endpoint.port)
+        writer.write(TLS_MAGIC)
+        await reader.readexactly(len(TLS_MAGIC))
+        await writer.start_tls(host.tls.client, server_hostname=endpoint.host)
+        for _ in range(3):
+            writer.write(b"\xff" * 8)  # each in a record of its own
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            async with asyncio.timeout(10):
+                await reader.read()
+        writer.close()
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
+            await writer.wait_closed()
+
+    assert len(caplog.records) == 1
+
+
 async def last_words(endpoint: Endpoint, opening: bytes) -> bytes:
     """Send bytes and return what is answered until the other side closes."""
     reader, writer = await asyncio.open_connection(endpoint.host, endpoint.port)
