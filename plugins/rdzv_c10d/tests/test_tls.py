@@ -24,6 +24,7 @@ from elaunch_rdzv_c10d.security import UNPROTECTED, Security, load_security
 from elaunch_rdzv_c10d.server import StoreServer
 from elaunch_rdzv_c10d.sessions import Sessions
 from elaunch_rdzv_c10d.tls import load_tls
+from elaunch_rdzv_c10d.tls_stream import TlsStream
 from elaunch_rdzv_c10d.wire import MAX_VALUE, hello
 
 
@@ -95,13 +96,15 @@ async def serving(
         await server.stop()
 
 
-async def connect(endpoint: Endpoint, security: Security) -> ControlStore:
+async def connect(
+    endpoint: Endpoint, security: Security, grace: float = 30.0
+) -> ControlStore:
     return await ControlStore.connect(
         endpoint.host,
         endpoint.port,
         timeout=30.0,
         run_id="job",
-        reconnect_grace=30.0,
+        reconnect_grace=grace,
         security=security,
     )
 
@@ -324,6 +327,24 @@ class TestWhoIsNot:
             await last_words(endpoint, opening)
 
         assert len(caplog.records) == 1
+
+
+@pytest.mark.asyncio
+async def test_a_fault_in_the_middle_is_the_end_of_the_connection(
+    ours: Authority,
+) -> None:
+    async with serving(ours.node().security()) as (server, endpoint):
+        store = await connect(endpoint, ours.node().security(), grace=0.1)
+        link = store._link
+        assert link._connection
+        assert isinstance(link._connection._transport, TlsStream)
+        link._over = "it does not come back"
+        link._connection._transport._transport.write(b"what is no TLS record")
+        assert server.sessions
+        drained = await server.sessions.drained(10.0)
+        await store.close()
+
+    assert drained
 
 
 @pytest.mark.asyncio

@@ -82,7 +82,7 @@ class Caller:
         throw away the answer.
         """
         self.door.complain(f"refusing the connection of {self.peer}: {reason}")
-        self.transport.set_protocol(_Deaf(self))
+        self.transport.set_protocol(_Deaf(self.transport.get_protocol()))
         self._deadline.cancel()
         self._expire_in(_LAST_WORD)
 
@@ -99,16 +99,20 @@ class Caller:
 
 @attrs.define(eq=False)
 class _Deaf(Receiver):
-    """Listens to nothing that a refused peer still sends."""
+    """Listens to nothing that a refused peer still sends.
 
-    caller: Caller
+    Attributes:
+        before: Who listened, and still wants to know when it is gone.
+    """
+
+    before: asyncio.BaseProtocol
 
     def data_received(self, data: bytes) -> None:
         """Ignore it."""
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
-        """Forget the peer."""
-        self.caller.leave()
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Hand it on."""
+        self.before.connection_lost(exc)
 
 
 @attrs.define(eq=False)
