@@ -59,11 +59,14 @@ class Wire:
 def serve(pieces: list[bytes]) -> tuple[bytes, bool, int]:
     """Return what a client that sends these pieces gets, and what is left of it."""
     wire = Wire()
-    deadline = SimpleNamespace(cancel=lambda: None)
-    table = KeyTable(Budget(ROOM))
-    connection = TcpStoreConnection(
-        table, cast("Any", deadline), lambda _: None, cast("Any", wire)
+    caller = SimpleNamespace(
+        admit=lambda: None,
+        leave=lambda: None,
+        turn_away=lambda _: wire.close(),
+        drop=lambda _: wire.close(),
     )
+    table = KeyTable(Budget(ROOM))
+    connection = TcpStoreConnection(table, cast("Any", caller), cast("Any", wire))
     for piece in pieces:
         if wire.closed:
             break
