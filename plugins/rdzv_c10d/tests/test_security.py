@@ -18,6 +18,7 @@ from elaunch_rdzv_c10d.job_token import Token
 from elaunch_rdzv_c10d.messages import (
     MAGIC,
     MAX_OPENING_FRAME,
+    Denied,
     Get,
     Hello,
     List,
@@ -342,6 +343,20 @@ class TestAStoreThatIsNone:
         assert b'"hello"' in heard
         assert b'"request"' not in heard
         assert SECRET.encode() not in heard
+
+    @pytest.mark.parametrize("security", [UNPROTECTED, OURS], ids=["open", "token"])
+    async def test_can_not_write_on_the_terminal(self, security: Security) -> None:
+        async def refuse(
+            reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        ) -> None:
+            await reader.readuntil(b"}")
+            writer.write(frame(Denied("no\n\x1b[2Jelaunch: done")))
+
+        async with answering(refuse) as endpoint:
+            with pytest.raises(NodeNotAdmitted) as caught:
+                await connect(endpoint, security)
+
+        assert str(caught.value).endswith(r"no\n\x1b[2Jelaunch: done")
 
     async def test_that_takes_the_place_of_ours_gets_no_work(self) -> None:
         """A client that comes back tells nothing to whoever is there now."""

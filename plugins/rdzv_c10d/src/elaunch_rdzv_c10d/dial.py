@@ -208,7 +208,8 @@ class Connection(Receiver):
             HandshakeError: If there will be no session.
         """
         if isinstance(message, Denied):
-            raise DeniedError(message.reason)
+            # It may come from anybody, and goes to a terminal.
+            raise DeniedError(message.reason.encode("unicode_escape").decode())
         if self._lacks_tls:
             raise UntrustedError("it does not speak TLS")
         if isinstance(message, Challenge):

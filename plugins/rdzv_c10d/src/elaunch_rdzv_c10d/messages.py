@@ -175,7 +175,7 @@ class Challenge(msgspec.Struct, frozen=True, tag="challenge"):
 class Denied(msgspec.Struct, frozen=True, tag="denied"):
     """The peer is not let in, and why."""
 
-    reason: str
+    reason: Annotated[str, msgspec.Meta(max_length=1_000)]
 
 
 class Welcome(msgspec.Struct, frozen=True, tag="welcome"):
