@@ -25,6 +25,7 @@ SUITES: Mapping[str, str] = {
     "coordinator": "core/tests/test_coordinator.py",
     "machine": "core/tests/test_machine.py",
     "stay": "core/tests/test_stay.py",
+    "members": "core/tests/test_members.py",
     "office": "core/tests/test_office.py",
     "takeover": "core/tests/test_takeover.py",
     "rendezvous": "core/tests/test_memory_rendezvous.py",

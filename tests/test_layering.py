@@ -15,7 +15,7 @@ LAYERS = (
     ("cli",),
     ("__init__",),
     ("launcher",),
-    ("agent", "plugins", "addresses"),
+    ("agent", "plugins", "addresses", "interfaces"),
     ("config", "options", "slots", "builtin"),
     ("hookspecs",),
     ("api",),

@@ -41,7 +41,7 @@ from elaunch.testing import (
     next_change,
     parameters,
 )
-from elaunch.testing.rendezvous import failure
+from elaunch.testing.rendezvous_nodes import failure
 
 
 class Place:

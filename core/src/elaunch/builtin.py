@@ -1,7 +1,7 @@
 """What the core itself provides, declared like any plugin's."""
 
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import attrs
 
@@ -31,7 +31,16 @@ class PortBootstrap:
 
     address: str
 
-    async def open(self, generation: int) -> Mapping[str, str]:
+    @property
+    def is_open(self) -> bool:
+        """Nothing: the store is in a worker, and ends with it."""
+        return False
+
+    async def open(
+        self,
+        generation: int,
+        peers: Collection[str],  # noqa: ARG002 - the port's signature
+    ) -> Mapping[str, str]:
         """Find a port that is free now."""
         try:
             infos = socket.getaddrinfo(
@@ -65,7 +74,16 @@ class PortBootstrap:
 class NoBootstrap:
     """Workers that need not find each other, or know how by themselves."""
 
-    async def open(self, generation: int) -> Mapping[str, str]:  # noqa: ARG002 - the port's signature
+    @property
+    def is_open(self) -> bool:
+        """Nothing is."""
+        return False
+
+    async def open(
+        self,
+        generation: int,  # noqa: ARG002 - the port's signature
+        peers: Collection[str],  # noqa: ARG002 - the port's signature
+    ) -> Mapping[str, str]:
         """Open nothing."""
         return {}
 

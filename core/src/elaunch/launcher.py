@@ -21,6 +21,7 @@ from elaunch.bootstrap import Bootstrap, BootstrapParameters
 from elaunch.config import LaunchConfig
 from elaunch.errors import ChildFailedError, ElaunchError, UsageError
 from elaunch.events import EventName, EventRecorder, RecorderParameters
+from elaunch.interfaces import interface_addresses
 from elaunch.monitor import Monitor, MonitorParameters
 from elaunch.options import parse_spec
 from elaunch.plugins import Plugins, load_plugins
@@ -199,6 +200,8 @@ class _Launch:
         return NodeFacts(
             host=socket.gethostname(),
             address=found.address,
+            # A node that is alone meets nobody, and starts at once.
+            addresses=interface_addresses() if config.max_nodes > 1 else (),
             local_world_size=config.nproc_per_node,
             role=config.role,
             slot=slot.rank if slot else None,

@@ -20,6 +20,7 @@ class NodeFacts:
     Attributes:
         host: Host name, for messages.
         address: Address at which other nodes reach this one.
+        addresses: Other addresses from which its workers may connect to other nodes.
         local_world_size: Workers it will run.
         role: Role of these workers.
         slot: Group rank it should get (from a scheduler), or `None` for any.
@@ -27,6 +28,7 @@ class NodeFacts:
 
     host: str
     address: str
+    addresses: tuple[str, ...] = ()
     local_world_size: int = 1
     role: str = "default"
     slot: int | None = None
@@ -194,7 +196,10 @@ class NodeState(enum.StrEnum):
 
 
 class RendezvousHandler(Protocol):
-    """One node's side of a rendezvous. Used by one task at a time but for `changes`."""
+    """One node's side of a rendezvous.
+
+    Used by one task at a time but for `changes` and `others_stopped`.
+    """
 
     @property
     def backend(self) -> str:
@@ -226,6 +231,26 @@ class RendezvousHandler(Protocol):
 
     def outcome(self) -> Outcome | None:
         """Return how the job ended, or `None` while it has not."""
+
+    async def member_addresses(self) -> frozenset[str]:
+        """As group rank 0: return from where the generation's workers connect.
+
+        They are the addresses of all members, this node among them. The one that a node
+        advertises may be a name.
+
+        Raises:
+            RendezvousUnreachable: If the store does not tell.
+        """
+
+    async def others_stopped(self) -> None:
+        """Wait until no other node runs workers of this node's last generation.
+
+        Only for who was its group rank 0 and has called `member_addresses`; also when
+        it has said goodbye. Whoever is gone counts as stopped.
+
+        Raises:
+            RendezvousUnreachable: If the store can't tell.
+        """
 
     async def publish_bootstrap(self, info: Mapping[str, str]) -> None:
         """As group rank 0: tell all members how workers find each other."""

@@ -16,11 +16,11 @@ def store(info: dict[str, str]) -> Store:
 
 async def test_every_generation_has_an_empty_store_at_another_port() -> None:
     bootstrap = C10dBootstrap(BootstrapParameters("job", "127.0.0.2"))
-    first = dict(await bootstrap.open(1))
+    first = dict(await bootstrap.open(1, {"127.0.0.2"}))
     with store(first) as straggler:
         straggler.set("key", "old")
         straggler.ping()
-        second = dict(await bootstrap.open(2))
+        second = dict(await bootstrap.open(2, {"127.0.0.2"}))
         with store(second) as worker:
             keys = worker.num_keys()
 
@@ -37,7 +37,7 @@ async def test_every_generation_has_an_empty_store_at_another_port() -> None:
 
 async def test_agents_are_not_served() -> None:
     bootstrap = C10dBootstrap(BootstrapParameters("job", "127.0.0.1"))
-    info = await bootstrap.open(1)
+    info = await bootstrap.open(1, {"127.0.0.1"})
     reader, writer = await asyncio.open_connection(info["address"], int(info["port"]))
     writer.write(b"ELAUNCH1\n")
 
@@ -61,5 +61,5 @@ async def test_an_address_that_is_not_ours_is_an_error(address: str) -> None:
     bootstrap = C10dBootstrap(BootstrapParameters("job", address))
 
     with pytest.raises(SpawnError, match=f"'{address}'.*--local-addr"):
-        await bootstrap.open(1)
+        await bootstrap.open(1, set())
     await bootstrap.close()

@@ -9,14 +9,14 @@ import pytest
 from elaunch import get_rdzv_handler
 from elaunch.api import (
     BootstrapParameters,
-    NoOptions,
     RendezvousOptions,
     RendezvousParameters,
     StoreRendezvous,
     UsageError,
 )
+from elaunch.plugins import load_plugins
 from elaunch_rdzv_c10d.bootstrap import C10dBootstrap
-from elaunch_rdzv_c10d.options import C10dOptions, StaticOptions
+from elaunch_rdzv_c10d.options import BootstrapOptions, C10dOptions, StaticOptions
 from elaunch_rdzv_c10d.plugin import (
     elaunch_register_bootstraps,
     elaunch_register_rendezvous,
@@ -84,7 +84,17 @@ def test_it_provides_a_bootstrap() -> None:
     params = BootstrapParameters("job", "127.0.0.1")
 
     assert provider.name == "c10d"
-    assert isinstance(provider.create(params, NoOptions()), C10dBootstrap)
+    assert provider.options is BootstrapOptions
+    assert isinstance(provider.create(params, BootstrapOptions()), C10dBootstrap)
+
+
+def test_a_kind_of_peers_that_does_not_exist_is_told_at_once() -> None:
+    bootstraps = load_plugins().bootstraps
+    params = BootstrapParameters("job", "127.0.0.1")
+
+    bootstraps.build("c10d:peers=Any", "--bootstrap", params)
+    with pytest.raises(UsageError, match="'peers' is members or any, not 'all'"):
+        bootstraps.build("c10d:peers=all", "--bootstrap", params)
 
 
 def names(options: type[attrs.AttrsInstance]) -> set[str]:

@@ -8,13 +8,14 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 
 import attrs
 
 from elaunch.agent.happenings import Happenings
 from elaunch.agent.machine import Machine
+from elaunch.agent.meeting import MeetingPoint
 from elaunch.agent.messages import (
     Action,
     Begin,
@@ -42,7 +43,7 @@ from elaunch.agent.messages import (
 from elaunch.agent.placement import Placement
 from elaunch.agent.signals import handled_signals
 from elaunch.bootstrap import Bootstrap
-from elaunch.errors import ElaunchError, RendezvousTimeout, RendezvousUnreachable
+from elaunch.errors import ElaunchError, RendezvousUnreachable
 from elaunch.events import EventName, Record
 from elaunch.failures import signal_name
 from elaunch.monitor import Monitor
@@ -57,9 +58,6 @@ from elaunch.rendezvous import (
 from elaunch.spawner import Spawner, StopSchedule, StopStep, WorkerGroup
 from elaunch.workers import WorkerEntry
 
-
-BOOTSTRAP_TIMEOUT = 60.0
-"""Seconds that members wait for what group rank 0 publishes; its death ends it."""
 
 EXITS_TIMEOUT = 5.0
 """Seconds to hear of every worker's end when all of them are gone."""
@@ -96,6 +94,7 @@ class Agent:
 
     _machine: Machine = attrs.field(init=False)
     _placement: Placement = attrs.field(init=False)
+    _meeting: MeetingPoint = attrs.field(init=False)
     _happenings: Happenings = attrs.field(init=False)
     _inbox: asyncio.Queue[Stimulus | BaseException] = attrs.field(
         factory=asyncio.Queue, init=False
@@ -118,6 +117,12 @@ class Agent:
         )
         self._placement = Placement(
             run_id=self.handler.run_id, node=self.node, max_restarts=self.max_restarts
+        )
+        self._meeting = MeetingPoint(
+            bootstrap=self.bootstrap,
+            handler=self.handler,
+            stop_time=self.shutdown_timeout + EXITS_TIMEOUT,
+            record=self.record,
         )
         self._happenings = Happenings(self.record, self._placement)
 
@@ -173,18 +178,22 @@ class Agent:
         await self._cancel_watching()
         if self._reporting:
             await asyncio.wait((self._reporting,))
+        self._meeting.is_over()
+        closing = self._spawn(self._meeting.close_after_others())
         try:
             membership = await self.handler.join()
         except ElaunchError as error:
             self._feed(JoinFailed(error, self.handler.outcome()))
             return
+        finally:
+            await self._cancel(closing)
         self._happenings.joined(membership)
         self._feed(Joined(membership))
 
     async def _start(self, membership: Membership) -> None:
         try:
             await self._close_group()
-            meeting = await self._find_each_other(membership)
+            meeting = await self._meeting.find(membership)
             specs = self._placement.specs(membership, meeting)
             self._terminating = False
             self._group = group = await self.spawner.start(self.entry, specs)
@@ -200,27 +209,6 @@ class Agent:
         self._reaping = self._spawn(self._reap(group, len(specs)))
         self._watching += [self._spawn(self._monitor(m, group)) for m in self.monitors]
 
-    async def _find_each_other(self, membership: Membership) -> Mapping[str, str]:
-        """Open or learn the meeting point of this generation's workers."""
-        if membership.group_rank == 0:
-            info = await self.bootstrap.open(membership.generation)
-            await self.handler.publish_bootstrap(info)
-        else:
-            # Rank 0 may have been ours; those workers are gone, and so is their store.
-            await self.bootstrap.close()
-            try:
-                async with asyncio.timeout(BOOTSTRAP_TIMEOUT):
-                    info = await self.handler.bootstrap()
-            except TimeoutError:
-                raise RendezvousTimeout(
-                    f"the node of group rank 0 published no way to meet for generation "
-                    f"{membership.generation} within {BOOTSTRAP_TIMEOUT:g} s"
-                ) from None
-        self.record(
-            EventName.BOOTSTRAP_READY, generation=membership.generation, **dict(info)
-        )
-        return self.bootstrap.environment(info)
-
     async def _report(self, report: Report) -> None:
         try:
             await self.handler.report(report.state, report.failures)
@@ -233,6 +221,7 @@ class Agent:
             await self.handler.retire(reason)
 
     async def _stop(self, reason: str, most: float) -> None:
+        self._meeting.is_over()
         starting = self._starting
         if starting and not starting.done():
             starting.cancel()
@@ -260,8 +249,8 @@ class Agent:
         if self._reporting:
             await asyncio.wait((self._reporting,), timeout=REPORT_TIMEOUT)
         await self._close_group()
-        await self.bootstrap.close()
         await self.handler.leave(reason)
+        await self._meeting.close_and_go()
         await self.handler.aclose()
         self._feed(Left())
 
@@ -368,5 +357,5 @@ class Agent:
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(self.spawner.close)
             stack.push_async_callback(self.handler.aclose)
-            stack.push_async_callback(self.bootstrap.close)
+            stack.push_async_callback(self._meeting.close)
             stack.push_async_callback(self._close_group)

@@ -16,6 +16,7 @@ from elaunch.errors import (
 from elaunch.events import EventName
 from elaunch.failures import ProcessFailure
 from elaunch.membership.joining import Joining
+from elaunch.membership.members import Members
 from elaunch.membership.office import stand_by
 from elaunch.membership.options import RendezvousOptions
 from elaunch.membership.progress import Patience
@@ -79,6 +80,7 @@ class StoreRendezvous:
     _stay: Stay | None = attrs.field(default=None, init=False)
     _stays: int = attrs.field(default=0, init=False)
     _membership: Membership | None = attrs.field(default=None, init=False)
+    _others: Members | None = attrs.field(default=None, init=False)
     _failures: tuple[ProcessFailure, ...] = attrs.field(default=(), init=False)
     _last_job: JobRecord | None = attrs.field(default=None, init=False)
 
@@ -228,6 +230,30 @@ class StoreRendezvous:
         """Return how the job ended, or `None` while it has not."""
         job = self._stay.job if self._stay else self._last_job
         return job.outcome if job else None
+
+    async def member_addresses(self) -> frozenset[str]:
+        """As group rank 0: return from where the generation's workers connect."""
+        stay, membership = self._joined()
+        own = {self._facts.address, *self._facts.addresses}
+        self._others = None
+        if membership.group_size == 1 or stay.job is None:
+            return frozenset(own)
+        listing = await stay.store.list(self._keys.root)
+        members = Members.read(self._keys, membership.generation, stay.job, listing)
+        self._others = members.without(stay.node_id)
+        return frozenset(
+            own.union(
+                *((facts.address, *facts.addresses) for facts in members.facts.values())
+            )
+        )
+
+    async def others_stopped(self) -> None:
+        """Wait until no other node runs workers of this node's last generation."""
+        if self._others is None:
+            return
+        if self._store is None:
+            raise RendezvousUnreachable("the store is not open any more")
+        await self._others.stopped(self._store)
 
     async def publish_bootstrap(self, info: Mapping[str, str]) -> None:
         """As group rank 0: tell all members how workers find each other."""

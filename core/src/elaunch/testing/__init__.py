@@ -8,6 +8,7 @@ pytest.register_assert_rewrite(
     "elaunch.testing.plugin",
     "elaunch.testing.recorder",
     "elaunch.testing.rendezvous",
+    "elaunch.testing.rendezvous_meeting",
     "elaunch.testing.spawner",
     "elaunch.testing.spawner_functions",
     "elaunch.testing.spawner_stop",
@@ -19,9 +20,9 @@ pytest.register_assert_rewrite(
 from elaunch.testing.lifeline import Lifeline  # noqa: E402 - see above
 from elaunch.testing.plugin import PluginContract  # noqa: E402 - see above
 from elaunch.testing.recorder import RecorderContract  # noqa: E402 - see above
-from elaunch.testing.rendezvous import (  # noqa: E402 - see above
+from elaunch.testing.rendezvous import RendezvousContract  # noqa: E402 - see above
+from elaunch.testing.rendezvous_nodes import (  # noqa: E402 - see above
     NewHandler,
-    RendezvousContract,
     join_all,
     next_change,
     parameters,

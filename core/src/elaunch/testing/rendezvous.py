@@ -1,108 +1,37 @@
 """What every rendezvous must do, whatever backend it runs over."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
 
 import attrs
 import pytest
 
 from elaunch.api import (
-    BudgetPolicy,
-    Change,
     ChangeKind,
     EventName,
-    JobSettings,
-    Membership,
-    NodeFacts,
     NodeNotAdmitted,
     NodeState,
     Outcome,
     OutcomeState,
-    ProcessFailure,
     RendezvousClosed,
     RendezvousGracefulExit,
     RendezvousHandler,
-    RendezvousParameters,
     RendezvousTimeout,
+)
+from elaunch.testing.rendezvous_meeting import MeetingTests
+from elaunch.testing.rendezvous_nodes import (
+    LIMIT,
+    NewHandler,
+    failure,
+    join_all,
+    next_change,
+    parameters,
 )
 
 
-NewHandler = Callable[[RendezvousParameters], RendezvousHandler]
-"""Builds a handler of the backend under test from complete parameters."""
-
-_LIMIT = 20.0  # seconds; far beyond what anything here takes
-
-
-def parameters(  # noqa: PLR0913 - the facts of a scenario
-    host: str,
-    *,
-    nnodes: tuple[int, int] = (2, 2),
-    workers: int = 1,
-    max_restarts: int = 0,
-    slot: int | None = None,
-    config: Mapping[str, str] | None = None,
-) -> RendezvousParameters:
-    """Return the parameters of one node of the job ``contract``."""
-    least, most = nnodes
-    return RendezvousParameters(
-        backend="contract",
-        run_id="contract",
-        min_nodes=least,
-        max_nodes=most,
-        config={"last_call_timeout": "0", **(config or {})},
-        node=NodeFacts(host=host, address=host, local_world_size=workers, slot=slot),
-        settings=JobSettings(
-            min_nodes=least, max_nodes=most, max_restarts=max_restarts
-        ),
-        policy=BudgetPolicy(max_restarts),
-    )
-
-
-def failure(rank: int, timestamp: float = 1.0) -> ProcessFailure:
-    """Return a failure to report."""
-    return ProcessFailure(
-        rank=rank,
-        local_rank=0,
-        role="default",
-        host=f"host-{rank}",
-        pid=1,
-        exitcode=1,
-        timestamp=timestamp,
-        message="boom",
-    )
-
-
-async def join_all(handlers: Sequence[RendezvousHandler]) -> list[Membership]:
-    """Join together."""
-    async with asyncio.timeout(_LIMIT):
-        return await asyncio.gather(*(handler.join() for handler in handlers))
-
-
-async def next_change(handler: RendezvousHandler) -> Change:
-    """Wait for what happens to a membership."""
-    async with asyncio.timeout(_LIMIT), aclosing(handler.changes()) as changes:
-        return await anext(changes)
-
-
 @pytest.mark.asyncio
-class RendezvousContract:
+class RendezvousContract(MeetingTests):
     """Inherit from it in a class named ``Test...`` and override `new_handler`."""
-
-    if TYPE_CHECKING:
-        new_handler: Any  # a fixture of any kind overrides it
-    else:
-
-        @pytest.fixture
-        def new_handler(self):  # noqa: ANN201 - see above
-            """Yield a factory of handlers that share one place to meet, empty at first.
-
-            Override it with a fixture of your own. It closes what it made when the test
-            is over, all at once: the coordinator of a finished job waits for the
-            goodbyes of the others.
-            """
-            raise NotImplementedError("override the fixture new_handler")
 
     @pytest.mark.parametrize("size", [1, 2, 4])
     async def test_nodes_agree(self, new_handler: NewHandler, size: int) -> None:
@@ -126,20 +55,6 @@ class RendezvousContract:
         places = await join_all(nodes)
 
         assert [place.group_rank for place in places] == [1, 0]
-
-    async def test_members_learn_how_workers_meet(
-        self, new_handler: NewHandler
-    ) -> None:
-        """What group rank 0 publishes reaches all, also those that ask before."""
-        nodes = [new_handler(parameters(f"n{i}")) for i in range(2)]
-        places = await join_all(nodes)
-        first = next(n for n, p in zip(nodes, places, strict=True) if not p.group_rank)
-        asking = [asyncio.create_task(node.bootstrap()) for node in nodes]
-        await first.publish_bootstrap({"address": "x", "port": "1"})
-
-        async with asyncio.timeout(_LIMIT):
-            told = await asyncio.gather(*asking)
-        assert told == [{"address": "x", "port": "1"}] * 2
 
     async def test_a_joiner_makes_a_new_generation(
         self, new_handler: NewHandler
@@ -180,7 +95,7 @@ class RendezvousContract:
         await nodes[0].leave("gone")
         await next_change(nodes[1])
         (kept,) = await join_all(nodes[1:2])
-        async with asyncio.timeout(_LIMIT):
+        async with asyncio.timeout(LIMIT):
             taken = await spare
 
         assert kept.group_rank == before[1].group_rank
@@ -264,7 +179,7 @@ class RendezvousContract:
         ]
         await join_all(nodes[:1])
         spare = asyncio.create_task(join_all(nodes[1:]))
-        async with asyncio.timeout(_LIMIT):
+        async with asyncio.timeout(LIMIT):
             await waiting.wait()
         await nodes[0].report(NodeState.DONE)
 
@@ -371,5 +286,5 @@ async def _form_both(nodes: Sequence[RendezvousHandler]) -> None:
         while (await node.join()).group_size != len(nodes):
             await next_change(node)
 
-    async with asyncio.timeout(_LIMIT):
+    async with asyncio.timeout(LIMIT):
         await asyncio.gather(*(settle(node) for node in nodes))

@@ -4,12 +4,14 @@ Workers write the same keys in every generation, so a store that was kept would 
 them the keys of the dead.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import attrs
 
 from elaunch.api import BootstrapParameters, SpawnError
 from elaunch_rdzv_c10d.dial import reason_of
+from elaunch_rdzv_c10d.options import MEMBERS, BootstrapOptions
+from elaunch_rdzv_c10d.peers import MembersOnly
 from elaunch_rdzv_c10d.thread_host import ThreadedServer
 
 
@@ -19,12 +21,19 @@ class C10dBootstrap:
 
     Attributes:
         params: What every bootstrap is built with.
+        options: Who may use it.
     """
 
     params: BootstrapParameters
+    options: BootstrapOptions = attrs.field(factory=BootstrapOptions)
     _server: ThreadedServer | None = attrs.field(default=None, init=False)
 
-    async def open(self, generation: int) -> Mapping[str, str]:
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a store."""
+        return self._server is not None
+
+    async def open(self, generation: int, peers: Collection[str]) -> Mapping[str, str]:
         """Close the last generation's store and open an empty one on another port.
 
         Raises:
@@ -32,7 +41,10 @@ class C10dBootstrap:
         """
         await self.close()
         address = self.params.address
-        server = ThreadedServer(self.params.run_id, control=False)
+        admits = None
+        if self.options.peers == MEMBERS:
+            admits = (await MembersOnly.of(generation, peers)).admits
+        server = ThreadedServer(self.params.run_id, control=False, admits=admits)
         try:
             _, port = await server.start(address, 0, shared=True)
         except OSError as error:

@@ -1,4 +1,4 @@
-"""Options of the rendezvous `c10d` and `static` (``--rdzv-conf``)."""
+"""Options of the rendezvous `c10d` and `static`, and of the bootstrap `c10d`."""
 
 import attrs
 
@@ -12,6 +12,9 @@ STORE_TYPES = ("tcp", "file")
 TLS_FILES = ("tls_cert", "tls_key", "tls_ca")
 """Options that make TLS, together."""
 
+MEMBERS, ANY = "members", "any"
+"""Who may connect to the workers' store of a generation."""
+
 
 def _lower(text: str) -> str:
     return text.lower()
@@ -20,6 +23,23 @@ def _lower(text: str) -> str:
 def _store_type(_: object, __: object, value: str) -> None:
     if value not in STORE_TYPES:
         raise ValueError(f"'store_type' is tcp or file, not {value!r}")
+
+
+def _peers(_: object, __: object, value: str) -> None:
+    if value not in (MEMBERS, ANY):
+        raise ValueError(f"'peers' is {MEMBERS} or {ANY}, not {value!r}")
+
+
+@attrs.frozen(kw_only=True)
+class BootstrapOptions:
+    """Options of the bootstrap (``--bootstrap c10d:...``).
+
+    Attributes:
+        peers: Who may connect to the workers' store: ``members``: only addresses of the
+            generation's nodes. ``any``: whoever reaches it.
+    """
+
+    peers: str = attrs.field(default=MEMBERS, converter=_lower, validator=_peers)
 
 
 @attrs.frozen(kw_only=True)

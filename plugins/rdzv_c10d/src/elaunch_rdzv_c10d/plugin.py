@@ -7,7 +7,6 @@ from elaunch.api import (
     Bootstrap,
     BootstrapParameters,
     BootstrapProvider,
-    NoOptions,
     Provider,
     RendezvousHandler,
     RendezvousParameters,
@@ -16,7 +15,7 @@ from elaunch.api import (
     UsageError,
 )
 from elaunch.hookspecs import hookimpl
-from elaunch_rdzv_c10d.options import C10dOptions, StaticOptions
+from elaunch_rdzv_c10d.options import BootstrapOptions, C10dOptions, StaticOptions
 
 
 def _rendezvous(
@@ -51,10 +50,10 @@ def _static(params: RendezvousParameters, options: StaticOptions) -> RendezvousH
     return static_rendezvous(params, options)
 
 
-def _bootstrap(params: BootstrapParameters, _: NoOptions) -> Bootstrap:
+def _bootstrap(params: BootstrapParameters, options: BootstrapOptions) -> Bootstrap:
     from elaunch_rdzv_c10d.bootstrap import C10dBootstrap
 
-    return C10dBootstrap(params)
+    return C10dBootstrap(params, options)
 
 
 @hookimpl
@@ -72,4 +71,4 @@ def elaunch_register_rendezvous() -> Iterable[RendezvousProvider]:
 def elaunch_register_bootstraps() -> Iterable[BootstrapProvider]:
     """Declare the workers' TCPStore, a new one for each generation."""
     summary = "a fresh TCPStore for the workers of each generation"
-    return (Provider("c10d", summary, _bootstrap),)
+    return (Provider("c10d", summary, _bootstrap, BootstrapOptions),)

@@ -6,7 +6,7 @@ The first bytes of a connection decide which it is. Everything else is closed at
 import asyncio
 import select
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import attrs
@@ -40,12 +40,14 @@ class StoreServer:
             refused then, unless the store is for them only.
         limits: What peers may cost that have not said who they are.
         door: The connections.
+        admits: Whether to serve who connects from an address; `None` serves all.
         table: What TCPStore clients share.
     """
 
     sessions: Sessions | None = None
     security: Security = UNPROTECTED
     limits: Limits = attrs.field(factory=Limits)
+    admits: Callable[[str], bool] | None = None
     door: Door = attrs.field(init=False)
     table: KeyTable = attrs.field(factory=KeyTable)
     _servers: list[asyncio.Server] = attrs.field(factory=list, init=False)
@@ -77,6 +79,13 @@ class StoreServer:
         if self.sessions:
             self.sessions.shut_down()
 
+    def admitted(self, transport: asyncio.Transport) -> bool:
+        """Whether to serve a connection, by the address that it comes from."""
+        if self.admits is None:
+            return True
+        place = transport.get_extra_info("peername")
+        return place is not None and self.admits(place[0])
+
     def _has_queue(self) -> bool:
         """Whether connections wait to be accepted."""
         poll = select.poll()
@@ -104,6 +113,8 @@ class Greeter(Receiver):
         # Not every loop's streams are of asyncio's class.
         self._transport = cast("asyncio.Transport", transport)
         self._caller = self.server.door.receive(self._transport)
+        if not self.server.admitted(self._transport):
+            self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Hand the connection to the protocol that its first bytes belong to."""

@@ -36,12 +36,15 @@ class ThreadedServer:
         control: Whether agents may use it as the job's control store; if not, it
             serves TCPStore clients only.
         security: What agents must show before they may.
+        admits: Whether to serve who connects from an address; `None` serves all. Called
+            in the thread.
         addresses: What is listened at.
     """
 
     run_id: str = ""
     control: bool = True
     security: Security = UNPROTECTED
+    admits: Callable[[str], bool] | None = None
     addresses: tuple[str, ...] = attrs.field(default=(), init=False)
     _sessions: Sessions | None = attrs.field(default=None, init=False)
     _thread: threading.Thread | None = attrs.field(default=None, init=False)
@@ -125,7 +128,10 @@ class ThreadedServer:
         self._sessions = Sessions(self.run_id) if self.control else None
         room = _CONTROL_ROOM if self.control else MAX_BYTES
         server = StoreServer(
-            self._sessions, self.security, table=KeyTable(Budget(room))
+            self._sessions,
+            self.security,
+            admits=self.admits,
+            table=KeyTable(Budget(room)),
         )
         await server.start(listeners)
         self._loop = asyncio.get_running_loop()

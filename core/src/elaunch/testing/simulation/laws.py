@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 
 import attrs
 
+from elaunch.agent.agent import EXITS_TIMEOUT
 from elaunch.api import EventName, Membership, StoreEvent
 from elaunch.errors import ChildFailedError, RendezvousClosed, SignalException
 from elaunch.events import Value
@@ -67,6 +68,7 @@ class Laws:
     _alive: dict[SimulatedGroup, tuple[SimulatedNode, Key]] = attrs.field(
         factory=dict, init=False
     )
+    _signalled: dict[str, list[float]] = attrs.field(factory=dict, init=False)
     _ranks: dict[str, int] = attrs.field(factory=dict, init=False)
     _done: set[str] = attrs.field(factory=set, init=False)
     _settled: tuple[str, ...] = attrs.field(default=(), init=False)
@@ -96,6 +98,10 @@ class Laws:
         """Note an event of an agent."""
         if name == EventName.RENDEZVOUS_COORDINATOR:
             self.coordinator = node.name
+        elif name == EventName.AGENT_STARTED:
+            self._signalled[node.name] = []
+        elif name == EventName.AGENT_SIGNALLED:
+            self._signalled[node.name].append(self.loop.now)
         # Process ids are no part of a story: a run that is told again has others.
         told = " ".join(
             f"{key}={value}" for key, value in facts.items() if "pid" not in key
@@ -133,14 +139,13 @@ class Laws:
 
     def started(self, node: SimulatedNode, group: SimulatedGroup) -> None:
         """No two generations are alive together, and each has one endpoint."""
-        environment = group.environment
         # A node that stood still meanwhile starts what it joined, whatever is now.
         key = self._joined[node.name]
         self._require(
             group.generation == key[-1],
             f"{node.name} joined {key} and starts generation {group.generation}",
         )
-        endpoint = f"{environment['MASTER_ADDR']}:{environment['MASTER_PORT']}"
+        endpoint = group.endpoint
         known = self._endpoints.setdefault(key, endpoint)
         self._require(
             known == endpoint,
@@ -167,6 +172,30 @@ class Laws:
         # A node that runs no workers has nothing to be excused for.
         if node.process and not node.process.paused:
             node.excused = ""
+
+    def closed(self, node: SimulatedNode, endpoint: str) -> None:
+        """A meeting point is there for as long as workers of its generation run."""
+        here = node.store.number if node.store else 0
+        users = [
+            other.name
+            for group, (other, theirs) in self._alive.items()
+            # Who meets in another store can't ask for the nodes of this one.
+            if group.endpoint == endpoint and theirs[0] == here and not other.excused
+        ]
+        self._require(
+            not users or bool(node.excused) or self._hurries(node),
+            f"{node.name} closes {endpoint}, which workers of {users} use",
+        )
+
+    def _hurries(self, node: SimulatedNode) -> bool:
+        """Whether a node has no time to wait for workers.
+
+        It was told to stop twice, or while it was leaving already. Or once, and long
+        ago: those that still run have not heard of anything.
+        """
+        told = self._signalled[node.name]
+        late = self.loop.now - node.settings.shutdown_timeout - EXITS_TIMEOUT
+        return len(told) > 1 or any(t == self.loop.now or t <= late for t in told)
 
     # -- what the store tells ----------------------------------------------------
 
@@ -297,7 +326,18 @@ class Laws:
             f"{len(alive)} nodes are here, {wanted} fit, generation {job.generation} "
             f"has {job.size}, {done} done, at work are {at_work}",
         )
+        idle = [
+            f"{node.name} ({node.bootstrap.endpoint})"
+            for node in alive
+            if node.bootstrap
+            and node.bootstrap.is_open
+            and node.bootstrap.endpoint not in self._endpoints_in_use()
+        ]
+        self._require(not idle, f"nobody uses what is open on {idle}")
         self._settled = tuple(node.name for node in alive)
+
+    def _endpoints_in_use(self) -> set[str]:
+        return {group.endpoint for group in self._alive}
 
     def check_end(self) -> None:
         """When all workers are done: every agent has ended, and they agree on how."""

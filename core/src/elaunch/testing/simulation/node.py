@@ -51,6 +51,9 @@ class Observer(Protocol):
     def ended(self, node: "SimulatedNode", group: SimulatedGroup) -> None:
         """None of them is alive any more."""
 
+    def closed(self, node: "SimulatedNode", endpoint: str) -> None:
+        """A meeting point of workers is closed."""
+
     def joined(self, node: "SimulatedNode", membership: Membership) -> None:
         """A node is a member."""
 
@@ -95,6 +98,7 @@ class SimulatedNode:
         process: The process of its agent; another one after each start.
         store: The store client that was opened last.
         handler: The rendezvous of its agent.
+        bootstrap: What its agent opens for the workers.
         memberships: Its places, from the first start on.
         group: Its running workers.
         result: How its agent ended, `None` while it runs.
@@ -118,6 +122,7 @@ class SimulatedNode:
     process: Process | None = attrs.field(default=None, init=False)
     store: NumberedStore | None = attrs.field(default=None, init=False)
     handler: StoreRendezvous | None = attrs.field(default=None, init=False)
+    bootstrap: SimulatedBootstrap | None = attrs.field(default=None, init=False)
     memberships: list[Membership] = attrs.field(factory=list, init=False)
     group: SimulatedGroup | None = attrs.field(default=None, init=False)
     result: Result | Exception | None = attrs.field(default=None, init=False)
@@ -168,12 +173,15 @@ class SimulatedNode:
             slot=self.slot,
         )
         self.handler = self._open(process, facts)
+        self.bootstrap = SimulatedBootstrap(
+            self.name, self.ports, self.habits, self._closed
+        )
         agent = Agent(
             handler=self.handler,
             spawner=SimulatedSpawner(
                 self.habits, self.random, self._started, self._ended
             ),
-            bootstrap=SimulatedBootstrap(self.name, self.ports, self.habits),
+            bootstrap=self.bootstrap,
             monitors=self.monitors,
             entry=CommandEntry(("true",), "true"),
             node=facts,
@@ -229,6 +237,9 @@ class SimulatedNode:
     def _started(self, group: SimulatedGroup) -> None:
         self.group = group
         self.observer.started(self, group)
+
+    def _closed(self, endpoint: str) -> None:
+        self.observer.closed(self, endpoint)
 
     def _ended(self, group: SimulatedGroup) -> None:
         if self.group is group:

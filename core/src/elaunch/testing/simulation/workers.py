@@ -4,7 +4,7 @@ import asyncio
 import itertools
 import random
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import attrs
 
@@ -74,6 +74,12 @@ class SimulatedGroup:
     def environment(self) -> Mapping[str, str]:
         """The variables of the first worker."""
         return self.specs[0].environment
+
+    @property
+    def endpoint(self) -> str:
+        """Where it meets the others of its generation."""
+        environment = self.environment
+        return f"{environment['MASTER_ADDR']}:{environment['MASTER_PORT']}"
 
     @property
     def generation(self) -> int:
@@ -179,26 +185,45 @@ class SimulatedSpawner:
 
 @attrs.define(eq=False)
 class SimulatedBootstrap:
-    """Opens a new meeting point for each generation, and keeps none.
+    """Opens a new meeting point for each generation.
 
     Attributes:
         host: Host of the node.
         ports: Gives port numbers, each once in a simulation.
         habits: How long it takes.
+        on_close: Told of the meeting point that is closed.
+        endpoint: What is open, or empty.
     """
 
     host: str
     ports: Iterator[int]
     habits: Habits
+    on_close: Callable[[str], None]
+    endpoint: str = ""
 
-    async def open(self, generation: int) -> Mapping[str, str]:  # noqa: ARG002 - the port's signature
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a meeting point."""
+        return bool(self.endpoint)
+
+    async def open(
+        self,
+        generation: int,  # noqa: ARG002 - the port's signature
+        peers: Collection[str],  # noqa: ARG002 - the port's signature
+    ) -> Mapping[str, str]:
         """Open another port."""
+        await self.close()
         await asyncio.sleep(self.habits.start_time)
-        return {"address": self.host, "port": str(next(self.ports))}
+        port = str(next(self.ports))
+        self.endpoint = f"{self.host}:{port}"
+        return {"address": self.host, "port": port}
 
     def environment(self, info: Mapping[str, str]) -> Mapping[str, str]:
         """Return what the workers are told."""
         return {"MASTER_ADDR": info["address"], "MASTER_PORT": info["port"]}
 
     async def close(self) -> None:
-        """Do nothing: there is no socket."""
+        """Tell who watches; there is no socket."""
+        endpoint, self.endpoint = self.endpoint, ""
+        if endpoint:
+            self.on_close(endpoint)

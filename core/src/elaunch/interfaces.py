@@ -1,0 +1,25 @@
+"""From which addresses this node reaches others."""
+
+import ipaddress
+import socket
+
+
+def interface_addresses() -> tuple[str, ...]:
+    """Return the addresses of this node from which it can reach other nodes.
+
+    The system may choose any of them for a connection, whatever address is advertised.
+    """
+    import psutil
+
+    found = {
+        address.address
+        for addresses in psutil.net_if_addrs().values()
+        for address in addresses
+        if address.family in {socket.AF_INET, socket.AF_INET6}
+    }
+    return tuple(sorted(address for address in found if _leads_out(address)))
+
+
+def _leads_out(text: str) -> bool:
+    address = ipaddress.ip_address(text)
+    return not (address.is_loopback or address.is_link_local)

@@ -1,0 +1,101 @@
+"""Who is in a generation, and who of them still runs workers.
+
+Only its group rank 0 reads that, once, for what it hosts for the workers: it costs the
+other nodes nothing.
+"""
+
+from collections.abc import Mapping
+from contextlib import aclosing
+
+import attrs
+
+from elaunch.errors import RendezvousUnreachable
+from elaunch.membership.records import (
+    Assignment,
+    JobRecord,
+    Keys,
+    NodePhase,
+    NodeRecord,
+    decode,
+)
+from elaunch.rendezvous import NodeFacts
+from elaunch.store import Listing, Store, WatchCompacted
+
+
+@attrs.frozen
+class Members:
+    """The members of one generation.
+
+    Attributes:
+        keys: Keys of the job.
+        generation: Number of the generation.
+        facts: What each said of itself, by the id of its node.
+    """
+
+    keys: Keys
+    generation: int
+    facts: Mapping[str, NodeFacts]
+
+    @classmethod
+    def read(
+        cls, keys: Keys, generation: int, job: JobRecord, listing: Listing
+    ) -> "Members":
+        """Read them from all that the store holds of the job.
+
+        A node is missing if it is gone again: nobody waits for it any more.
+        """
+        held = {entry.key: entry.value for entry in listing.entries}
+        facts = {}
+        for key, value in held.items():
+            node_id = key.removeprefix(keys.assignments)
+            node_key = keys.node(node_id)
+            if node_id == key or node_key not in held:
+                continue
+            given = decode(Assignment, key, value)
+            place = given.membership
+            # Another coordinator may have assigned places and not lived to seal them.
+            if (place.generation, given.token) == (generation, job.token):
+                facts[node_id] = decode(NodeRecord, node_key, held[node_key]).facts
+        return cls(keys, generation, facts)
+
+    def without(self, node_id: str) -> "Members":
+        """Return the others."""
+        others = {key: facts for key, facts in self.facts.items() if key != node_id}
+        return attrs.evolve(self, facts=others)
+
+    async def stopped(self, store: Store) -> None:
+        """Wait until none of them runs workers of the generation; the gone don't.
+
+        Raises:
+            RendezvousUnreachable: If the store can't tell.
+        """
+        while True:
+            try:
+                await self._follow(store, await store.list(self.keys.nodes))
+            except WatchCompacted:
+                continue
+            return
+
+    async def _follow(self, store: Store, listing: Listing) -> None:
+        running = {
+            entry.key for entry in listing.entries if self._runs(entry.key, entry.value)
+        }
+        if not running:
+            return
+        watch = store.watch(self.keys.nodes, listing.revision)
+        async with aclosing(watch) as events:
+            async for event in events:
+                if not self._runs(event.key, event.value):
+                    running.discard(event.key)
+                if not running:
+                    return
+        raise RendezvousUnreachable("the store client was closed meanwhile")
+
+    def _runs(self, key: str, value: bytes | None) -> bool:
+        """Whether what a node says of itself leaves open that its workers run."""
+        if value is None or key.removeprefix(self.keys.nodes) not in self.facts:
+            return False
+        record = decode(NodeRecord, key, value)
+        if record.generation == self.generation:
+            return record.phase not in {NodePhase.READY, NodePhase.DONE}
+        return record.generation < self.generation
