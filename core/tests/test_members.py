@@ -1,6 +1,7 @@
 """Whom a node that hosts something for a generation's workers takes for its members."""
 
 import asyncio
+from collections.abc import Sequence
 
 import attrs
 import pytest
@@ -65,6 +66,12 @@ def members_of(keyspace: Keyspace) -> Members:
 
 
 @pytest.fixture
+def told() -> list[Sequence[str]]:
+    """Whose workers still ran, each time that was told."""
+    return []
+
+
+@pytest.fixture
 def keyspace() -> Keyspace:
     """Two members, a spare, one of another generation, one of another coordinator."""
     keyspace = Keyspace()
@@ -103,30 +110,37 @@ def test_members_are_those_that_the_seal_counts_and_that_are_here(
 )
 @pytest.mark.asyncio
 async def test_workers_may_run_until_their_node_says_that_they_stopped(
-    keyspace: Keyspace, phase: NodePhase, generation: int, *, runs: bool
+    keyspace: Keyspace,
+    told: list[Sequence[str]],
+    phase: NodePhase,
+    generation: int,
+    *,
+    runs: bool,
 ) -> None:
     others = members_of(keyspace).without("a")
     say(keyspace, "b", phase, generation)
-    waiting = asyncio.create_task(others.stopped(MemoryStore(keyspace)))
+    waiting = asyncio.create_task(others.stopped(MemoryStore(keyspace), told.append))
     await turns()
 
     assert waiting.done() is not runs
+    assert told == [["b"]] * runs
     keyspace.delete(KEYS.node("b"))
     await waiting
 
 
 @pytest.mark.asyncio
 async def test_each_of_the_others_is_waited_for_and_nobody_else(
-    keyspace: Keyspace,
+    keyspace: Keyspace, told: list[Sequence[str]]
 ) -> None:
     members = members_of(keyspace)
-    waiting = asyncio.create_task(members.stopped(MemoryStore(keyspace)))
+    waiting = asyncio.create_task(members.stopped(MemoryStore(keyspace), told.append))
     say(keyspace, "a", NodePhase.READY, 2)
     await turns()
     assert not waiting.done()
     keyspace.delete(KEYS.node("b"))
-
     await waiting
+
+    assert told == [["a", "b"]]
 
 
 class Busy(MemoryStore):
@@ -144,20 +158,24 @@ class Busy(MemoryStore):
 
 
 @pytest.mark.asyncio
-async def test_what_the_store_has_forgotten_is_read_anew() -> None:
+async def test_what_the_store_has_forgotten_is_read_anew(
+    told: list[Sequence[str]],
+) -> None:
     keyspace = Keyspace(history=1)
     say(keyspace, "b", NodePhase.RUNNING, 2)
     assign(keyspace, "b")
     store = Busy(keyspace)
-    await members_of(keyspace).stopped(store)
+    await members_of(keyspace).stopped(store, told.append)
 
     assert store.happened
 
 
 @pytest.mark.asyncio
-async def test_a_store_that_was_closed_tells_nothing(keyspace: Keyspace) -> None:
+async def test_a_store_that_was_closed_tells_nothing(
+    keyspace: Keyspace, told: list[Sequence[str]]
+) -> None:
     store = MemoryStore(keyspace)
-    waiting = asyncio.create_task(members_of(keyspace).stopped(store))
+    waiting = asyncio.create_task(members_of(keyspace).stopped(store, told.append))
     await turns()
     await store.close()
 

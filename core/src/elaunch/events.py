@@ -33,6 +33,7 @@ class EventName(enum.StrEnum):
     RENDEZVOUS_COORDINATOR = "rendezvous.coordinator"
     RENDEZVOUS_LOST = "rendezvous.lost"
     RENDEZVOUS_LEFT = "rendezvous.left"
+    RENDEZVOUS_LINGERING = "rendezvous.lingering"
     GENERATION_JOINED = "generation.joined"
     GENERATION_SUPERSEDED = "generation.superseded"
     BOOTSTRAP_READY = "bootstrap.ready"

@@ -111,6 +111,9 @@ LINES: Mapping[str, Callable[[Facts], str | None]] = {
     EventName.STORE_NOTE: lambda facts: f"note: {facts['reason']}",
     EventName.RENDEZVOUS_WAITING: _waiting,
     EventName.RENDEZVOUS_LOST: lambda facts: f"lost the job: {facts['reason']}",
+    EventName.RENDEZVOUS_LINGERING: lambda facts: (
+        f"waiting: {facts['reason']} and use what this node hosts"
+    ),
     EventName.GENERATION_JOINED: _joined,
     EventName.GROUP_STOPPING: _stopping,
     EventName.MONITOR_FINDING: _finding,

@@ -4,7 +4,7 @@ Only its group rank 0 reads that, once, for what it hosts for the workers: it co
 other nodes nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 
 import attrs
@@ -63,26 +63,32 @@ class Members:
         others = {key: facts for key, facts in self.facts.items() if key != node_id}
         return attrs.evolve(self, facts=others)
 
-    async def stopped(self, store: Store) -> None:
+    async def stopped(
+        self, store: Store, on_waiting: Callable[[Sequence[str]], None]
+    ) -> None:
         """Wait until none of them runs workers of the generation; the gone don't.
+
+        Args:
+            store: Where the job lives.
+            on_waiting: Told the hosts of those that do, if there are any.
 
         Raises:
             RendezvousUnreachable: If the store can't tell.
         """
         while True:
             try:
-                await self._follow(store, await store.list(self.keys.nodes))
+                listing = await store.list(self.keys.nodes)
+                running = {e.key for e in listing.entries if self._runs(e.key, e.value)}
+                if running:
+                    ids = (key.removeprefix(self.keys.nodes) for key in running)
+                    on_waiting(sorted(self.facts[node_id].host for node_id in ids))
+                    await self._follow(store, listing.revision, running)
             except WatchCompacted:
                 continue
             return
 
-    async def _follow(self, store: Store, listing: Listing) -> None:
-        running = {
-            entry.key for entry in listing.entries if self._runs(entry.key, entry.value)
-        }
-        if not running:
-            return
-        watch = store.watch(self.keys.nodes, listing.revision)
+    async def _follow(self, store: Store, since: int, running: set[str]) -> None:
+        watch = store.watch(self.keys.nodes, since)
         async with aclosing(watch) as events:
             async for event in events:
                 if not self._runs(event.key, event.value):

@@ -5,7 +5,7 @@ import contextlib
 import os
 import secrets
 import socket
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 
 import attrs
 
@@ -20,6 +20,7 @@ from elaunch.membership.members import Members
 from elaunch.membership.office import stand_by
 from elaunch.membership.options import RendezvousOptions
 from elaunch.membership.progress import Patience
+from elaunch.membership.reasons import names
 from elaunch.membership.records import (
     JobPhase,
     JobRecord,
@@ -253,7 +254,15 @@ class StoreRendezvous:
             return
         if self._store is None:
             raise RendezvousUnreachable("the store is not open any more")
-        await self._others.stopped(self._store)
+        await self._others.stopped(self._store, self._tell_lingering)
+
+    def _tell_lingering(self, hosts: Sequence[str]) -> None:
+        # While this node is here it has other things to wait for, and tells those.
+        if self._stay is None:
+            self._params.record(
+                EventName.RENDEZVOUS_LINGERING,
+                reason=f"workers of {names(hosts)} still run",
+            )
 
     async def publish_bootstrap(self, info: Mapping[str, str]) -> None:
         """As group rank 0: tell all members how workers find each other."""
