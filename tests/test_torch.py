@@ -1,31 +1,42 @@
 """Torch workers run as they are: gloo over the launcher's store."""
 
+import random
 import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
-from agents import Launch
+from agents import Agent, Launch
 
 
 pytestmark = pytest.mark.interop
 
 EXAMPLE = str(Path(__file__).parent.parent / "examples" / "torch_allreduce.py")
 
-FAIL_THEN_SUM = """
+COLLECT = """
 import os, signal
 import torch
 import torch.distributed as dist
 
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
 dist.init_process_group("gloo", init_method="env://")
-total = torch.tensor([float(dist.get_rank())])
+rank, world = dist.get_rank(), dist.get_world_size()
+total = torch.tensor([float(rank)])
 dist.all_reduce(total)
-restarts = int(os.environ["TORCHELASTIC_RESTART_COUNT"])
-print(f"restarts {restarts}: SUM = {total.item():g} pid {os.getpid()}", flush=True)
-if restarts < int(os.environ["KILLS"]):
-    signal.pause()
+even = dist.new_group(range(0, world, 2))
+count = torch.ones(1)
+if rank % 2 == 0:
+    dist.all_reduce(count, group=even)
+dist.barrier()
+generation = os.environ["ELAUNCH_GENERATION"]
+print(f"generation {generation}: sum {total.item():g}, even {count.item():g}, "
+      f"pid {os.getpid()}", flush=True)
+if int(os.environ["TORCHELASTIC_RESTART_COUNT"]) < int(os.environ["KILLS"]):
+    signal.sigwait({signal.SIGUSR1})
 dist.destroy_process_group()
 """
+"""Uses the store as torch programs do; is killed then, where that is planned."""
 
 
 @pytest.fixture(autouse=True)
@@ -49,28 +60,59 @@ def test_the_example_sums_the_ranks_on_two_agents(
         agent.wait_for(r"rank \d of 4: SUM = 6", count=2)
 
 
-def test_it_restarts_after_kill_9_of_a_worker_every_time(
-    launch: Launch, endpoint: str, script: Callable[[str], str]
+def assert_collected(agents: list[Agent], generation: int, workers: int) -> list[int]:
+    """All workers of a generation met; return their process ids."""
+    world = workers * len(agents)
+    told = rf"generation {generation}: sum (\d+), even (\d+), pid (\d+)"
+    found = [line for a in agents for line in a.wait_for(told, count=workers)]
+
+    assert {int(line[1]) for line in found} == {sum(range(world))}
+    assert max(int(line[2]) for line in found) == (world + 1) // 2
+    return [int(line[3]) for line in found]
+
+
+@pytest.mark.parametrize(
+    ("workers", "kills"),
+    [pytest.param(1, 20, marks=pytest.mark.timeout(240)), (2, 1)],
+    ids=["2 processes, 20 kills", "4 processes, 1 kill"],
+)
+def test_the_next_generation_comes_up_after_kill_9_of_any_worker(
+    launch: Launch,
+    endpoint: str,
+    script: Callable[[str], str],
+    workers: int,
+    kills: int,
 ) -> None:
     """Stock torchrun fails here: a restarted worker finds the old one's address."""
-    kills = 3
-    worker = script(FAIL_THEN_SUM)
-    agents = [
-        launch(
-            *("--rdzv-endpoint", endpoint, "--rdzv-id", "job", "--nnodes", "2"),
-            *("--nproc-per-node", "2", "--max-restarts", str(kills), worker),
-            KILLS=str(kills),
-        )
-        for _ in range(2)
+    job = [
+        *("--rdzv-endpoint", endpoint, "--rdzv-id", "job", "--nnodes", "2"),
+        *("--nproc-per-node", str(workers), "--rdzv-conf", "last_call_timeout=0"),
+        *("--max-restarts", str(kills), script(COLLECT)),
     ]
-    for kill in range(kills):
-        for agent in agents:
-            agent.wait_for(f"restarts {kill}: SUM = 6", count=2)
-        victim = agents[kill % 2]
-        pid = int(victim.wait_for(f"restarts {kill}: .* pid (\\d+)")[kill % 2][1])
-        (worker_process,) = [p for p in victim.workers() if p.pid == pid]
-        worker_process.send_signal(signal.SIGKILL)
+    agents = [launch(*job, KILLS=str(kills)) for _ in range(2)]
+    victims = random.Random(kills)  # noqa: S311 - the same ones in each run
+    for generation in range(1, kills + 1):
+        pids = assert_collected(agents, generation, workers)
+        psutil.Process(victims.choice(pids)).send_signal(signal.SIGKILL)
+    assert_collected(agents, kills + 1, workers)
 
     assert [agent.wait() for agent in agents] == [0, 0]
-    for agent in agents:
-        agent.wait_for(f"restarts {kills}: SUM = 6", count=2)
+
+
+def test_workers_meet_at_a_port_that_the_agent_found(
+    launch: Launch, endpoint: str, script: Callable[[str], str]
+) -> None:
+    """Worker rank 0 opens the store itself, another one after each restart."""
+    kills = 2
+    job = [
+        *("--rdzv-endpoint", endpoint, "--rdzv-id", "job", "--nnodes", "2"),
+        *("--bootstrap", "port", "--max-restarts", str(kills), script(COLLECT)),
+    ]
+    agents = [launch(*job, KILLS=str(kills)) for _ in range(2)]
+    for generation in range(1, kills + 1):
+        pids = assert_collected(agents, generation, 1)
+        # The one that has the store, then the one that has not.
+        psutil.Process(pids[generation - 1]).send_signal(signal.SIGKILL)
+    assert_collected(agents, kills + 1, 1)
+
+    assert [agent.wait() for agent in agents] == [0, 0]

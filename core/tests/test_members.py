@@ -134,6 +134,7 @@ async def test_each_of_the_others_is_waited_for_and_nobody_else(
 ) -> None:
     members = members_of(keyspace)
     waiting = asyncio.create_task(members.stopped(MemoryStore(keyspace), told.append))
+    await turns()
     say(keyspace, "a", NodePhase.READY, 2)
     await turns()
     assert not waiting.done()

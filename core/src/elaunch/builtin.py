@@ -1,5 +1,6 @@
 """What the core itself provides, declared like any plugin's."""
 
+import asyncio
 import socket
 from collections.abc import Collection, Iterable, Mapping
 
@@ -25,6 +26,10 @@ from elaunch.api import (
 from elaunch.hookspecs import hookimpl
 
 
+RESOLVE_TIMEOUT = 5.0
+"""Seconds to find the addresses of the name that this node advertises."""
+
+
 @attrs.define(eq=False)
 class PortBootstrap:
     """A free port on the node of group rank 0, where worker rank 0 opens the store."""
@@ -41,15 +46,20 @@ class PortBootstrap:
         generation: int,
         peers: Collection[str],  # noqa: ARG002 - the port's signature
     ) -> Mapping[str, str]:
-        """Find a port that is free now."""
+        """Find a port that is free now.
+
+        Raises:
+            SpawnError: If there is none, or the address is not this node's.
+        """
         try:
-            infos = socket.getaddrinfo(
-                self.address, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )
+            async with asyncio.timeout(RESOLVE_TIMEOUT):
+                infos = await asyncio.get_running_loop().getaddrinfo(
+                    self.address, 0, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+                )
             family, kind, protocol, _, place = infos[0]
-            with socket.socket(family, kind, protocol) as probe:
-                probe.bind(place)
-                port = probe.getsockname()[1]
+            with socket.socket(family, kind, protocol) as own:
+                own.bind(place)  # which fails at the address of another node
+            port = _free_port()
         except OSError as error:
             raise SpawnError(
                 f"no port can be found on {self.address!r} for the workers of "
@@ -68,6 +78,19 @@ class PortBootstrap:
 
     async def close(self) -> None:
         """Nothing is open."""
+
+
+def _free_port() -> int:
+    """Return a port that is free at all addresses: torch's store listens at all.
+
+    Nothing has ever connected to it, so there is no old connection in the way.
+    """
+    dual = socket.has_dualstack_ipv6()
+    with socket.socket(socket.AF_INET6 if dual else socket.AF_INET) as probe:
+        if dual:
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        probe.bind(("", 0))
+        return int(probe.getsockname()[1])
 
 
 @attrs.define(eq=False)
