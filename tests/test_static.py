@@ -58,6 +58,24 @@ def test_a_job_of_a_fixed_set_of_nodes_succeeds(
     agents[1].wait_for("rank 0$")
 
 
+def test_a_command_line_of_torchrun_means_the_same(
+    launch: Launch, endpoint: str, script: Script
+) -> None:
+    worker = script(SHOW)
+    host, _, port = endpoint.partition(":")
+    place = ("--master-addr", host, "--master-port", port)
+    agents = [
+        launch(*place, "--nnodes", "2", "--node-rank", str(rank), worker)
+        for rank in (0, 1)
+    ]
+    assert_ranks(*agents)
+    # Whoever says it in the other way is in the same job.
+    agents[1].power_off()
+    again = launch(*node(endpoint, 1, "--rdzv-id", "none"), worker)
+
+    assert_ranks(agents[0], again, generation=2)
+
+
 def test_one_node_alone_needs_no_rank(launch: Launch, script: Script) -> None:
     assert launch("--rdzv-backend", "static", script("pass")).wait() == 0
 

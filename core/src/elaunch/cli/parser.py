@@ -165,14 +165,29 @@ def _add_meeting(meeting: argparse._ActionsContainer) -> None:
     meeting.add_argument(
         "--rdzv-backend",
         metavar="NAME",
-        default="c10d",
-        help="rendezvous backend (default: c10d)",
+        default=None,
+        help="rendezvous backend (default: c10d; with --master-addr or --master-port "
+        "static)",
     )
     meeting.add_argument(
         "--rdzv-endpoint",
         metavar="HOST[:PORT]",
         default="",
         help="where the backend's store is; the same on every node",
+    )
+    meeting.add_argument(
+        "--master-addr",
+        metavar="HOST",
+        default=None,
+        help="where the node of rank 0 of a fixed set of nodes hosts the store: "
+        "selects the rendezvous static (default: 127.0.0.1)",
+    )
+    meeting.add_argument(
+        "--master-port",
+        metavar="PORT",
+        type=int,
+        default=None,
+        help="port for it, likewise (default: 29500)",
     )
     meeting.add_argument(
         "--rdzv-id",

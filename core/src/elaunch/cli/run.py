@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from elaunch.cli.console import Console, Voice
+from elaunch.cli.where import where_to_meet
 from elaunch.config import LaunchConfig
 from elaunch.errors import UsageError
 from elaunch.launcher import launch_agent
@@ -38,19 +39,20 @@ def config_of(args: argparse.Namespace) -> LaunchConfig:
         UsageError: If a flag is malformed or two contradict each other.
     """
     min_nodes, max_nodes = parse_nnodes(args.nnodes)
-    if args.standalone and (max_nodes > 1 or args.rdzv_endpoint):
+    if args.standalone and max_nodes > 1:
         raise UsageError(
             "--standalone means this node alone, with a store of its own; "
-            "leave out --standalone, or --rdzv-endpoint and --nnodes"
+            "leave out --standalone, or --nnodes"
         )
+    where = where_to_meet(args)
     return LaunchConfig(
         min_nodes=min_nodes,
         max_nodes=max_nodes,
         nproc_per_node=args.nproc_per_node,
-        run_id=args.rdzv_id,
+        run_id=where.run_id,
         role=args.role,
-        rdzv_backend="c10d" if args.standalone else args.rdzv_backend,
-        rdzv_endpoint=args.rdzv_endpoint,
+        rdzv_backend=where.backend,
+        rdzv_endpoint=where.endpoint,
         rdzv_configs=parse_pairs(args.rdzv_conf, "--rdzv-conf"),
         max_restarts=args.max_restarts,
         local_addr=args.local_addr,
