@@ -372,3 +372,37 @@ class TestRoom:
         keyspace.subscribe("a", 1, seen.append)
         with pytest.raises(WatchCompacted):
             keyspace.subscribe("a", 0, seen.append)
+
+    def test_there_is_an_end_to_leases(self) -> None:
+        keyspace = Keyspace(max_leases=1)
+        lease = keyspace.grant(10, now=0)
+
+        with pytest.raises(KeyspaceFull):
+            keyspace.grant(10, now=0)
+        keyspace.revoke(lease)
+        assert keyspace.grant(10, now=0) > lease
+
+    def test_there_is_an_end_to_watches(self) -> None:
+        keyspace = Keyspace(max_watches=2)
+        seen: list[StoreEvent] = []
+        first, _ = (keyspace.subscribe("a", 0, seen.append) for _ in range(2))
+
+        with pytest.raises(KeyspaceFull):
+            keyspace.subscribe("a", 0, seen.append)
+        keyspace.unsubscribe(first)
+        keyspace.unsubscribe(first)
+        keyspace.subscribe("a", 0, seen.append)
+        with pytest.raises(KeyspaceFull):
+            keyspace.subscribe("a", 0, seen.append)
+
+    def test_there_is_an_end_to_watched_prefixes(self) -> None:
+        keyspace = Keyspace(max_prefixes=1)
+        seen: list[StoreEvent] = []
+        first = keyspace.subscribe("a", 0, seen.append)
+        second = keyspace.subscribe("a", 0, seen.append)
+
+        with pytest.raises(KeyspaceFull):
+            keyspace.subscribe("b", 0, seen.append)
+        keyspace.unsubscribe(first)
+        keyspace.unsubscribe(second)
+        keyspace.subscribe("b", 0, seen.append)

@@ -44,7 +44,7 @@ class UnknownLease(Exception):
 
 
 class KeyspaceFull(Exception):
-    """There is no room for what should be written."""
+    """There is no room for another key, lease or watch."""
 
 
 @attrs.define(eq=False)
@@ -55,12 +55,18 @@ class Keyspace:
         history: How many past changes are kept for watches that start in the past.
         history_size: Most bytes of keys and values that they have together.
         limit: Most bytes of keys and values that it holds besides.
+        max_leases: Most leases at a time.
+        max_watches: Most subscriptions at a time.
+        max_prefixes: Most prefixes that are watched at a time.
         revision: Number of the last change.
     """
 
     history: int = 65_536
     history_size: int = 64 * 1024 * 1024
     limit: int = 1024 * 1024 * 1024
+    max_leases: int = 131_072
+    max_watches: int = 262_144
+    max_prefixes: int = 1_024
     revision: int = 0
     _entries: dict[str, Entry] = attrs.field(factory=dict, init=False)
     _keys: list[str] = attrs.field(factory=list, init=False)  # sorted
@@ -72,6 +78,7 @@ class Keyspace:
     _size: int = attrs.field(default=0, init=False)
     _past: deque[StoreEvent] = attrs.field(factory=deque, init=False)
     _past_size: int = attrs.field(default=0, init=False)
+    _watches: int = attrs.field(default=0, init=False)
     _feeds: dict[str, _Feed] = attrs.field(factory=dict, init=False)
     _next_lease: int = attrs.field(default=1, init=False)
 
@@ -137,7 +144,13 @@ class Keyspace:
         return True
 
     def grant(self, ttl: float, now: float) -> int:
-        """Create a lease that ends at ``now + ttl`` unless it is renewed."""
+        """Create a lease that ends at ``now + ttl`` unless it is renewed.
+
+        Raises:
+            KeyspaceFull: If there is no room.
+        """
+        if len(self._leases) >= self.max_leases:
+            raise KeyspaceFull
         number = self._next_lease
         self._next_lease += 1
         self._leases[number] = _Lease(ttl, now + ttl)
@@ -184,11 +197,16 @@ class Keyspace:
 
         Raises:
             WatchCompacted: If a change after ``since`` has been forgotten.
+            KeyspaceFull: If there is no room.
         """
         forgotten = self.revision - len(self._past)
         if since < forgotten:
             raise WatchCompacted
         feed = self._feeds.get(prefix)
+        if self._watches >= self.max_watches or (
+            feed is None and len(self._feeds) >= self.max_prefixes
+        ):
+            raise KeyspaceFull
         if feed is None:
             past = (event for event in self._past if event.key.startswith(prefix))
             feed = self._feeds[prefix] = _Feed(deque(past))
@@ -199,14 +217,16 @@ class Keyspace:
             deliver(event)
         subscription = Subscription(prefix, deliver)
         feed.watchers[subscription] = None
+        self._watches += 1
         return subscription
 
     def unsubscribe(self, subscription: Subscription) -> None:
         """Stop delivering to a subscription. Twice is fine."""
         feed = self._feeds.get(subscription.prefix)
-        if feed is None:
+        if feed is None or subscription not in feed.watchers:
             return
-        feed.watchers.pop(subscription, None)
+        del feed.watchers[subscription]
+        self._watches -= 1
         if not feed.watchers:
             del self._feeds[subscription.prefix]
 

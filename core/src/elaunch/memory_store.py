@@ -88,7 +88,8 @@ class MemoryStore:
         """Yield every change under ``prefix`` after ``since``, in order."""
         events: asyncio.Queue[StoreEvent | None] = asyncio.Queue()
         keyspace = self._ready()
-        subscription = keyspace.subscribe(prefix, since, events.put_nowait)
+        with _refusals(prefix):
+            subscription = keyspace.subscribe(prefix, since, events.put_nowait)
         self._watching.append(events)
         try:
             while (event := await events.get()) is not None:
@@ -101,7 +102,8 @@ class MemoryStore:
     async def lease(self, ttl: float) -> Lease:
         """Grant a lease and keep it alive until it is revoked."""
         loop = asyncio.get_running_loop()
-        number = self._ready().grant(ttl, loop.time())
+        with _refusals("a lease"):
+            number = self._ready().grant(ttl, loop.time())
         lease = MemoryLease(number, ttl, loop.create_future(), self)
         lease.keep()
         self._leases.append(lease)
@@ -145,10 +147,10 @@ def _number(lease: Lease | None) -> int | None:
 
 
 @contextlib.contextmanager
-def _refusals(key: str) -> Iterator[None]:
+def _refusals(what: str) -> Iterator[None]:
     try:
         yield
     except UnknownLease:
-        raise RendezvousUnreachable(f"the lease of {key!r} is lost") from None
+        raise RendezvousUnreachable(f"the lease of {what!r} is lost") from None
     except KeyspaceFull:
-        raise RendezvousUnreachable(f"there is no room to write {key!r}") from None
+        raise RendezvousUnreachable(f"there is no room for {what!r}") from None

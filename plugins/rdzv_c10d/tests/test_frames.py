@@ -61,6 +61,10 @@ def read(pieces: list[bytes]) -> tuple[list[Frame], Parser, bool]:
     parser = Parser()
     found: list[Frame] = []
     for piece in pieces:
+        only = parser.only(piece)
+        if only is not None:
+            found.append(only)
+            continue
         parser.feed(piece)
         try:
             found += iter(parser.next, None)

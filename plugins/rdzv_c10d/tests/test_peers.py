@@ -153,9 +153,9 @@ async def test_who_is_refused_is_not_read_and_leaves_nothing() -> None:
     port = listeners[0].getsockname()[1]
     answers = await asyncio.gather(*(answer("127.0.0.1", port) for _ in range(200)))
     # All are gone before the server is told to end them.
-    while server._transports:
-        server._idle.clear()
-        await server._idle.wait()
+    while server.door._callers:
+        server.door._departure.clear()
+        await server.door._departure.wait()
 
     assert set(answers) == {b""}
     assert asked == ["127.0.0.1"] * 200

@@ -11,6 +11,7 @@ from elaunch_rdzv_c10d.door import Caller, Door
 from elaunch_rdzv_c10d.limits import Limits
 from elaunch_rdzv_c10d.messages import (
     MAX_IN_FLIGHT,
+    BrokenFrameError,
     Changed,
     Compacted,
     CompareAndSet,
@@ -34,7 +35,12 @@ from elaunch_rdzv_c10d.messages import (
     Watching,
     Written,
 )
-from elaunch_rdzv_c10d.sessions import MAX_GRACE, Session, Sessions
+from elaunch_rdzv_c10d.sessions import (
+    MAX_GRACE,
+    Session,
+    Sessions,
+    SessionsFullError,
+)
 
 
 pytestmark = pytest.mark.asyncio
@@ -440,3 +446,34 @@ class TestDraining:
         new_client(sessions)
 
         assert not await sessions.drained(0.01)
+
+
+async def test_there_is_an_end_to_sessions(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("elaunch_rdzv_c10d.sessions.MAX_SESSIONS", 1)
+    session, _ = sessions.attach(Hello("job", 1.0), FakePeer())
+
+    with pytest.raises(SessionsFullError):
+        sessions.attach(Hello("job", 1.0), FakePeer())
+    assert sessions.attach(Hello("job", 1.0, session.id), FakePeer()) == (session, True)
+    sessions.end(session)
+    sessions.attach(Hello("job", 1.0), FakePeer())
+
+
+async def test_there_is_an_end_to_watches(sessions: Sessions) -> None:
+    sessions.keyspace.max_watches = 1
+    session, _ = sessions.attach(Hello("job", 1.0), FakePeer())
+    sessions.watch(session, Watch(1, "/a", 0))
+    sessions.watch(session, Watch(1, "/b", 0))
+
+    with pytest.raises(BrokenFrameError, match="no room for another watch"):
+        sessions.watch(session, Watch(2, "/b", 0))
+
+
+async def test_a_store_that_is_full_says_so(sessions: Sessions) -> None:
+    sessions.keyspace.limit = 10
+    session, _ = sessions.attach(Hello("job", 1.0), FakePeer())
+    answer = sessions.request(session, Request(1, Put("/a", bytes(10))))
+
+    assert answer.result == Refused("the store is full")

@@ -120,6 +120,16 @@ class TestParser:
 
         assert found == EXPECTED
 
+    def test_does_not_take_a_value_for_a_request(self) -> None:
+        value = bytes([Op.GET]) + blob(b"/a")
+        parser = Parser()
+        parser.feed(bytes([Op.SET]) + blob(b"/k") + U64.pack(len(value)))
+
+        assert frames(parser) == []
+        assert parser.only(value) is None
+        parser.feed(value)
+        assert frames(parser) == [(Op.SET, [b"/k", value], 0)]
+
     def test_hands_out_nothing_before_its_last_byte(self) -> None:
         whole = bytes([Op.MULTI_SET]) + U64.pack(1) + blobs([b"a", b"1"])
         parser = Parser()

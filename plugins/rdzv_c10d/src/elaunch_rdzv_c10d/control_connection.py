@@ -7,6 +7,7 @@ import socket
 import attrs
 import msgspec
 
+from elaunch_rdzv_c10d.budget import Budget
 from elaunch_rdzv_c10d.door import Caller
 from elaunch_rdzv_c10d.handshake import DeniedError, ServerHandshake
 from elaunch_rdzv_c10d.job_token import Token
@@ -29,7 +30,7 @@ from elaunch_rdzv_c10d.messages import (
     frame,
 )
 from elaunch_rdzv_c10d.receiver import Receiver
-from elaunch_rdzv_c10d.sessions import Session, Sessions
+from elaunch_rdzv_c10d.sessions import Session, Sessions, SessionsFullError
 from elaunch_rdzv_c10d.tls_stream import Wire
 
 
@@ -50,17 +51,21 @@ class ControlConnection(Receiver):
         sessions: The clients of this store.
         caller: What the server knows of the connection.
         token: The job's token, which the client must have.
+        budget: What it has under way is counted against; it can come back when it is
+            dropped.
     """
 
     sessions: Sessions
     caller: Caller
     token: Token | None
+    budget: Budget
     _transport: Wire
     _reader: FrameReader = attrs.field(factory=FrameReader, init=False)
     _handshake: ServerHandshake = attrs.field(init=False)
     _is_denied: bool = attrs.field(default=False, init=False)
     _session: Session | None = attrs.field(default=None, init=False)
     _unsent: list[bytes] = attrs.field(factory=list, init=False)
+    _owed: int = attrs.field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._handshake = ServerHandshake(self.sessions.store, self.token)
@@ -78,11 +83,13 @@ class ControlConnection(Receiver):
             self._is_denied = True
             self._transport.write(frame(Denied(str(error))))
             self.caller.see_off(str(error))
+        self._account()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
         """Leave the session to its grace."""
         if self._session:
             self.sessions.detach(self._session, self)
+        self.budget.owe(self, 0)
         self.caller.leave()
 
     def send(self, message: ServerMessage) -> None:
@@ -96,7 +103,8 @@ class ControlConnection(Receiver):
         self._unsent.append(framed)
 
     def drop(self) -> None:
-        """Break the connection."""
+        """Break the connection, and hold nothing for it from now on."""
+        self._reader = FrameReader()
         self._transport.abort()
 
     def _serve(self, body: bytes) -> None:
@@ -136,7 +144,10 @@ class ControlConnection(Receiver):
         self._reader.limit = MAX_FRAME
         _keep_alive(self._transport.get_extra_info("socket"))
         sessions = self.sessions
-        session, resumed = sessions.attach(hello, self)
+        try:
+            session, resumed = sessions.attach(hello, self)
+        except SessionsFullError as error:
+            raise DeniedError(str(error)) from None
         self._session = session
         self.send(Welcome(session.id, resumed, sessions.store, sessions.run_id, mac))
 
@@ -152,6 +163,15 @@ class ControlConnection(Receiver):
                 "dropping the control connection of %s: it reads nothing", peer
             )
             self.drop()
+        else:
+            self._account()
+
+    def _account(self) -> None:
+        """Count what this client has under way, if it has changed."""
+        owed = self._reader.held + self._transport.get_write_buffer_size()
+        if owed != self._owed:
+            self._owed = owed
+            self.budget.owe(self, owed)
 
 
 def _keep_alive(connection: socket.socket) -> None:

@@ -309,6 +309,11 @@ class FrameReader:
     limit: int = MAX_OPENING_FRAME
     _buffer: bytearray = attrs.field(factory=bytearray, init=False)
 
+    @property
+    def held(self) -> int:
+        """Bytes of the frame that has begun."""
+        return len(self._buffer)
+
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Take what arrived and yield the body of each frame that is whole.
 

@@ -83,7 +83,7 @@ class Parser:
         `None` says nothing: `feed` takes the bytes then.
         """
         size = len(data)
-        if self._data or size < _HEAD.size:
+        if self._data or self._opcode != _NO_FRAME or size < _HEAD.size:
             return None
         opcode, length = _HEAD.unpack_from(data)
         if length > MAX_KEY:

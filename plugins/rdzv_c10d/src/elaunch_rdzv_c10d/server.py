@@ -22,7 +22,7 @@ from elaunch_rdzv_c10d.security import UNPROTECTED, Security
 from elaunch_rdzv_c10d.sessions import Sessions
 from elaunch_rdzv_c10d.table import KeyTable
 from elaunch_rdzv_c10d.tls import Tls
-from elaunch_rdzv_c10d.tls_stream import TlsStream
+from elaunch_rdzv_c10d.tls_stream import TlsStream, Wire
 from elaunch_rdzv_c10d.wire import Op
 
 
@@ -153,9 +153,7 @@ class Greeter(Receiver):
                 "tls_ca=PATH"
             )
             return
-        client = ControlConnection(
-            sessions, self._caller, self.server.security.token, self._transport
-        )
+        client = self._control(sessions, self._transport)
         self._transport.set_protocol(client)
         client.data_received(self._opening[len(MAGIC) :])
 
@@ -168,12 +166,16 @@ class Greeter(Receiver):
         stream = TlsStream.over(
             transport, tls.server, lambda why: caller.see_off(f"TLS failed: {why}")
         )
-        stream.above = ControlConnection(
-            sessions, caller, self.server.security.token, stream
-        )
+        stream.above = self._control(sessions, stream)
         transport.set_protocol(stream)
         transport.write(TLS_MAGIC)
         stream.data_received(self._opening[len(TLS_MAGIC) :])
+
+    def _control(self, sessions: Sessions, wire: Wire) -> ControlConnection:
+        server = self.server
+        return ControlConnection(
+            sessions, self._caller, server.security.token, server.table.budget, wire
+        )
 
     def _deny(self, reason: str) -> None:
         self._transport.write(frame(Denied(reason)))

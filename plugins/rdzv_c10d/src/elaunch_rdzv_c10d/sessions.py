@@ -27,6 +27,7 @@ from elaunch_rdzv_c10d.messages import (
     MAX_IN_FLIGHT,
     WRITES,
     Answer,
+    BrokenFrameError,
     Changed,
     Compacted,
     CompareAndSet,
@@ -60,8 +61,15 @@ MAX_GRACE = 60.0
 """Most seconds that a session outlives its connection, whatever its client asks for."""
 
 
+MAX_SESSIONS = 65_536
+"""Most sessions at a time, those included whose connection is broken."""
+
 _LATE = 0.1
 """Seconds a timer may be late; more means that this loop has been kept from serving."""
+
+
+class SessionsFullError(Exception):
+    """There are as many sessions as there may be."""
 
 
 class Peer(Protocol):
@@ -124,10 +132,15 @@ class Sessions:
 
         Returns:
             The session, and whether it is the old one.
+
+        Raises:
+            SessionsFullError: If there is no room for a new one.
         """
         session = self._sessions.get(hello.session or "")
         resumed = session is not None
         if session is None:
+            if len(self._sessions) >= MAX_SESSIONS:
+                raise SessionsFullError(f"the store has {MAX_SESSIONS} sessions")
             grace = min(hello.grace, MAX_GRACE)
             session = Session(secrets.token_hex(16), grace)
             self._sessions[session.id] = session
@@ -209,7 +222,11 @@ class Sessions:
         return answer
 
     def watch(self, session: Session, watch: Watch) -> ServerMessage:
-        """Subscribe, or go on with a subscription of an earlier connection."""
+        """Subscribe, or go on with a subscription of an earlier connection.
+
+        Raises:
+            BrokenFrameError: If there are more watches than any job has.
+        """
         self.unwatch(session, Unwatch(watch.id))
 
         def deliver(event: StoreEvent) -> None:
@@ -220,6 +237,8 @@ class Sessions:
             subscription = self.keyspace.subscribe(watch.prefix, watch.since, deliver)
         except WatchCompacted:
             return Compacted(watch.id)
+        except KeyspaceFull:
+            raise BrokenFrameError("there is no room for another watch") from None
         session.watches[watch.id] = subscription
         return Watching(watch.id, self.keyspace.revision)
 
