@@ -274,8 +274,8 @@ PERFORMED = (
     Mutant(
         name="take whom another assigned for a member",
         file="membership/members.py",
-        old="(place.generation, given.token) == (generation, job.token)",
-        new="place.generation == generation",
+        old="(place.generation, given.token) == sealed",
+        new="place.generation == sealed[0]",
         promise="only members may use the workers' store",
         suite="members",
     ),

@@ -11,8 +11,6 @@ from elaunch.keyspace import Keyspace
 from elaunch.membership.members import Members
 from elaunch.membership.records import (
     Assignment,
-    JobPhase,
-    JobRecord,
     Keys,
     NodePhase,
     NodeRecord,
@@ -36,7 +34,6 @@ PLACE = Membership(
     restart_count=0,
     reason="",
 )
-JOB = JobRecord(phase=JobPhase.SEALED, generation=2, settings=SETTINGS, token=7)
 
 
 def say(keyspace: Keyspace, node: str, phase: NodePhase, generation: int) -> None:
@@ -62,7 +59,8 @@ async def turns() -> None:
 
 
 def members_of(keyspace: Keyspace) -> Members:
-    return Members.read(KEYS, 2, JOB, keyspace.list(KEYS.root))
+    assignments, nodes = keyspace.list(KEYS.assignments), keyspace.list(KEYS.nodes)
+    return Members.read(KEYS, (2, 7), assignments, nodes)
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ import attrs
 from elaunch.errors import RendezvousUnreachable
 from elaunch.membership.records import (
     Assignment,
-    JobRecord,
     Keys,
     NodePhase,
     NodeRecord,
@@ -38,25 +37,28 @@ class Members:
 
     @classmethod
     def read(
-        cls, keys: Keys, generation: int, job: JobRecord, listing: Listing
+        cls, keys: Keys, sealed: tuple[int, int], assignments: Listing, nodes: Listing
     ) -> "Members":
-        """Read them from all that the store holds of the job.
+        """Read them from what the store holds.
 
-        A node is missing if it is gone again: nobody waits for it any more.
+        Args:
+            keys: Keys of the job.
+            sealed: Number of the generation, and fencing token of who sealed it.
+            assignments: All places.
+            nodes: All nodes, read after the places. A node is missing if it is gone
+                again: nobody waits for it any more.
         """
-        held = {entry.key: entry.value for entry in listing.entries}
+        here = {entry.key: entry.value for entry in nodes.entries}
         facts = {}
-        for key, value in held.items():
-            node_id = key.removeprefix(keys.assignments)
-            node_key = keys.node(node_id)
-            if node_id == key or node_key not in held:
-                continue
-            given = decode(Assignment, key, value)
+        for entry in assignments.entries:
+            node_id = entry.key.removeprefix(keys.assignments)
+            key = keys.node(node_id)
+            given = decode(Assignment, entry.key, entry.value)
             place = given.membership
             # Another coordinator may have assigned places and not lived to seal them.
-            if (place.generation, given.token) == (generation, job.token):
-                facts[node_id] = decode(NodeRecord, node_key, held[node_key]).facts
-        return cls(keys, generation, facts)
+            if (place.generation, given.token) == sealed and key in here:
+                facts[node_id] = decode(NodeRecord, key, here[key]).facts
+        return cls(keys, sealed[0], facts)
 
     def without(self, node_id: str) -> "Members":
         """Return the others."""

@@ -237,10 +237,13 @@ class StoreRendezvous:
         stay, membership = self._joined()
         own = {self._facts.address, *self._facts.addresses}
         self._others = None
-        if membership.group_size == 1 or stay.job is None:
+        job = stay.job
+        if membership.group_size == 1 or job is None:
             return frozenset(own)
-        listing = await stay.store.list(self._keys.root)
-        members = Members.read(self._keys, membership.generation, stay.job, listing)
+        assignments = await stay.store.list(self._keys.assignments)
+        nodes = await stay.store.list(self._keys.nodes)
+        sealed = membership.generation, job.token
+        members = Members.read(self._keys, sealed, assignments, nodes)
         self._others = members.without(stay.node_id)
         return frozenset(
             own.union(
