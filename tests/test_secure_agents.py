@@ -75,7 +75,7 @@ def test_a_job_with_a_token_runs(
     ("variables", "reason"),
     [
         ({"ELAUNCH_RDZV_TOKEN": OTHER}, "the token is not this job's"),
-        ({}, "it asks for the job's token"),
+        ({}, "this store asks for the job's token"),
     ],
     ids=["another", "none"],
 )
@@ -128,8 +128,10 @@ def test_who_does_not_speak_tls_is_told_at_once(
     guest = launch(*job(endpoint, "static", 1), script(PAUSE))
 
     assert guest.wait() == 4
-    guest.wait_for("refuses this node: it speaks TLS only; give --rdzv-conf tls_cert=")
-    host.wait_for("refusing the connection of .*: it speaks TLS only")
+    guest.wait_for(
+        "refuses this node: this store speaks TLS only; give --rdzv-conf tls_cert="
+    )
+    host.wait_for("elaunch: .*refusing the connection of .*: this store speaks")
     host.send(signal.SIGTERM)
     host.wait()
 

@@ -191,7 +191,10 @@ class TestWhoDoesNot:
         ("security", "reason"),
         [
             (THEIRS, "refuses this node: the token is not this job's"),
-            (UNPROTECTED, "refuses this node: it asks for the job's token; give --rdz"),
+            (
+                UNPROTECTED,
+                "refuses this node: this store asks for the job's token; give --rdz",
+            ),
         ],
         ids=["another", "none"],
     )

@@ -196,7 +196,7 @@ class TestWhoIsNot:
 
         (record,) = caplog.records
         assert "refusing the connection" in record.getMessage()
-        assert "it speaks TLS only" in record.getMessage()
+        assert "this store speaks TLS only" in record.getMessage()
 
     async def test_who_wants_tls_of_a_store_that_has_none(
         self, ours: Authority, caplog: pytest.LogCaptureFixture
@@ -206,7 +206,7 @@ class TestWhoIsNot:
                 await connect(endpoint, ours.node().security())
 
         (record,) = caplog.records
-        assert "it does not speak TLS" in record.getMessage()
+        assert "this store does not speak TLS" in record.getMessage()
 
     async def test_who_has_a_certificate_of_others(
         self, ours: Authority, theirs: Authority, caplog: pytest.LogCaptureFixture

@@ -15,6 +15,13 @@ from elaunch.options import parse_pairs
 from elaunch.workers import CommandEntry
 
 
+_LOGGING = {
+    Voice.VERBOSE: (logging.INFO, "elaunch: %(name)s: %(message)s"),
+    Voice.NORMAL: (logging.WARNING, "elaunch: %(message)s"),
+    Voice.QUIET: (logging.ERROR, "elaunch: %(message)s"),
+}
+"""What of the log is shown, and how."""
+
 _NNODES = re.compile(r"(\d+)(?::(\d+))?")
 
 
@@ -24,9 +31,9 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         ElaunchError: If the job did not succeed.
     """
-    if args.verbose:
-        logging.basicConfig(level=logging.INFO, format="elaunch: %(name)s: %(message)s")
     voice = Voice.of(verbose=args.verbose, quiet=args.quiet)
+    level, shape = _LOGGING[voice]
+    logging.basicConfig(level=level, format=shape)
     console = Console(voice, sys.stderr)
     launch_agent(config_of(args), entry_of(args), recorders=(console,))
     return 0

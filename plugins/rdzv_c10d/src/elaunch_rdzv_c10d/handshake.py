@@ -21,7 +21,7 @@ _SERVER = b"elaunch c10d 1 server"
 _NONCE_SIZE = 32
 
 _NEEDED = (
-    "it asks for the job's token; give --rdzv-conf token_file=PATH, or set "
+    "this store asks for the job's token; give --rdzv-conf token_file=PATH, or set "
     "ELAUNCH_RDZV_TOKEN"
 )
 
@@ -117,7 +117,9 @@ class ServerHandshake:
             raise DeniedError(_NEEDED)
         if not self.token:
             if hello.nonce:
-                raise DeniedError("it was started without the token that you have")
+                raise DeniedError(
+                    "this store was started without the token that you have"
+                )
             return None
         self._hello = hello
         self._challenge = Challenge(secrets.token_bytes(_NONCE_SIZE), self.store)

@@ -149,8 +149,8 @@ class Greeter(Receiver):
     def _open_control(self, sessions: Sessions) -> None:
         if self.server.security.tls:
             self._deny(
-                "it speaks TLS only; give --rdzv-conf tls_cert=PATH,tls_key=PATH,"
-                "tls_ca=PATH"
+                "this store speaks TLS only; give --rdzv-conf tls_cert=PATH,"
+                "tls_key=PATH,tls_ca=PATH"
             )
             return
         client = self._control(sessions, self._transport)
@@ -160,7 +160,9 @@ class Greeter(Receiver):
     def _open_encrypted(self, sessions: Sessions) -> None:
         tls: Tls | None = self.server.security.tls
         if not tls:
-            self._deny("it does not speak TLS; leave out tls_cert, tls_key and tls_ca")
+            self._deny(
+                "this store does not speak TLS; leave out tls_cert, tls_key and tls_ca"
+            )
             return
         caller, transport = self._caller, self._transport
         stream = TlsStream.over(
