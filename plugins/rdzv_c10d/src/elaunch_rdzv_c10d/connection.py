@@ -23,6 +23,7 @@ from elaunch_rdzv_c10d.wire import (
     WAIT_CANCELED,
     Op,
     blob,
+    blobs,
 )
 
 
@@ -55,10 +56,17 @@ class TcpStoreConnection(Receiver):
 
     def data_received(self, data: bytes) -> None:
         """Apply every frame that is whole."""
-        frame = None if self._paused else self._parser.only(data)
+        frame = None if self._paused or self._owed else self._parser.only(data)
         if frame is None:
             self._parser.feed(data)
-        self._work(frame)
+            self._work()
+            return
+        try:
+            self._apply(frame)
+        except (NotANumberError, StoreFullError) as error:
+            self._give_up(error)
+        if self._paused or self._wait:
+            self._account()
 
     def pause_writing(self) -> None:
         """Serve nothing more to a client that does not read its replies."""
@@ -89,23 +97,25 @@ class TcpStoreConnection(Receiver):
         )
         self._let_go()
 
-    def _work(self, frame: Frame | None = None) -> None:
-        """Apply a frame, and then what the parser has."""
+    def _work(self) -> None:
         parser = self._parser
         try:
-            if frame is None and not self._paused:
-                frame = parser.next()
-            while frame is not None:
+            while not self._paused and (frame := parser.next()) is not None:
                 if self._owed:
                     self._account()  # what is to be stored is not under way any more
-                opcode, items, number = frame
-                self._HANDLERS[opcode](self, items, number)
-                frame = None if self._paused else parser.next()
+                self._apply(frame)
         except (ProtocolError, NotANumberError, StoreFullError) as error:
-            self.caller.turn_away(str(error))
-            self._let_go()
+            self._give_up(error)
         if parser.held or self._owed or self._paused or self._wait:
             self._account()
+
+    def _apply(self, frame: Frame) -> None:
+        opcode, items, number = frame
+        self._HANDLERS[opcode](self, items, number)
+
+    def _give_up(self, error: Exception) -> None:
+        self.caller.turn_away(str(error))
+        self._let_go()
 
     def _account(self) -> None:
         """Count what this client has under way, if it has changed."""
@@ -200,7 +210,7 @@ class TcpStoreConnection(Receiver):
 
     def _list_keys(self, _: list[bytes], __: int) -> None:
         keys = self.table.keys()
-        self._send(itertools.chain((I64.pack(len(keys)),), _blobs(keys)))
+        self._send(itertools.chain((I64.pack(len(keys)),), _parts(keys)))
 
     def _delete_key(self, items: list[bytes], _: int) -> None:
         self._transport.write(I64.pack(self.table.delete(items[0])))
@@ -209,7 +219,11 @@ class TcpStoreConnection(Receiver):
         self.table.append(items[0], items[1])
 
     def _multi_get(self, items: list[bytes], _: int) -> None:
-        self._send(_blobs([self.table.get(key) for key in items]))
+        values = [self.table.get(key) for key in items]
+        if sum(map(len, values)) < _PIECE:
+            self._transport.write(blobs(values))
+        else:
+            self._send(_parts(values))
 
     def _multi_set(self, items: list[bytes], _: int) -> None:
         self.table.set_all(dict(zip(items[::2], items[1::2], strict=True)))
@@ -265,7 +279,7 @@ class TcpStoreConnection(Receiver):
     }
 
 
-def _blobs(items: Iterable[bytes]) -> Iterator[bytes]:
+def _parts(items: Iterable[bytes]) -> Iterator[bytes]:
     """Yield the encodings of several blobs in parts."""
     for item in items:
         yield U64.pack(len(item))

@@ -138,11 +138,17 @@ class KeyTable:
             NotANumberError: If the key holds something else. Nothing is changed.
             StoreFullError: If there is no room. Nothing is changed.
         """
-        value = self._values.get(key)
-        total = delta if value is None else to_number(value) + delta
+        old = self._values.get(key)
+        total = delta if old is None else to_number(old) + delta
         if not -_LIMIT <= total < _LIMIT:
             total = (total + _LIMIT) % _WRAP - _LIMIT
-        self.set(key, b"%d" % total)
+        new = b"%d" % total
+        if old is not None and len(new) == len(old):
+            self._values[key] = new  # the usual case, and the budget stays as it is
+        else:
+            self._store(key, new)
+        if key in self._waits:
+            self._appeared(key)
         return total
 
     def compare_set(self, key: bytes, expected: bytes, desired: bytes) -> bytes:
