@@ -29,9 +29,8 @@ from elaunch_rdzv_c10d.messages import (
     fits,
     frame,
 )
-from elaunch_rdzv_c10d.receiver import Receiver
+from elaunch_rdzv_c10d.receiver import Receiver, Wire
 from elaunch_rdzv_c10d.sessions import Session, Sessions, SessionsFullError
-from elaunch_rdzv_c10d.tls_stream import Wire
 
 
 logger = logging.getLogger(__name__)

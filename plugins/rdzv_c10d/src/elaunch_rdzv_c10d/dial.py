@@ -33,9 +33,8 @@ from elaunch_rdzv_c10d.messages import (
     decode_server_message,
     frame,
 )
-from elaunch_rdzv_c10d.receiver import Receiver
+from elaunch_rdzv_c10d.receiver import Receiver, Wire
 from elaunch_rdzv_c10d.security import Security
-from elaunch_rdzv_c10d.tls_stream import TlsStream, Wire
 
 
 DIAL_TIMEOUT = 5.0
@@ -167,6 +166,7 @@ class Connection(Receiver):
         self, transport: asyncio.Transport, context: ssl.SSLContext, host: str
     ) -> None:
         """Begin the handshake over TLS, if what answers speaks that."""
+        from elaunch_rdzv_c10d.tls_stream import TlsStream
 
         def fail(reason: str) -> None:
             self.fail(UntrustedError(f"TLS failed: {reason}"))
@@ -248,7 +248,7 @@ class _TlsGate(Receiver):
 
     connection: Connection
     transport: asyncio.Transport
-    stream: TlsStream
+    stream: Receiver
     _opening: bytes = attrs.field(default=b"", init=False)
 
     def data_received(self, data: bytes) -> None:

@@ -1,8 +1,9 @@
-"""Reading from a connection without a new buffer for every read."""
+"""What connections read, without a new buffer for every read, and what they write."""
 
 import abc
 import asyncio
 import threading
+from typing import Any, Protocol
 
 
 _SIZE = 256 * 1024
@@ -40,3 +41,22 @@ class Receiver(asyncio.BufferedProtocol, asyncio.Protocol, abc.ABC):
     @abc.abstractmethod
     def data_received(self, data: bytes) -> None:
         """Take what arrived."""
+
+
+class Wire(Protocol):
+    """What a connection is to those who talk over it, with TLS or without."""
+
+    def write(self, data: bytes, /) -> None:
+        """Send bytes."""
+
+    def is_closing(self) -> bool:
+        """Whether it is closed or will be."""
+
+    def abort(self) -> None:
+        """Close it at once."""
+
+    def get_write_buffer_size(self) -> int:
+        """Return how many bytes are not sent yet."""
+
+    def get_extra_info(self, name: str, /) -> Any:
+        """Return what asyncio knows of the connection."""

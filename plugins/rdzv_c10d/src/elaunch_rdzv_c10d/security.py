@@ -2,12 +2,16 @@
 
 import os
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import attrs
 
 from elaunch_rdzv_c10d.job_token import Token, find_token
 from elaunch_rdzv_c10d.options import StoreOptions
-from elaunch_rdzv_c10d.tls import Tls, load_tls
+
+
+if TYPE_CHECKING:
+    from elaunch_rdzv_c10d.tls import Tls
 
 
 @attrs.frozen
@@ -20,7 +24,7 @@ class Security:
     """
 
     token: Token | None = None
-    tls: Tls | None = None
+    tls: "Tls | None" = None
 
     @property
     def is_open(self) -> bool:
@@ -51,6 +55,8 @@ def load_security(
     token = find_token(options.token_file, environ)
     if not (options.tls_cert and options.tls_key and options.tls_ca):
         return Security(token)
+    from elaunch_rdzv_c10d.tls import load_tls
+
     tls = load_tls(
         options.tls_cert,
         options.tls_key,

@@ -17,12 +17,10 @@ from elaunch_rdzv_c10d.control_connection import ControlConnection
 from elaunch_rdzv_c10d.door import Caller, Door
 from elaunch_rdzv_c10d.limits import Limits
 from elaunch_rdzv_c10d.messages import MAGIC, TLS_MAGIC, Denied, frame
-from elaunch_rdzv_c10d.receiver import Receiver
+from elaunch_rdzv_c10d.receiver import Receiver, Wire
 from elaunch_rdzv_c10d.security import UNPROTECTED, Security
 from elaunch_rdzv_c10d.sessions import Sessions
 from elaunch_rdzv_c10d.table import KeyTable
-from elaunch_rdzv_c10d.tls import Tls
-from elaunch_rdzv_c10d.tls_stream import TlsStream, Wire
 from elaunch_rdzv_c10d.wire import Op
 
 
@@ -158,12 +156,14 @@ class Greeter(Receiver):
         client.data_received(self._opening[len(MAGIC) :])
 
     def _open_encrypted(self, sessions: Sessions) -> None:
-        tls: Tls | None = self.server.security.tls
+        tls = self.server.security.tls
         if not tls:
             self._deny(
                 "this store does not speak TLS; leave out tls_cert, tls_key and tls_ca"
             )
             return
+        from elaunch_rdzv_c10d.tls_stream import TlsStream
+
         caller, transport = self._caller, self._transport
         stream = TlsStream.over(
             transport, tls.server, lambda why: caller.see_off(f"TLS failed: {why}")

@@ -7,34 +7,15 @@ the middle of what was received.
 
 import ssl
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import attrs
 
-from elaunch_rdzv_c10d.receiver import Receiver
+from elaunch_rdzv_c10d.receiver import Receiver, Wire
 from elaunch_rdzv_c10d.tls import reason_of_tls
 
 
 _CHUNK = 64 * 1024
-
-
-class Wire(Protocol):
-    """What a connection is to those who talk over it, with TLS or without."""
-
-    def write(self, data: bytes, /) -> None:
-        """Send bytes."""
-
-    def is_closing(self) -> bool:
-        """Whether it is closed or will be."""
-
-    def abort(self) -> None:
-        """Close it at once."""
-
-    def get_write_buffer_size(self) -> int:
-        """Return how many bytes are not sent yet."""
-
-    def get_extra_info(self, name: str, /) -> Any:
-        """Return what asyncio knows of the connection."""
 
 
 @attrs.define(eq=False)
