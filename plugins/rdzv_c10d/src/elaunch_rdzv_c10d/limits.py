@@ -31,10 +31,13 @@ class Limits:
     Attributes:
         descriptors: Descriptors this process may have open when a connection is
             accepted, whatever they are for: the system gives the lowest free number.
-        strangers: Connections that may be there without having said who they are.
+        strangers: Connections that may be there without having said who they are: half
+            of all, since thousands of agents may call in one moment.
         handshake_timeout: Seconds that a connection may take to say it.
     """
 
     descriptors: int = attrs.field(factory=_descriptors)
-    strangers: int = 1_024
+    strangers: int = attrs.field(
+        default=attrs.Factory(lambda self: self.descriptors // 2, takes_self=True)
+    )
     handshake_timeout: float = 10.0
