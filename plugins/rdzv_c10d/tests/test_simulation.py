@@ -278,12 +278,16 @@ def test_an_outage_of_ten_seconds_ends_no_lease(
         await store.put("/here", b"", lease=lease)
         lease.lost.add_done_callback(lambda lost: losses.append(lost.result()))
         lives.set_result(None)
-        async for event in store.watch("/told", 0):
-            seen.append(event.value)  # noqa: PERF401 - it never ends
+        try:
+            async with contextlib.aclosing(store.watch("/told", 0)) as events:
+                async for event in events:
+                    seen.append(event.value)  # noqa: PERF401 - it never ends
+        finally:
+            await store.close()
 
-    async def direct() -> None:
+    async def direct() -> tuple[bool, tuple[str, ...]]:
         node = loop.process("node")
-        loop.spawn(node, live(node))
+        living = loop.spawn(node, live(node))
         await lives
         await asyncio.sleep(10 + phase * options.lease_ttl / 8)
         heal = trouble(backend, node)
@@ -293,12 +297,15 @@ def test_an_outage_of_ten_seconds_ends_no_lease(
         await asyncio.sleep(30)
         backend.keyspace.put("/told", b"later")
         await asyncio.sleep(1)
+        outcome = backend.keyspace.get("/here") is not None, tuple(losses)
+        living.cancel()
+        await asyncio.wait({living})
+        return outcome
 
-    loop.run_until_complete(direct())
-    lives_on = backend.keyspace.get("/here") is not None
+    lives_on, lost = loop.run_until_complete(direct())
     loop.close()
     assert loop.faults == []
-    assert losses == []
+    assert lost == ()
     assert seen == [b"meanwhile", b"later"]
     assert lives_on
 
