@@ -197,9 +197,11 @@ def _add_meeting(meeting: argparse._ActionsContainer) -> None:
     )
     meeting.add_argument(
         "--rdzv-conf",
+        action="append",
         metavar="K=V,K=V",
-        default="",
-        help="options of the backend, for example join_timeout=60",
+        default=[],
+        help="options of the backend, for example join_timeout=60; may be given "
+        "several times",
     )
     meeting.add_argument(
         "--node-rank",

@@ -60,7 +60,7 @@ def config_of(args: argparse.Namespace) -> LaunchConfig:
         role=args.role,
         rdzv_backend=where.backend,
         rdzv_endpoint=where.endpoint,
-        rdzv_configs=parse_pairs(args.rdzv_conf, "--rdzv-conf"),
+        rdzv_configs=parse_pairs(",".join(args.rdzv_conf), "--rdzv-conf"),
         max_restarts=args.max_restarts,
         local_addr=args.local_addr,
         node_rank=args.node_rank,

@@ -1,0 +1,10 @@
+from elaunch.cli.parser import parse
+from elaunch.cli.run import config_of
+
+
+def test_rdzv_conf_may_be_given_several_times() -> None:
+    flags = ("--rdzv-conf", "a=1,b=2", "--rdzv-conf", "c=3")
+
+    config = config_of(parse(["run", *flags, "train.py"]))
+
+    assert config.rdzv_configs == {"a": "1", "b": "2", "c": "3"}
