@@ -48,6 +48,7 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         (["run", "--standalone", "--nnodes", "2", "ok.py"], 2, "this node alone"),
         (["run", "--standalone", "--master-port", "1", "ok.py"], 2, "or --master-port"),
         (["run", "--standalone", "--rdzv-endpoint", "a", "ok.py"], 2, "or --rdzv-endp"),
+        (["run", "--standalone", "--rdzv-backend", "file", "ok.py"], 2, "or --rdzv-b"),
         (
             ["run", "--rdzv-backend", "c10d", "--master-addr", "a", "ok.py"],
             2,

@@ -13,6 +13,7 @@ def where(*flags: str) -> Where:
     [
         ([], ("c10d", "", "")),
         (["--standalone"], ("c10d", "", "")),
+        (["--standalone", "--rdzv-backend", "c10d"], ("c10d", "", "")),
         (["--rdzv-endpoint", "a:1", "--rdzv-id", "j"], ("c10d", "a:1", "j")),
         (["--rdzv-backend", "static"], ("static", "", "")),
         (

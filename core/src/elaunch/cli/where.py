@@ -42,10 +42,15 @@ def where_to_meet(args: argparse.Namespace) -> Where:
     given = (("--master-addr", args.master_addr), ("--master-port", args.master_port))
     master = " and ".join(flag for flag, value in given if value is not None)
     if args.standalone:
-        if master or args.rdzv_endpoint:
+        unwanted = master
+        if args.rdzv_endpoint:
+            unwanted = unwanted or "--rdzv-endpoint"
+        if args.rdzv_backend not in (None, DEFAULT_BACKEND):
+            unwanted = unwanted or "--rdzv-backend"
+        if unwanted:
             raise UsageError(
                 f"--standalone means this node alone, with a store of its own; leave "
-                f"out --standalone, or {master or '--rdzv-endpoint'}"
+                f"out --standalone, or {unwanted}"
             )
         return Where(DEFAULT_BACKEND, "", args.rdzv_id)
     if not master:
