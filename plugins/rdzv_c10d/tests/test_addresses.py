@@ -26,7 +26,10 @@ class TestEndpoints:
 
     @pytest.mark.parametrize(
         "text",
-        [":1", "host:", "host:x", "host:65536", "::1", "[::1", "a:1:2", "host:-1"],
+        [
+            *(":1", "host:", "host:x", "host:65536", "host:-1", "a:1:2"),
+            *("::1", "[::1", "[host]:1", "[a:b:c]:1"),
+        ],
     )
     def test_may_be_malformed(self, text: str) -> None:
         with pytest.raises(UsageError, match="is not an endpoint; write 'host'"):

@@ -71,10 +71,12 @@ class Endpoint:
             return cls("127.0.0.1", 0)
         found = _ENDPOINT.fullmatch(text.strip())
         port = int(found["port"] or default_port) if found else 0
-        if not found or port > _MAX_PORT:
+        bracketed = found["six"] if found else None
+        if not found or port > _MAX_PORT or (bracketed and not literal(bracketed)):
             raise UsageError(
-                f"{text!r} is not an endpoint; write 'host' or 'host:port', and an "
-                "IPv6 address in brackets, as in '[::1]:29400'"
+                f"{text!r} is not an endpoint; write 'host' or 'host:port' with a port "
+                f"up to {_MAX_PORT}, and an IPv6 address in brackets, as in "
+                "'[::1]:29400'"
             )
         host = found["six"] or found["name"]
         if host == "localhost" and port == 0:
