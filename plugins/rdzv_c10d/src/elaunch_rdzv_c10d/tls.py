@@ -8,6 +8,15 @@ import attrs
 from elaunch.api import UsageError
 
 
+_OTHER_NAMES = {62, 64}
+"""OpenSSL's codes for a certificate of another host, by name and by address."""
+
+_NAMES_ADVICE = (
+    " (its subjectAltName has to name the host as --rdzv-endpoint does, or give "
+    "tls_check_host=false)"
+)
+
+
 @attrs.frozen
 class Tls:
     """What both sides of a connection need.
@@ -57,7 +66,8 @@ def load_tls(cert: str, key: str, ca: str, *, check_host: bool) -> Tls:
 def reason_of_tls(error: ssl.SSLError) -> str:
     """Return why TLS failed, in the words of a message."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return error.verify_message.rstrip(".").lower()
+        reason = error.verify_message.rstrip(".").lower()
+        return reason + (_NAMES_ADVICE if error.verify_code in _OTHER_NAMES else "")
     return (error.reason or str(error)).replace("_", " ").lower()
 
 
