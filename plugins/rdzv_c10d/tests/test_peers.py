@@ -93,7 +93,7 @@ async def test_a_name_stands_for_its_addresses(
     members = await MembersOnly.of(1, names)
 
     assert any(address.is_loopback for address in members.addresses)
-    assert "2 members advertise names" in caplog.text
+    assert "names that members advertise have no address here: 2" in caplog.text
     assert "'no-such-host.invalid'" in caplog.text
 
 

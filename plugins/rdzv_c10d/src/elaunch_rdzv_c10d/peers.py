@@ -103,7 +103,7 @@ async def _addresses_of(hosts: Collection[str]) -> frozenset[Address]:
     if failed:
         first = min(failed)
         logger.warning(
-            "%d members advertise names that have no address here, %r for one",
+            "names that members advertise have no address here: %d, %r for one",
             len(failed),
             first,
         )
