@@ -70,10 +70,11 @@ def _waiting(facts: Facts) -> str:
     least, most = facts["min_nodes"], facts["max_nodes"]
     wanted = f"{least}" if least == most else f"{least}-{most}"
     hosts = f" ({', '.join(facts['hosts'])})" if facts["hosts"] else ""
-    missing = ", ".join(facts["missing"]) or "nobody"
+    # Where enough are here, and others get a moment to come, nobody is.
+    missing = f"; missing {', '.join(facts['missing'])}" if facts["missing"] else ""
     gone = f" (seen before: {', '.join(facts['gone'])})" if facts["gone"] else ""
     return (
-        f"waiting: {facts['ready']}/{wanted} nodes{hosts}; missing {missing}{gone}; "
+        f"waiting: {facts['ready']}/{wanted} nodes{hosts}{missing}{gone}; "
         f"my address {facts['address']}; store {facts['store']}"
     )
 

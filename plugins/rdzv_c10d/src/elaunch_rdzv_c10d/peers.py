@@ -91,9 +91,11 @@ async def _addresses_of(hosts: Collection[str]) -> frozenset[Address]:
     if not names:
         return frozenset(found)
     lookups = {asyncio.create_task(_resolve(name)): name for name in names}
-    done, late = await asyncio.wait(lookups, timeout=RESOLVE_TIMEOUT)
-    for lookup in late:
-        lookup.cancel()
+    try:
+        done, late = await asyncio.wait(lookups, timeout=RESOLVE_TIMEOUT)
+    finally:
+        for lookup in lookups:
+            lookup.cancel()  # those that are late, or all if nobody waits any more
     failed = [lookups[lookup] for lookup in late]
     for lookup in done:
         try:

@@ -139,7 +139,7 @@ class KeyTable:
             StoreFullError: If there is no room. Nothing is changed.
         """
         old = self._values.get(key)
-        total = delta if old is None else to_number(old) + delta
+        total = delta if old is None else _counted(key, old) + delta
         if not -_LIMIT <= total < _LIMIT:
             total = (total + _LIMIT) % _WRAP - _LIMIT
         new = b"%d" % total
@@ -238,7 +238,7 @@ class KeyTable:
             NotANumberError: If the key holds something else. Nothing is changed.
             StoreFullError: If there is no room. Nothing is changed.
         """
-        count = to_number(self._values.get(key, b"0")) + 1
+        count = _counted(key, self._values.get(key, b"0")) + 1
         self._store(key, b"%d" % count)
         if count < size:
             return self._begin(Wait({key}, wake))
@@ -285,6 +285,13 @@ class KeyTable:
     def _appeared(self, key: bytes) -> None:
         for wait in self._waits.pop(key):
             _arrived(wait, key)
+
+
+def _counted(key: bytes, value: bytes) -> int:
+    try:
+        return to_number(value)
+    except NotANumberError as error:
+        raise NotANumberError(f"key {key[:80]!r} can't be counted: {error}") from None
 
 
 def _arrived(wait: Wait, key: bytes) -> None:
