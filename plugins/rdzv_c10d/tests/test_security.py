@@ -13,7 +13,10 @@ import pytest_asyncio
 
 from elaunch.api import NodeNotAdmitted, RendezvousUnreachable
 from elaunch_rdzv_c10d.addresses import Endpoint, listen, resolve
+from elaunch_rdzv_c10d.connection import TcpStoreConnection
+from elaunch_rdzv_c10d.control_connection import ControlConnection
 from elaunch_rdzv_c10d.control_store import ControlStore
+from elaunch_rdzv_c10d.dial import Connection
 from elaunch_rdzv_c10d.job_token import Token
 from elaunch_rdzv_c10d.messages import (
     MAGIC,
@@ -29,9 +32,11 @@ from elaunch_rdzv_c10d.messages import (
     Welcome,
     frame,
 )
+from elaunch_rdzv_c10d.receiver import Receiver
 from elaunch_rdzv_c10d.security import UNPROTECTED, Security
-from elaunch_rdzv_c10d.server import StoreServer
+from elaunch_rdzv_c10d.server import Greeter, StoreServer
 from elaunch_rdzv_c10d.sessions import Sessions
+from elaunch_rdzv_c10d.tls_stream import TlsStream
 from elaunch_rdzv_c10d.wire import Op, hello
 
 
@@ -40,6 +45,13 @@ pytestmark = pytest.mark.asyncio
 SECRET = "correct horse battery staple"  # noqa: S105 - of these tests
 OURS = Security(Token(SECRET.encode()))
 THEIRS = Security(Token(b"another secret of others"))
+
+NONSENSE = [
+    pytest.param(b'{"type":"\xff"}', id="no text"),
+    pytest.param(b'{"type":"hello","more":' + b"[" * 8_000 + b"}", id="too deep"),
+    pytest.param(rb'{"type":"\u001b[2J\nelaunch: done"}', id="a terminal's"),
+]
+"""Bodies of frames that are no message, up to the first brace that closes."""
 
 
 @contextlib.asynccontextmanager
@@ -291,6 +303,16 @@ class TestWhoDoesNot:
         assert await talk(guarded, MAGIC, opened, size) == b""
         assert caplog.text.count("a frame of 16385 bytes; the limit is 16384") == 2
 
+    @pytest.mark.parametrize("body", NONSENSE)
+    async def test_costs_one_line_of_the_log_for_nonsense(
+        self, guarded: Endpoint, body: bytes, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        size = struct.pack("<I", len(body))
+
+        assert await talk(guarded, MAGIC, size, body) == b""
+        assert [record.name for record in caplog.records] == ["elaunch_rdzv_c10d.door"]
+        assert caplog.messages[0].isprintable()
+
     async def test_does_not_hear_what_a_job_without_one_says(self) -> None:
         """It would have to ask whether the store has one; that is a word too many."""
         async with serving(UNPROTECTED) as (_, endpoint):
@@ -347,6 +369,22 @@ class TestAStoreThatIsNone:
         assert b'"request"' not in heard
         assert SECRET.encode() not in heard
 
+    @pytest.mark.parametrize("body", NONSENSE)
+    async def test_may_talk_nonsense(self, body: bytes) -> None:
+        async def talk(
+            reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        ) -> None:
+            await reader.readuntil(b"}")
+            writer.write(struct.pack("<I", len(body)) + body)
+
+        async with answering(talk) as endpoint:
+            with pytest.raises(
+                RendezvousUnreachable, match="is not an elaunch store"
+            ) as caught:
+                await connect(endpoint, OURS)
+
+        assert str(caught.value).isprintable()
+
     @pytest.mark.parametrize("security", [UNPROTECTED, OURS], ids=["open", "token"])
     async def test_can_not_write_on_the_terminal(self, security: Security) -> None:
         async def refuse(
@@ -387,3 +425,21 @@ class TestAStoreThatIsNone:
         assert b'"hello"' in heard
         assert session.encode() not in heard
         assert b"/key" not in heard
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        Connection,
+        ControlConnection,
+        Greeter,
+        Receiver,
+        TcpStoreConnection,
+        TlsStream,
+    ],
+)
+async def test_what_a_loop_logs_of_a_connection_tells_nothing(
+    kind: type[Receiver],
+) -> None:
+    """With an exception of a protocol it logs its repr, and attrs' would tell all."""
+    assert kind.__repr__ is object.__repr__

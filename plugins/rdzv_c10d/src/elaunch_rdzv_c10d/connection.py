@@ -31,7 +31,7 @@ _PIECE = 256 * 1024
 """Bytes of a long reply that are sent before it is seen whether they are read."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class TcpStoreConnection(Receiver):
     """Serves one connection whose first byte was that of VALIDATE.
 

@@ -5,7 +5,6 @@ import logging
 import socket
 
 import attrs
-import msgspec
 
 from elaunch_rdzv_c10d.budget import Budget
 from elaunch_rdzv_c10d.door import Caller
@@ -42,7 +41,7 @@ _KEEP_ALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 """Seconds of silence before a host is probed, between probes, and how many."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class ControlConnection(Receiver):
     """Serves what follows `MAGIC` on one connection.
 
@@ -76,7 +75,7 @@ class ControlConnection(Receiver):
         try:
             for body in self._reader.feed(data):
                 self._serve(body)
-        except (BrokenFrameError, msgspec.DecodeError) as error:
+        except BrokenFrameError as error:
             self.caller.turn_away(str(error))
         except DeniedError as error:
             self._is_denied = True

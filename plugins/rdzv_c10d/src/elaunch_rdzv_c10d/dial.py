@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import TypeVar, cast
 
 import attrs
-import msgspec
 
 from elaunch_rdzv_c10d.addresses import Endpoint
 from elaunch_rdzv_c10d.handshake import (
@@ -113,7 +112,7 @@ def reason_of(error: Exception) -> str:
     return str(error)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Connection(Receiver):
     """The client's end of one connection.
 
@@ -149,7 +148,7 @@ class Connection(Receiver):
                     self.on_message(message)
                 else:
                     self._introduce(message)
-        except (BrokenFrameError, msgspec.DecodeError) as error:
+        except BrokenFrameError as error:
             self.fail(NotAStoreError(f"it sent {data[:20]!r}: {error}"))
         except HandshakeError as error:
             self.fail(error)
@@ -236,7 +235,7 @@ class Connection(Receiver):
             self.welcome.set_exception(error)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class _TlsGate(Receiver):
     """The first bytes of a server that was asked for TLS.
 

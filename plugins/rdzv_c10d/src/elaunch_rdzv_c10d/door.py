@@ -97,7 +97,7 @@ class Caller:
             self.drop("no handshake in time")
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class _Deaf(Receiver):
     """Listens to nothing that a refused peer still sends.
 

@@ -12,7 +12,7 @@ unencrypted.
 
 import struct
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import attrs
 import msgspec
@@ -278,13 +278,45 @@ class Compacted(msgspec.Struct, frozen=True, tag="compacted"):
 ClientMessage = Hello | Proof | Request | Watch | Unwatch
 ServerMessage = Challenge | Denied | Welcome | Answer | Changed | Watching | Compacted
 
+_Message = TypeVar("_Message")
+
 _encode = msgspec.json.Encoder().encode
-decode_client_message = msgspec.json.Decoder(ClientMessage).decode
-decode_server_message = msgspec.json.Decoder(ServerMessage).decode
+_client_messages = msgspec.json.Decoder(ClientMessage)
+_server_messages = msgspec.json.Decoder(ServerMessage)
 
 
 class BrokenFrameError(Exception):
     """The peer sent what is no frame of this protocol."""
+
+
+def decode_client_message(body: bytes) -> ClientMessage:
+    """Return what a client says in a frame.
+
+    Raises:
+        BrokenFrameError: If that is no message.
+    """
+    message: ClientMessage = _decode(_client_messages, body)
+    return message
+
+
+def decode_server_message(body: bytes) -> ServerMessage:
+    """Return what a server says in a frame.
+
+    Raises:
+        BrokenFrameError: If that is no message.
+    """
+    message: ServerMessage = _decode(_server_messages, body)
+    return message
+
+
+def _decode(decoder: msgspec.json.Decoder[_Message], body: bytes) -> _Message:
+    try:
+        return decoder.decode(body)
+    # The last two: of text that is no UTF-8, and of what is nested too deep.
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        # It quotes the peer, and goes to a log or a terminal.
+        quoted = str(error).encode("unicode_escape").decode()
+        raise BrokenFrameError(quoted) from error
 
 
 def frame(message: ClientMessage | ServerMessage) -> bytes:

@@ -26,6 +26,9 @@ class Receiver(asyncio.BufferedProtocol, asyncio.Protocol, abc.ABC):
     of a request that costs more than all the rest. A read and the delivery of what it
     read are one step of the loop, so one buffer does for all connections of a thread.
     uvloop has a buffer of its own, so it takes this for an `asyncio.Protocol`.
+
+    Those who inherit have no repr of attrs: both loops log the repr of a protocol that
+    raised an exception, and it would tell all that the store knows.
     """
 
     __slots__ = ()

@@ -93,7 +93,7 @@ class StoreServer:
         return bool(poll.poll(0))
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Greeter(Receiver):
     """The first bytes of a connection.
 

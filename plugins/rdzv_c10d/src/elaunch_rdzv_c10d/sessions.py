@@ -98,7 +98,7 @@ class Session:
             grace is over.
     """
 
-    id: str
+    id: str = attrs.field(repr=False)
     grace: float
     peer: Peer | None = attrs.field(default=None, init=False)
     leases: set[int] = attrs.field(factory=set, init=False)

@@ -18,7 +18,7 @@ from elaunch_rdzv_c10d.tls import reason_of_tls
 _CHUNK = 64 * 1024
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class TlsStream(Receiver):
     """One side of one connection: a protocol to its transport, a wire to its user.
 
