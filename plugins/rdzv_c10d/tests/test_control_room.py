@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
+import attrs
 import pytest
 
+from elaunch.api import Entry, Keyspace
 from elaunch_rdzv_c10d.addresses import Endpoint, listen, resolve
 from elaunch_rdzv_c10d.budget import Budget
 from elaunch_rdzv_c10d.control_store import ControlStore
@@ -20,9 +22,23 @@ pytestmark = pytest.mark.asyncio
 MIB = 1024 * 1024
 
 
+@attrs.define(eq=False)
+class CountingKeyspace(Keyspace):
+    """Counts how often it was read."""
+
+    reads: int = 0
+
+    def get(self, key: str) -> Entry | None:
+        self.reads += 1
+        return super().get(key)
+
+
 @contextlib.asynccontextmanager
-async def serving(room: int) -> AsyncIterator[Endpoint]:
-    server = StoreServer(Sessions("job"), table=KeyTable(Budget(room)))
+async def serving(
+    room: int, keyspace: Keyspace | None = None
+) -> AsyncIterator[Endpoint]:
+    sessions = Sessions("job", keyspace or Keyspace())
+    server = StoreServer(sessions, table=KeyTable(Budget(room)))
     listeners = listen(await resolve("127.0.0.1", 0))
     await server.start(listeners)
     try:
@@ -91,3 +107,15 @@ async def test_what_is_not_read_does_not_push_out_others() -> None:
 
             await ends(reader)
             assert await good.get("/a")
+
+
+async def test_a_burst_is_not_answered_to_the_end_if_nobody_reads() -> None:
+    keyspace = CountingKeyspace()
+    async with serving(1024 * MIB, keyspace) as endpoint, client(endpoint) as good:
+        await good.put("/a", bytes(6 * MIB))
+        async with greedy(endpoint) as (reader, writer):
+            requests = [frame(Request(number, Get("/a"))) for number in range(200)]
+            writer.write(b"".join(requests))
+
+            await ends(reader)
+            assert keyspace.reads < 100  # 64 MiB, and what the system takes

@@ -37,6 +37,9 @@ logger = logging.getLogger(__name__)
 _MAX_BACKLOG = 64 * 1024 * 1024
 """Unsent bytes that end a connection: its client does not read, but can come back."""
 
+_PIECE = 1024 * 1024
+"""Bytes that are sent before more requests of the same turn are served."""
+
 _KEEP_ALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 """Seconds of silence before a host is probed, between probes, and how many."""
 
@@ -63,6 +66,7 @@ class ControlConnection(Receiver):
     _is_denied: bool = attrs.field(default=False, init=False)
     _session: Session | None = attrs.field(default=None, init=False)
     _unsent: list[bytes] = attrs.field(factory=list, init=False)
+    _unsent_size: int = attrs.field(default=0, init=False)
     _owed: int = attrs.field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -75,6 +79,8 @@ class ControlConnection(Receiver):
         try:
             for body in self._reader.feed(data):
                 self._serve(body)
+                if self._transport.is_closing():
+                    break
         except BrokenFrameError as error:
             self.caller.turn_away(str(error))
         except DeniedError as error:
@@ -99,6 +105,9 @@ class ControlConnection(Receiver):
         if not self._unsent:
             asyncio.get_running_loop().call_soon(self._flush)
         self._unsent.append(framed)
+        self._unsent_size += len(framed)
+        if self._unsent_size > _PIECE:
+            self._flush()
 
     def drop(self) -> None:
         """Break the connection, and hold nothing for it from now on."""
@@ -152,6 +161,7 @@ class ControlConnection(Receiver):
     def _flush(self) -> None:
         unsent = b"".join(self._unsent)
         self._unsent.clear()
+        self._unsent_size = 0
         if self._transport.is_closing():
             return
         self._transport.write(unsent)
