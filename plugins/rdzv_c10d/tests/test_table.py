@@ -162,6 +162,23 @@ class TestWaits:
 
         assert woken == ["kept"]
 
+    def test_can_be_forgotten_when_another_of_the_same_key_ends(self) -> None:
+        """So does a connection that is dropped because another's has grown."""
+        table = KeyTable()
+        woken: list[str] = []
+
+        def drop_the_next() -> None:
+            woken.append("first")
+            assert dropped
+            table.forget(dropped)
+
+        table.wait([b"a"], drop_the_next)
+        dropped = table.wait([b"a"], lambda: woken.append("dropped"))
+        table.wait([b"a"], lambda: woken.append("last"))
+        table.set(b"a", b"")
+
+        assert woken == ["first", "last"]
+
     def test_of_many_end_in_their_order(self) -> None:
         table = KeyTable()
         woken: list[int] = []

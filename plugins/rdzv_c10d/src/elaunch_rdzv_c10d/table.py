@@ -53,11 +53,13 @@ class Wait:
         missing: Keys that have not appeared since the wait began.
         wake: Called once, when the last of them has.
         queue: The queue that an item of woke it, if one did.
+        forgotten: Whether nobody waits any more.
     """
 
     missing: set[bytes]
     wake: Callable[[], None]
     queue: bytes | None = None
+    forgotten: bool = False
 
     @property
     def cost(self) -> int:
@@ -254,6 +256,7 @@ class KeyTable:
             if not waits:
                 del self._waits[key]
         wait.missing.clear()
+        wait.forgotten = True
 
     def _store(self, key: bytes, value: bytes) -> None:
         growth = self._growth(key, value)
@@ -275,7 +278,9 @@ class KeyTable:
             if not waits:
                 del self._waits[key]
             first.queue = key
-            _arrived(first, key)
+            first.missing.remove(key)
+            if not first.missing:
+                first.wake()
 
     def _begin(self, wait: Wait) -> Wait:
         for key in wait.missing:
@@ -283,8 +288,12 @@ class KeyTable:
         return wait
 
     def _appeared(self, key: bytes) -> None:
-        for wait in self._waits.pop(key):
-            _arrived(wait, key)
+        waits = self._waits.pop(key)
+        for wait in waits:
+            wait.missing.remove(key)
+        for wait in waits:
+            if not (wait.missing or wait.forgotten):
+                wait.wake()  # which may make others forget theirs
 
 
 def _counted(key: bytes, value: bytes) -> int:
@@ -292,9 +301,3 @@ def _counted(key: bytes, value: bytes) -> int:
         return to_number(value)
     except NotANumberError as error:
         raise NotANumberError(f"key {key[:80]!r} can't be counted: {error}") from None
-
-
-def _arrived(wait: Wait, key: bytes) -> None:
-    wait.missing.discard(key)
-    if not wait.missing:
-        wait.wake()
