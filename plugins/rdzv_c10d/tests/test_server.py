@@ -468,6 +468,25 @@ class TestRoom:
             with pytest.raises((asyncio.IncompleteReadError, ConnectionResetError)):
                 await lazy.read(2 * MAX_VALUE)
 
+    async def test_nor_is_what_nobody_reads_of_a_long_reply(self) -> None:
+        table = KeyTable(Budget(9 * MAX_VALUE // 2))
+        async with (
+            serving(StoreServer(table=table)) as address,
+            client(address) as good,
+            client(address) as lazy,
+        ):
+            good.send(Op.SET, blobs([b"/a", bytes(MAX_VALUE // 8)]))
+            good.send((bytes([Op.APPEND]) + blobs([b"/b", bytes(MAX_VALUE)])) * 2)
+            assert await good.lives()
+            # It reads until the large value is under way, which is what it leaves.
+            lazy.send(Op.MULTI_GET, counted([b"/a"] * 8 + [b"/b"]))
+            await lazy.read(8 * (8 + MAX_VALUE // 8) + 8)
+            good.send((bytes([Op.APPEND]) + blobs([b"/c", bytes(MAX_VALUE)])) * 2)
+
+            assert await good.lives()
+            with pytest.raises((asyncio.IncompleteReadError, ConnectionResetError)):
+                await lazy.read(2 * MAX_VALUE)
+
     async def test_a_long_reply_is_made_as_it_is_read(self) -> None:
         async with (
             serving(StoreServer()) as address,

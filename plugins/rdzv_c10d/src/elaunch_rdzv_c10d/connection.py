@@ -80,7 +80,9 @@ class TcpStoreConnection(Receiver):
             return
         if self._unsent is not None:
             self._send(self._unsent)
-        if not self._paused:
+        if self._paused:
+            self._account()
+        else:
             self._transport.resume_reading()
             self._work()
 
