@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 import os
 import resource
+import socket
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from pathlib import Path
 
 import pytest
 
@@ -50,6 +52,10 @@ async def connect(
         reconnect_grace=grace,
         security=security,
     )
+
+
+def open_descriptors() -> int:
+    return sum(1 for _ in Path("/dev/fd").iterdir())
 
 
 class Hostile:
@@ -163,6 +169,25 @@ class TestHowMany:
             assert len(server.door._callers) < 12
             await store.close()
         assert "as many as it may; 'ulimit -n' sets how many" in caplog.text
+
+    async def test_few_more_are_open_than_may_be_when_all_come_at_once(self) -> None:
+        limits = Limits(strangers=5, handshake_timeout=NEVER)
+        names = [(socket.AF_INET, ("127.0.0.1", 0)), (socket.AF_INET, ("127.0.0.2", 0))]
+        listeners = listen(names)
+        async with contextlib.AsyncExitStack() as stack:
+            for number in range(400):
+                place = listeners[number % 2].getsockname()
+                stack.enter_context(socket.create_connection(place))
+            server = StoreServer(Sessions("job"), limits=limits)
+            before = most = open_descriptors()
+            await server.start(listeners)
+            stack.push_async_callback(server.stop)
+            async with asyncio.timeout(30):
+                while server.door.arrivals < 400:
+                    await asyncio.sleep(0)
+                    most = max(most, open_descriptors())
+
+        assert most - before < 96  # so many are kept at least
 
 
 def test_limits_leave_some_whatever_the_system_allows(

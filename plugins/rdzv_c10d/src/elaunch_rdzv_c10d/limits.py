@@ -11,7 +11,7 @@ _MOST_DESCRIPTORS = 32_768
 _SPARE = (96, 256)
 """Least and most descriptors that are kept for everything that is no connection.
 
-More than are accepted in one turn of the loop, so that accepting never fails: after
+More than are accepted in three turns of the loop, so that accepting never fails: after
 such a failure asyncio would accept nobody for a second.
 """
 

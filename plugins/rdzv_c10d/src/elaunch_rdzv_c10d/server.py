@@ -24,8 +24,12 @@ from elaunch_rdzv_c10d.table import KeyTable
 from elaunch_rdzv_c10d.wire import Op
 
 
-_ACCEPTS = 64
-"""Connections that are accepted before those that are there are served again."""
+_ACCEPTS = 16
+"""Connections that are accepted before those that are there are served again.
+
+By all listeners together. asyncio has accepted those of three turns when the first that
+the door has no room for is closed: fewer than the descriptors that `limits` spares.
+"""
 
 
 @attrs.define(eq=False)
@@ -59,9 +63,10 @@ class StoreServer:
     async def start(self, listeners: Sequence[socket.socket]) -> None:
         """Accept connections of sockets that are listening, and own the sockets."""
         loop = asyncio.get_running_loop()
+        accepts = max(1, _ACCEPTS // len(listeners))
         for listener in listeners:
             server = await loop.create_server(
-                lambda: Greeter(self), sock=listener, backlog=_ACCEPTS
+                lambda: Greeter(self), sock=listener, backlog=accepts
             )
             listener.listen(BACKLOG)  # asyncio has just made it as few as it accepts
             self._servers.append(server)
