@@ -17,6 +17,7 @@ class TestEndpoints:
             ("localhost", Endpoint("localhost", 29400)),
             ("node-0.example:1234", Endpoint("node-0.example", 1234)),
             (" 10.0.0.1:0 ", Endpoint("10.0.0.1", 0)),
+            ("node.example.:1", Endpoint("node.example.", 1)),
             ("[::1]", Endpoint("::1", 29400)),
             ("[fe80::1%eth0]:5", Endpoint("fe80::1%eth0", 5)),
         ],
@@ -29,6 +30,7 @@ class TestEndpoints:
         [
             *(":1", "host:", "host:x", "host:65536", "host:-1", "a:1:2"),
             *("::1", "[::1", "[host]:1", "[a:b:c]:1"),
+            *("a..b", "node." + "x" * 64 + ":1"),
         ],
     )
     def test_may_be_malformed(self, text: str) -> None:
@@ -114,3 +116,9 @@ class TestListening:
                 listen(both)
             again = listen(both[:1])
             again[0].close()
+
+
+@pytest.mark.asyncio
+async def test_what_can_be_no_name_can_not_be_resolved() -> None:
+    with pytest.raises(socket.gaierror, match="it is no name of a host"):
+        await resolve("a..b", 0)

@@ -71,14 +71,14 @@ class Endpoint:
             return cls("127.0.0.1", 0)
         found = _ENDPOINT.fullmatch(text.strip())
         port = int(found["port"] or default_port) if found else 0
-        bracketed = found["six"] if found else None
-        if not found or port > _MAX_PORT or (bracketed and not literal(bracketed)):
+        host = (found["six"] or found["name"]) if found else ""
+        may_be = literal if found and found["six"] else _may_be_name
+        if not host or port > _MAX_PORT or not may_be(host):
             raise UsageError(
                 f"{text!r} is not an endpoint; write 'host' or 'host:port' with a port "
                 f"up to {_MAX_PORT}, and an IPv6 address in brackets, as in "
                 "'[::1]:29400'"
             )
-        host = found["six"] or found["name"]
         if host == "localhost" and port == 0:
             host = "127.0.0.1"
         return cls(host, port)
@@ -96,15 +96,26 @@ class Endpoint:
         )
 
 
+def _may_be_name(name: str) -> bool:
+    try:
+        name.encode("idna")
+    except UnicodeError:  # a part between two dots is empty or too long
+        return False
+    return True
+
+
 async def resolve(host: str, port: int) -> list[Address]:
     """Return the addresses of a host, in an order that is the same for everybody.
 
     Raises:
         OSError: If it has none.
     """
-    found = await asyncio.get_running_loop().getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except UnicodeError:  # as above
+        raise socket.gaierror(socket.EAI_NONAME, "it is no name of a host") from None
     # Two agents of one host that try to listen at once must begin at the same address,
     # or each would take one and leave the hosting to the other.
     addresses = {
