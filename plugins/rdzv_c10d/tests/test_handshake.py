@@ -112,6 +112,15 @@ class TestTheServer:
                 other.take_proof(proof)
         assert server.take_proof(proof)
 
+    def test_hears_hello_once(self) -> None:
+        server = ServerHandshake("store", TOKEN)
+        client = ClientHandshake(HELLO, TOKEN)
+        proof = client.answer(challenge_of(server, client.hello()))
+
+        with pytest.raises(DeniedError, match="hello was said before"):
+            server.take_hello(client.hello())
+        assert server.take_proof(proof)
+
     def test_takes_a_proof_once(self) -> None:
         server = ServerHandshake("store", TOKEN)
         client = ClientHandshake(HELLO, TOKEN)

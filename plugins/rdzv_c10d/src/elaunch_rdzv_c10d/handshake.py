@@ -111,8 +111,11 @@ class ServerHandshake:
         """Return what the client has to answer; `None` if it is let in as it is.
 
         Raises:
-            DeniedError: If one side has a token and the other has none.
+            DeniedError: If one side has a token and the other has none, or the client
+                has said it before: who does so for ever would never count as silent.
         """
+        if self._hello:
+            raise DeniedError("hello was said before")
         if self.token and not hello.nonce:
             raise DeniedError(_NEEDED)
         if not self.token:
