@@ -10,6 +10,7 @@ from elaunch.api import ABSENT, Entry, Keyspace, StoreEvent
 from elaunch_rdzv_c10d.door import Caller, Door
 from elaunch_rdzv_c10d.limits import Limits
 from elaunch_rdzv_c10d.messages import (
+    MAX_FRAME,
     MAX_IN_FLIGHT,
     BrokenFrameError,
     Changed,
@@ -22,6 +23,8 @@ from elaunch_rdzv_c10d.messages import (
     Grant,
     Granted,
     Hello,
+    List,
+    Listed,
     Operation,
     Put,
     Refused,
@@ -477,3 +480,15 @@ async def test_a_store_that_is_full_says_so(sessions: Sessions) -> None:
     answer = sessions.request(session, Request(1, Put("/a", bytes(10))))
 
     assert answer.result == Refused("the store is full")
+
+
+async def test_a_list_that_no_frame_holds_is_not_made(sessions: Sessions) -> None:
+    """To encode it would keep the loop from serving anybody for seconds."""
+    session, _ = sessions.attach(Hello("job", 1.0), FakePeer())
+    for key in ("/a/1", "/a/2", "/b"):
+        sessions.keyspace.put(key, bytes(MAX_FRAME // 2))
+
+    answer = sessions.request(session, Request(1, List("/a")))
+    assert answer.result == Refused("the answer is longer than a frame; ask for less")
+    answer = sessions.request(session, Request(2, List("/b")))
+    assert isinstance(answer.result, Listed)

@@ -12,6 +12,7 @@ from elaunch_rdzv_c10d.handshake import DeniedError, ServerHandshake
 from elaunch_rdzv_c10d.job_token import Token
 from elaunch_rdzv_c10d.messages import (
     MAX_FRAME,
+    TOO_LONG,
     Answer,
     BrokenFrameError,
     Denied,
@@ -19,7 +20,6 @@ from elaunch_rdzv_c10d.messages import (
     Goodbye,
     Hello,
     Proof,
-    Refused,
     Request,
     ServerMessage,
     Watch,
@@ -100,8 +100,7 @@ class ControlConnection(Receiver):
         """Send a message with everything else that this turn of the loop sends."""
         framed = frame(message)
         if isinstance(message, Answer) and not fits(framed):
-            apology = Refused("the answer is longer than a frame; ask for less")
-            framed = frame(Answer(message.id, apology, message.revision))
+            framed = frame(Answer(message.id, TOO_LONG, message.revision))
         if not self._unsent:
             asyncio.get_running_loop().call_soon(self._flush)
         self._unsent.append(framed)

@@ -11,7 +11,7 @@ unencrypted.
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, TypeVar
 
 import attrs
@@ -325,9 +325,18 @@ def frame(message: ClientMessage | ServerMessage) -> bytes:
     return _LENGTH.pack(len(body)) + body
 
 
+TOO_LONG = Refused("the answer is longer than a frame; ask for less")
+"""What came of an operation whose `Answer` the other side would not accept."""
+
+
 def fits(framed: bytes) -> bool:
     """Return whether the other side would accept this frame."""
     return len(framed) <= MAX_FRAME + _LENGTH.size
+
+
+def may_fit(entries: Iterable[Entry]) -> bool:
+    """Return whether it is worth the time to make a frame of these entries."""
+    return sum(len(e.key) + len(e.value) for e in entries) <= MAX_FRAME
 
 
 @attrs.define(eq=False)

@@ -25,6 +25,7 @@ from elaunch.api import (
 from elaunch_rdzv_c10d.door import Door
 from elaunch_rdzv_c10d.messages import (
     MAX_IN_FLIGHT,
+    TOO_LONG,
     WRITES,
     Answer,
     BrokenFrameError,
@@ -54,6 +55,7 @@ from elaunch_rdzv_c10d.messages import (
     Watch,
     Watching,
     Written,
+    may_fit,
 )
 
 
@@ -263,6 +265,8 @@ class Sessions:
                 return Deleted(keyspace.delete(key, expected))
             case List(prefix):
                 listing = keyspace.list(prefix)
+                if not may_fit(listing.entries):
+                    return TOO_LONG
                 return Listed(listing.entries, listing.revision)
             case Grant(ttl):
                 return self._grant(session, ttl)
