@@ -337,3 +337,28 @@ async def welcoming(serve: Serve) -> AsyncIterator[Endpoint]:
 
     async with serving(handle) as endpoint:
         yield endpoint
+
+
+@pytest.mark.asyncio
+async def test_an_address_that_is_silent_does_not_hide_the_next(
+    endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ways(_: str, __: int) -> list[str]:
+        return ["127.0.0.2", "127.0.0.1"]
+
+    monkeypatch.setattr("elaunch_rdzv_c10d.dial.ways_to", ways)
+    monkeypatch.setattr("elaunch_rdzv_c10d.dial.DIAL_TIMEOUT", 1.0)
+    with contextlib.ExitStack() as stack:
+        silent = stack.enter_context(socket.socket())
+        silent.bind(("127.0.0.2", endpoint.port))
+        silent.listen(0)
+        # A queue that is full answers nobody, like a network that leads nowhere.
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)  # noqa: FBT003 - positional in the standard library
+            waiting.connect_ex(("127.0.0.2", endpoint.port))
+        store = await ControlStore.connect(
+            "two-addresses", endpoint.port, timeout=10.0, run_id="job"
+        )
+        await store.put("/a", b"1")
+        await store.close()

@@ -6,6 +6,7 @@ import ipaddress
 import re
 import socket
 from collections.abc import Sequence
+from typing import Any
 
 import attrs
 
@@ -22,6 +23,7 @@ BACKLOG = 4096
 """Connections that may wait to be accepted: all workers connect in one moment."""
 
 _MAX_PORT = 65_535
+_V6_PARTS = 4  # of a place: address, port, flow and scope
 _PORT_TRIES = 16
 _ENDPOINT = re.compile(
     r"(?:\[(?P<six>[^\]]+)\]|(?P<name>[^\[\]:]+))(?::(?P<port>\d+))?"
@@ -110,12 +112,7 @@ async def resolve(host: str, port: int) -> list[Address]:
     Raises:
         OSError: If it has none.
     """
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-    except UnicodeError:  # as above
-        raise socket.gaierror(socket.EAI_NONAME, "it is no name of a host") from None
+    found = await _look_up(host, port, socket.AI_PASSIVE)
     # Two agents of one host that try to listen at once must begin at the same address,
     # or each would take one and leave the hosting to the other.
     addresses = {
@@ -124,6 +121,30 @@ async def resolve(host: str, port: int) -> list[Address]:
         if isinstance(address[0], str)
     }
     return sorted(addresses, key=repr)
+
+
+async def ways_to(host: str, port: int) -> list[str]:
+    """Return the addresses of a host to connect to, the best first.
+
+    Raises:
+        OSError: If it has none.
+    """
+    if literal(host):
+        return [host]
+    ways = []
+    for *_, place in await _look_up(host, port, 0):
+        scope = f"%{place[3]}" if len(place) == _V6_PARTS and place[3] else ""
+        ways.append(f"{place[0]}{scope}")
+    return ways
+
+
+async def _look_up(host: str, port: int, flags: int) -> list[tuple[Any, ...]]:
+    try:
+        return await asyncio.get_running_loop().getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=flags
+        )
+    except UnicodeError:  # as above
+        raise socket.gaierror(socket.EAI_NONAME, "it is no name of a host") from None
 
 
 def for_others(host: str, addresses: Sequence[Address]) -> Sequence[Address]:

@@ -10,7 +10,7 @@ from typing import TypeVar, cast
 
 import attrs
 
-from elaunch_rdzv_c10d.addresses import Endpoint
+from elaunch_rdzv_c10d.addresses import Endpoint, ways_to
 from elaunch_rdzv_c10d.handshake import (
     ClientHandshake,
     DeniedError,
@@ -266,6 +266,30 @@ class _TlsGate(Receiver):
         self.connection.connection_lost(exc)
 
 
+async def _connect(endpoint: Endpoint, connection: Connection) -> asyncio.Transport:
+    """Connect to the first address of the host that takes us.
+
+    One that is silent gets its share of the time: a name may have an address of a
+    family, or on a network, that leads nowhere from here.
+    """
+    loop = asyncio.get_running_loop()
+    until = loop.time() + DIAL_TIMEOUT
+    ways = await ways_to(endpoint.host, endpoint.port)
+    refusal: OSError = OSError("the name has no address")
+    for tried, way in enumerate(ways):
+        share = (until - loop.time()) / (len(ways) - tried)
+        try:
+            async with asyncio.timeout(share):
+                transport, _ = await loop.create_connection(
+                    lambda: connection, way, endpoint.port
+                )
+        except OSError as error:
+            refusal = error
+        else:
+            return transport
+    raise refusal
+
+
 async def dial(
     endpoint: Endpoint,
     hello: Hello,
@@ -285,9 +309,7 @@ async def dial(
     missing = "no connection"
     try:
         async with asyncio.timeout(DIAL_TIMEOUT):
-            transport, _ = await loop.create_connection(
-                lambda: connection, endpoint.host, endpoint.port
-            )
+            transport = await _connect(endpoint, connection)
             missing = "a connection, but no answer"
             if security.tls:
                 context = security.tls.client

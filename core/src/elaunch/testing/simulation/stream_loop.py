@@ -1,6 +1,7 @@
 """What asyncio code calls to connect and to listen, for the simulated loop."""
 
 import asyncio
+import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,17 @@ class StreamLoop(asyncio.BaseEventLoop):
         """Open a stream from the process that asks."""
         streams, process = self._needed(), self.asking()
         return await streams.connect(process, protocol_factory, (host, port))
+
+    async def getaddrinfo(  # type: ignore[override] # only what is simulated
+        self,
+        host: str,
+        port: int,
+        *,
+        type: int,  # noqa: A002 - asyncio's
+        flags: int = 0,  # noqa: ARG002 - asyncio's
+    ) -> list[tuple[int, int, int, str, tuple[str, int]]]:
+        """Return the name: it is its only address."""
+        return [(socket.AF_INET, type, 0, "", (host, port))]
 
     async def create_server(  # type: ignore[override] # only what is simulated
         self,
