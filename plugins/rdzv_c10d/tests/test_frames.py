@@ -3,6 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from elaunch_rdzv_c10d.budget import ITEM
 from elaunch_rdzv_c10d.parser import Frame, Parser, ProtocolError
 from elaunch_rdzv_c10d.wire import I64, U32, U64, Op, blobs
 
@@ -104,7 +105,7 @@ def test_what_is_held_is_what_is_unfinished(
     found, parser, good = read(data.draw(pieces_of(stream + unfinished)))
 
     assert found == frames
-    assert parser.held <= len(unfinished) or not good
+    assert parser.held <= (1 + ITEM) * len(unfinished) or not good
 
 
 @settings(max_examples=500)
@@ -116,4 +117,4 @@ def test_any_bytes_are_read_alike_however_they_are_cut(
     found, parser, good = read(data.draw(pieces_of(stream)))
 
     assert (found, good) == (whole, whole_is_good)
-    assert parser.held <= len(stream)
+    assert parser.held <= (1 + ITEM) * len(stream)

@@ -508,6 +508,39 @@ class TestRoom:
             assert await greedy.read(1) == b"\x00"
             assert await greedy.lives()
 
+    async def test_a_reply_that_nobody_reads_keeps_no_old_values(self) -> None:
+        table = KeyTable(Budget(8 * MAX_VALUE))
+        async with (
+            serving(StoreServer(table=table)) as address,
+            client(address) as good,
+            client(address) as lazy,
+        ):
+            for value in (b"1", b"2"):
+                good.send(Op.SET, blobs([b"/a", value * MAX_VALUE]))
+                assert await good.lives()
+                if value == b"1":
+                    lazy.send(Op.MULTI_GET, counted([b"/a"] * 8))
+                    assert await lazy.read(8) == U64.pack(MAX_VALUE)
+
+            values = []
+            for _ in range(7):
+                values.append(await lazy.read(MAX_VALUE))
+                assert await lazy.read(8) == U64.pack(MAX_VALUE)
+            assert values[0] == b"1" * MAX_VALUE
+            assert values[-1] == b"2" * MAX_VALUE
+
+    async def test_many_small_keys_count_for_what_they_take(self) -> None:
+        table = KeyTable(Budget(4 * 1024 * 1024))
+        async with (
+            serving(StoreServer(table=table)) as address,
+            client(address) as greedy,
+        ):
+            # A megabyte on the wire, but each key is an object of its own.
+            keys = [b"%05d" % number for number in range(90_000)]
+            greedy.send(Op.MULTI_GET, U64.pack(90_001), blobs(keys))
+
+            assert await greedy.ends()
+
 
 class TestBadClients:
     @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """How many bytes a store may hold, whoever sends them."""
 
+from collections.abc import Collection
 from typing import Protocol
 
 import attrs
@@ -11,6 +12,15 @@ MAX_BYTES = 1 << 30
 
 FREE = 16 * 1024
 """Bytes that a client may have under way uncounted: most never have more."""
+
+
+ITEM = 50
+"""Bytes that a piece of memory takes beside those that it holds, about."""
+
+
+def cost_of(items: Collection[bytes]) -> int:
+    """Return how many bytes these take in memory, about."""
+    return sum(map(len, items)) + ITEM * len(items)
 
 
 class StoreFullError(Exception):

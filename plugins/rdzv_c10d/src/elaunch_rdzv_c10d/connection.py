@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import attrs
 
-from elaunch_rdzv_c10d.budget import StoreFullError
+from elaunch_rdzv_c10d.budget import StoreFullError, cost_of
 from elaunch_rdzv_c10d.door import Caller
 from elaunch_rdzv_c10d.parser import Frame, Parser, ProtocolError
 from elaunch_rdzv_c10d.receiver import Receiver
@@ -52,6 +52,7 @@ class TcpStoreConnection(Receiver):
     _woken: Wait | None = attrs.field(default=None, init=False)
     # What is left of a long reply; only while paused.
     _unsent: Iterator[bytes] | None = attrs.field(default=None, init=False)
+    _unsent_cost: int = attrs.field(default=0, init=False)
     _owed: int = attrs.field(default=0, init=False)
 
     def data_received(self, data: bytes) -> None:
@@ -79,7 +80,7 @@ class TcpStoreConnection(Receiver):
         if self._transport.is_closing():
             return
         if self._unsent is not None:
-            self._send(self._unsent)
+            self._send(self._unsent, self._unsent_cost)
         if self._paused:
             self._account()
         else:
@@ -124,6 +125,8 @@ class TcpStoreConnection(Receiver):
         owed = self._parser.held
         if self._wait:
             owed += self._wait.cost
+        if self._unsent is not None:
+            owed += self._unsent_cost
         if self._paused:
             owed += self._transport.get_write_buffer_size()
         if owed != self._owed:
@@ -139,8 +142,13 @@ class TcpStoreConnection(Receiver):
         self._owed = 0
         self.table.budget.owe(self, 0)
 
-    def _send(self, parts: Iterator[bytes]) -> None:
-        """Send a long reply, as much of it as the client reads."""
+    def _send(self, parts: Iterator[bytes], cost: int) -> None:
+        """Send a long reply, as much of it as the client reads.
+
+        Args:
+            parts: What is left of it, made as it is sent.
+            cost: Bytes that are held to make it.
+        """
         self._unsent = None
         piece = []
         size = 0
@@ -151,7 +159,7 @@ class TcpStoreConnection(Receiver):
                 continue
             self._transport.write(b"".join(piece))
             if self._paused:
-                self._unsent = parts
+                self._unsent, self._unsent_cost = parts, cost
                 return
             piece.clear()
             size = 0
@@ -212,7 +220,8 @@ class TcpStoreConnection(Receiver):
 
     def _list_keys(self, _: list[bytes], __: int) -> None:
         keys = self.table.keys()
-        self._send(itertools.chain((I64.pack(len(keys)),), _parts(keys)))
+        parts = itertools.chain((I64.pack(len(keys)),), _parts(keys))
+        self._send(parts, cost_of(keys))
 
     def _delete_key(self, items: list[bytes], _: int) -> None:
         self._transport.write(I64.pack(self.table.delete(items[0])))
@@ -225,7 +234,8 @@ class TcpStoreConnection(Receiver):
         if sum(map(len, values)) < _PIECE:
             self._transport.write(blobs(values))
         else:
-            self._send(_parts(values))
+            # Looked up as they are sent: what is overwritten meanwhile is not kept.
+            self._send(_parts(map(self.table.get, items)), cost_of(items))
 
     def _multi_set(self, items: list[bytes], _: int) -> None:
         self.table.set_all(dict(zip(items[::2], items[1::2], strict=True)))

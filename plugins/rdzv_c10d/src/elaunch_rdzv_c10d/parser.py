@@ -9,6 +9,7 @@ import struct
 
 import attrs
 
+from elaunch_rdzv_c10d.budget import ITEM
 from elaunch_rdzv_c10d.wire import I64, MAX_KEY, MAX_KEYS, MAX_VALUE, U32, U64, Op
 
 
@@ -73,9 +74,11 @@ class Parser:
 
     @property
     def held(self) -> int:
-        """Bytes of the frame that has begun and of what arrived after it."""
-        rest = len(self._data) - self._at + self._later_size
-        return rest if self._opcode == _NO_FRAME else rest + self._items_size
+        """Bytes that unfinished frames take in memory, about."""
+        rest = len(self._data) - self._at + self._later_size + ITEM * len(self._later)
+        if self._opcode == _NO_FRAME:
+            return rest
+        return rest + self._items_size + ITEM * len(self._items)
 
     def only(self, data: bytes) -> Frame | None:
         """Return the frame if exactly one has arrived, of those that come most often.
