@@ -66,7 +66,7 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         (["run", "--rdzv-conf", "x", "ok.py"], 2, "is not of the form key=value"),
         (["run", "--rdzv-conf", "join_timout=1", "ok.py"], 2, "mean 'join_timeout'?"),
         (
-            ["run", *("--rdzv-conf", "rank=0") * 2, "ok.py"],
+            ["run", "--rdzv-conf", "rank=0,rank=1", "ok.py"],
             2,
             "--rdzv-conf: 'rank' is given twice",
         ),

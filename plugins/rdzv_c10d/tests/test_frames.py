@@ -80,6 +80,7 @@ def pieces_of(draw: st.DrawFn, data: bytes) -> list[bytes]:
     return [
         data[start:end]
         for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True)
+        if start < end
     ]
 
 

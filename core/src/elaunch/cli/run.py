@@ -4,6 +4,7 @@ import argparse
 import logging
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from elaunch.cli.console import Console, Voice
@@ -60,7 +61,7 @@ def config_of(args: argparse.Namespace) -> LaunchConfig:
         role=args.role,
         rdzv_backend=where.backend,
         rdzv_endpoint=where.endpoint,
-        rdzv_configs=parse_pairs(",".join(args.rdzv_conf), "--rdzv-conf"),
+        rdzv_configs=_all_pairs(args.rdzv_conf, "--rdzv-conf"),
         max_restarts=args.max_restarts,
         local_addr=args.local_addr,
         node_rank=args.node_rank,
@@ -87,6 +88,11 @@ def parse_nnodes(text: str) -> tuple[int, int]:
         )
     least = int(found[1])
     return least, int(found[2]) if found[2] else least
+
+
+def _all_pairs(texts: Sequence[str], flag: str) -> dict[str, str]:
+    """Read a flag that may be given several times; the last word on a key counts."""
+    return {k: v for text in texts for k, v in parse_pairs(text, flag).items()}
 
 
 def entry_of(args: argparse.Namespace) -> CommandEntry:
