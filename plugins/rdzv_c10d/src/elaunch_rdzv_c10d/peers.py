@@ -7,6 +7,8 @@ from collections.abc import Collection
 
 import attrs
 
+from elaunch_rdzv_c10d.addresses import IpAddress, ways_to
+
 
 logger = logging.getLogger(__name__)
 
@@ -14,8 +16,6 @@ RESOLVE_TIMEOUT = 5.0
 """Seconds to find the addresses of members that advertise names."""
 
 _NAMED = 32  # refused addresses that are named: a scan must not fill memory or logs
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 @attrs.define(eq=False)
@@ -28,7 +28,7 @@ class MembersOnly:
     """
 
     generation: int
-    addresses: frozenset[Address]
+    addresses: frozenset[IpAddress]
     _refused: set[str] = attrs.field(factory=set, init=False)
 
     @classmethod
@@ -69,7 +69,7 @@ class MembersOnly:
         )
 
 
-def _address(text: str) -> Address:
+def _address(text: str) -> IpAddress:
     """Return an address without its scope, and as IPv4 if it is that in IPv6's dress.
 
     Raises:
@@ -80,8 +80,8 @@ def _address(text: str) -> Address:
     return mapped or address
 
 
-async def _addresses_of(hosts: Collection[str]) -> frozenset[Address]:
-    found: set[Address] = set()
+async def _addresses_of(hosts: Collection[str]) -> frozenset[IpAddress]:
+    found: set[IpAddress] = set()
     names: set[str] = set()
     for host in hosts:
         try:
@@ -100,7 +100,7 @@ async def _addresses_of(hosts: Collection[str]) -> frozenset[Address]:
     for lookup in done:
         try:
             found |= lookup.result()
-        except (OSError, UnicodeError):
+        except OSError:
             failed.append(lookups[lookup])
     if failed:
         first = min(failed)
@@ -112,6 +112,5 @@ async def _addresses_of(hosts: Collection[str]) -> frozenset[Address]:
     return frozenset(found)
 
 
-async def _resolve(name: str) -> set[Address]:
-    infos = await asyncio.get_running_loop().getaddrinfo(name, None)
-    return {_address(str(place[0])) for *_, place in infos}
+async def _resolve(name: str) -> set[IpAddress]:
+    return {_address(way) for way in await ways_to(name, 0)}
