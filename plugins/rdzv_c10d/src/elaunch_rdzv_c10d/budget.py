@@ -18,9 +18,9 @@ ITEM = 50
 """Bytes that a piece of memory takes beside those that it holds, about."""
 
 
-def cost_of(items: Collection[bytes]) -> int:
-    """Return how many bytes these take in memory, about."""
-    return sum(map(len, items)) + ITEM * len(items)
+def cost_of(items: Collection[bytes], each: int = ITEM) -> int:
+    """Return how many bytes these take in memory, ``each`` of them besides, about."""
+    return sum(map(len, items)) + each * len(items)
 
 
 class StoreFullError(Exception):

@@ -67,7 +67,6 @@ class ControlConnection(Receiver):
     _session: Session | None = attrs.field(default=None, init=False)
     _unsent: list[bytes] = attrs.field(factory=list, init=False)
     _unsent_size: int = attrs.field(default=0, init=False)
-    _owed: int = attrs.field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._handshake = ServerHandshake(self.sessions.store, self.token)
@@ -174,11 +173,9 @@ class ControlConnection(Receiver):
             self._account()
 
     def _account(self) -> None:
-        """Count what this client has under way, if it has changed."""
+        """Count what this client has under way."""
         owed = self._reader.held + self._transport.get_write_buffer_size()
-        if owed != self._owed:
-            self._owed = owed
-            self.budget.owe(self, owed)
+        self.budget.owe(self, owed)
 
 
 def _keep_alive(connection: socket.socket) -> None:

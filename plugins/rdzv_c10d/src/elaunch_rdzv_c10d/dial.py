@@ -266,14 +266,15 @@ class _TlsGate(Receiver):
         self.connection.connection_lost(exc)
 
 
-async def _connect(endpoint: Endpoint, connection: Connection) -> asyncio.Transport:
+async def _connect(
+    endpoint: Endpoint, connection: Connection, until: float
+) -> asyncio.Transport:
     """Connect to the first address of the host that takes us.
 
     One that is silent gets its share of the time: a name may have an address of a
     family, or on a network, that leads nowhere from here.
     """
     loop = asyncio.get_running_loop()
-    until = loop.time() + DIAL_TIMEOUT
     ways = await ways_to(endpoint.host, endpoint.port)
     refusal: OSError = OSError("the name has no address")
     for tried, way in enumerate(ways):
@@ -308,8 +309,9 @@ async def dial(
     connection = Connection(handshake, loop.create_future(), on_message, on_lost)
     missing = "no connection"
     try:
-        async with asyncio.timeout(DIAL_TIMEOUT):
-            transport = await _connect(endpoint, connection)
+        until = loop.time() + DIAL_TIMEOUT
+        async with asyncio.timeout_at(until):
+            transport = await _connect(endpoint, connection, until)
             missing = "a connection, but no answer"
             if security.tls:
                 context = security.tls.client

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import attrs
 
-from elaunch_rdzv_c10d.budget import Budget
+from elaunch_rdzv_c10d.budget import Budget, cost_of
 
 
 class NotANumberError(Exception):
@@ -64,7 +64,7 @@ class Wait:
     @property
     def cost(self) -> int:
         """Bytes that it takes, about."""
-        return sum(map(len, self.missing)) + _ENTRY * len(self.missing)
+        return cost_of(self.missing, _ENTRY)
 
 
 @attrs.define(eq=False)
