@@ -90,4 +90,9 @@ class TestBuild:
 def test_timeout_is_the_join_timeout_unless_that_is_given() -> None:
     assert RendezvousOptions(timeout=7).join_limit == 7
     assert RendezvousOptions(timeout=7, join_timeout=3).join_limit == 3
-    assert RendezvousOptions().lease_ttl == 20
+
+
+def test_the_lease_is_what_the_intervals_give_unless_it_is_given() -> None:
+    assert RendezvousOptions().silence_limit == 20
+    assert RendezvousOptions(keep_alive_interval=2).silence_limit == 8
+    assert RendezvousOptions(keep_alive_interval=2, lease_ttl=3).silence_limit == 3

@@ -131,7 +131,7 @@ class C10dBackend:
             timeout=C10dOptions().connect_limit,
             run_id="job",
             reconnect_grace=options.reconnect_grace,
-            request_timeout=options.lease_ttl,
+            request_timeout=options.silence_limit,
             security=self.security,
         )
         assert isinstance(store, NumberedControlStore)
@@ -274,7 +274,7 @@ def test_an_outage_of_ten_seconds_ends_no_lease(
 
     async def live(process: Process) -> None:
         store = await backend.open(process, options)
-        lease = await store.lease(options.lease_ttl)
+        lease = await store.lease(options.silence_limit)
         await store.put("/here", b"", lease=lease)
         lease.lost.add_done_callback(lambda lost: losses.append(lost.result()))
         lives.set_result(None)
@@ -289,7 +289,7 @@ def test_an_outage_of_ten_seconds_ends_no_lease(
         node = loop.process("node")
         living = loop.spawn(node, live(node))
         await lives
-        await asyncio.sleep(10 + phase * options.lease_ttl / 8)
+        await asyncio.sleep(10 + phase * options.silence_limit / 8)
         heal = trouble(backend, node)
         backend.keyspace.put("/told", b"meanwhile")
         await asyncio.sleep(10)

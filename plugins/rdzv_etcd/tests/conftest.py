@@ -18,9 +18,9 @@ import pytest
 import pytest_asyncio
 
 from elaunch_rdzv_etcd.options import EtcdV2Options
-from elaunch_rdzv_etcd.paths import Paths
-from elaunch_rdzv_etcd.store import EtcdV2Store
 from elaunch_rdzv_etcd.target import Target
+from elaunch_rdzv_etcd.v2.paths import Paths
+from elaunch_rdzv_etcd.v2.store import EtcdV2Store
 
 
 _STARTS_WITHIN = 30.0  # seconds

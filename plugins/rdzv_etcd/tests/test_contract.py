@@ -16,7 +16,7 @@ from elaunch.testing import (
     RendezvousContract,
     StoreContract,
 )
-from elaunch_rdzv_etcd.store import EtcdV2Store
+from elaunch_rdzv_etcd.v2.store import EtcdV2Store
 
 
 class TestEtcdPlugin(PluginContract):
@@ -26,8 +26,8 @@ class TestEtcdPlugin(PluginContract):
         "etcd",
         "urllib3",
         "dns",
-        "elaunch_rdzv_etcd.client",
-        "elaunch_rdzv_etcd.store",
+        "elaunch_rdzv_etcd.v2.client",
+        "elaunch_rdzv_etcd.v2.store",
     )
 
 

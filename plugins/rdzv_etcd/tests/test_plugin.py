@@ -26,7 +26,7 @@ def test_a_malformed_endpoint_is_a_usage_error() -> None:
         backend="etcd-v2", endpoint="http://etcd:2379", run_id="job"
     )
 
-    with pytest.raises(UsageError, match=r"HOST\[:PORT\], not 'http://etcd:2379'"):
+    with pytest.raises(UsageError, match=r"HOST\[:PORT\] or unix:PATH, not 'http:"):
         build(params)
 
 

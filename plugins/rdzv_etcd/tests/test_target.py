@@ -1,38 +1,55 @@
-"""Endpoints, options and certificates."""
+"""Endpoints, options, certificates and passwords."""
 
 from pathlib import Path
 
 import pytest
 
 from elaunch.api import UsageError
-from elaunch_rdzv_etcd.options import EtcdV2Options
+from elaunch_rdzv_etcd.endpoints import Endpoint, parse_endpoints
+from elaunch_rdzv_etcd.options import EtcdOptions, EtcdV2Options
 from elaunch_rdzv_etcd.target import Target
 
 
 @pytest.mark.parametrize(
-    ("endpoint", "host", "port"),
+    ("text", "endpoint"),
     [
-        ("etcd.example.org", "etcd.example.org", 2379),
-        ("10.0.0.1:4001", "10.0.0.1", 4001),
-        ("[::1]:4001", "[::1]", 4001),
-        (" [::1] ", "[::1]", 2379),
+        ("etcd.example.org", Endpoint("etcd.example.org", 2379)),
+        ("10.0.0.1:4001", Endpoint("10.0.0.1", 4001)),
+        ("[::1]:4001", Endpoint("[::1]", 4001)),
+        (" [::1] ", Endpoint("[::1]", 2379)),
+        ("unix:/run/etcd.sock", Endpoint("localhost", 2379, "/run/etcd.sock")),
     ],
 )
-def test_an_endpoint_is_a_host_and_perhaps_a_port(
-    endpoint: str, host: str, port: int
+def test_an_endpoint_is_a_host_and_perhaps_a_port_or_a_socket(
+    text: str, endpoint: Endpoint
 ) -> None:
-    target = Target.parse(endpoint, EtcdV2Options())
+    assert parse_endpoints(text) == (endpoint,)
 
-    assert (target.host, target.port, target.protocol) == (host, port, "http")
+
+def test_a_list_of_endpoints_has_commas_and_no_doubles() -> None:
+    target = Target.parse("b:1, [::1], unix:a.sock ,b:1,c", EtcdOptions())
+
+    assert str(target) == "b:1,[::1]:2379,unix:a.sock,c:2379"
 
 
 @pytest.mark.parametrize(
     "endpoint",
-    ["", "http://etcd", "etcd:", "etcd:x", "::1", "a b", "etcd:0", "e:70000"],
+    [
+        "",
+        "http://etcd",
+        "etcd:",
+        "etcd:x",
+        "::1",
+        "a b",
+        "e:0",
+        "e:70000",
+        "a,",
+        "unix:",
+    ],
 )
 def test_a_malformed_endpoint_is_refused_with_an_example(endpoint: str) -> None:
     with pytest.raises(UsageError, match=r"endpoint .*; write"):
-        Target.parse(endpoint, EtcdV2Options())
+        Target.parse(endpoint, EtcdOptions())
 
 
 @pytest.mark.parametrize(
@@ -47,6 +64,9 @@ def test_a_malformed_endpoint_is_refused_with_an_example(endpoint: str) -> None:
         ({"prefix": "/a/../b"}, "'prefix' is a path of"),
         ({"request_timeout": 0.0}, "'request_timeout' must be greater than 0"),
         ({"connect_timeout": -1.0}, "'connect_timeout' must be greater than 0"),
+        ({"job_ttl": 0.0}, "'job_ttl' must be greater than 0"),
+        ({"username": "u"}, "'username' and 'password_file' go together; give both"),
+        ({"password_file": "p"}, "'username' and 'password_file' go together"),
     ],
 )
 def test_an_option_that_makes_no_sense_is_refused(
@@ -58,7 +78,7 @@ def test_an_option_that_makes_no_sense_is_refused(
 
 @pytest.mark.parametrize("prefix", ["/", "/elaunch", "/team_1/jobs.v2/"])
 def test_a_prefix_is_a_directory(prefix: str) -> None:
-    assert EtcdV2Options(prefix=prefix).prefix == prefix
+    assert EtcdOptions(prefix=prefix).prefix == prefix
 
 
 @pytest.mark.parametrize("name", ["ca_cert", "cert"])
@@ -66,7 +86,47 @@ def test_a_certificate_that_is_not_there_is_told_at_once(
     name: str, tmp_path: Path
 ) -> None:
     missing = str(tmp_path / "missing.pem")
-    options = EtcdV2Options(protocol="https", **{name: missing})  # type: ignore[arg-type]  # one of two
+    options = EtcdOptions(protocol="https", **{name: missing})  # type: ignore[arg-type]  # one of two
 
     with pytest.raises(UsageError, match=rf"{name} .*missing\.pem.* in PEM form"):
+        Target.parse("etcd", options)
+
+
+def password_file(folder: Path, content: bytes, mode: int = 0o600) -> EtcdOptions:
+    path = folder / "password"
+    path.write_bytes(content)
+    path.chmod(mode)
+    return EtcdOptions(username="root", password_file=str(path))
+
+
+def test_a_password_is_the_line_in_its_file_and_is_never_shown(tmp_path: Path) -> None:
+    target = Target.parse("etcd", password_file(tmp_path, b" s3cret \n"))
+
+    assert target.user is not None
+    assert (target.user.name, target.user.password) == ("root", " s3cret ")
+    assert "s3cret" not in repr(target)
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "message"),
+    [
+        (b"", 0o600, "holds no password"),
+        (b"\n", 0o600, "holds no password"),
+        (b"\xff\xfe", 0o600, "holds no password"),
+        (b"x" * 70_000, 0o600, "holds no password"),
+        (b"x", 0o644, "open to other users .mode 0644.; run 'chmod 600 "),
+    ],
+)
+def test_a_file_that_holds_no_secret_is_refused(
+    tmp_path: Path, content: bytes, mode: int, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        Target.parse("etcd", password_file(tmp_path, content, mode))
+
+
+def test_a_missing_password_file_is_told_by_its_name(tmp_path: Path) -> None:
+    missing = str(tmp_path / "missing")
+    options = EtcdOptions(username="root", password_file=missing)
+
+    with pytest.raises(UsageError, match=r"missing' can't be read: No such file"):
         Target.parse("etcd", options)

@@ -37,6 +37,7 @@ class RendezvousOptions:
             for so many intervals is lost. With the defaults an outage of ten seconds
             costs nobody its lease, whenever it begins.
         keep_alive_max_attempt: How many intervals of silence are too many.
+        lease_ttl: The lease itself, instead of what the two before give.
         reconnect_grace: How long a broken connection may take to come back before its
             node counts as dead.
         node_unit: A generation has a multiple of so many nodes; the others are spares.
@@ -52,6 +53,9 @@ class RendezvousOptions:
     close_timeout: float = attrs.field(default=30.0, validator=_positive)
     keep_alive_interval: float = attrs.field(default=5.0, validator=_positive)
     keep_alive_max_attempt: int = attrs.field(default=4, validator=_at_least_one)
+    lease_ttl: float | None = attrs.field(
+        default=None, validator=attrs.validators.optional(_positive)
+    )
     reconnect_grace: float = attrs.field(default=0.5, validator=_not_negative)
 
     node_unit: int = attrs.field(default=1, validator=_at_least_one)
@@ -65,8 +69,10 @@ class RendezvousOptions:
         return self.timeout if self.join_timeout is None else self.join_timeout
 
     @property
-    def lease_ttl(self) -> float:
-        """Seconds of silence after which a node is lost."""
+    def silence_limit(self) -> float:
+        """Seconds of silence after which a node is lost: its lease."""
+        if self.lease_ttl is not None:
+            return self.lease_ttl
         return self.keep_alive_interval * self.keep_alive_max_attempt
 
     @property
@@ -76,7 +82,7 @@ class RendezvousOptions:
         It hears of the loss when a fifth of the lease is left; half of that is for the
         kill, and for what is late.
         """
-        return self.lease_ttl / 10
+        return self.silence_limit / 10
 
     @property
     def suspicion(self) -> float:

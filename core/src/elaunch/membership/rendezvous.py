@@ -177,7 +177,7 @@ class StoreRendezvous:
             RendezvousUnreachable: If it can't be opened, or does not answer for as long
                 as a join waits.
         """
-        ttl = self._options.lease_ttl
+        ttl = self._options.silence_limit
         while True:
             if self._store:
                 with contextlib.suppress(RendezvousUnreachable, TimeoutError):

@@ -199,7 +199,7 @@ class StoreOpener:
             timeout=self.options.connect_limit,
             run_id=self.params.run_id,
             reconnect_grace=self.options.reconnect_grace,
-            request_timeout=self.options.lease_ttl,
+            request_timeout=self.options.silence_limit,
             renew_timeout=self.options.heartbeat_timeout,
             security=security,
             on_waiting=self._tell_waiting,

@@ -1,4 +1,4 @@
-"""Options of the backend `etcd-v2` (``--rdzv-conf``)."""
+"""Options of the backends `etcd` and `etcd-v2` (``--rdzv-conf``)."""
 
 import re
 
@@ -21,14 +21,14 @@ def _http_or_https(_: object, field: "attrs.Attribute[str]", value: str) -> None
 
 
 def _needs_https(
-    options: "EtcdV2Options", field: "attrs.Attribute[str | None]", value: str | None
+    options: "EtcdOptions", field: "attrs.Attribute[str | None]", value: str | None
 ) -> None:
     if value is not None and options.protocol != "https":
         raise ValueError(f"{field.name!r} is for TLS only; add protocol=https")
 
 
 def _needs_cert(
-    options: "EtcdV2Options", field: "attrs.Attribute[str | None]", value: str | None
+    options: "EtcdOptions", field: "attrs.Attribute[str | None]", value: str | None
 ) -> None:
     if value is not None and options.cert is None:
         raise ValueError(f"{field.name!r} is the key of a certificate; add cert=FILE")
@@ -44,7 +44,7 @@ def _path(_: object, field: "attrs.Attribute[str]", value: str) -> None:
 
 
 @attrs.frozen(kw_only=True)
-class EtcdV2Options(RendezvousOptions):
+class EtcdOptions(RendezvousOptions):
     """How to reach etcd, besides the times that every rendezvous has.
 
     Attributes:
@@ -53,16 +53,33 @@ class EtcdV2Options(RendezvousOptions):
             it those that OpenSSL trusts by default.
         cert: File of this client's certificate.
         key: File of this client's private key; without it the key is in ``cert``.
+        username: Who this client is, where etcd asks for that.
+        password_file: File that holds their password, which nobody else may read.
         prefix: Directory in etcd under which all jobs lie.
         request_timeout: How long one request may wait for an answer before it is
-            tried again, in seconds.
-        connect_timeout: How long to wait for a server at the start, in seconds.
+            tried again, at the next endpoint, in seconds.
+        connect_timeout: How long to wait for a server in seconds: at the start, and
+            after an outage that has cost the lease.
+        job_ttl: How long what a job has written outlives the last of its agents, in
+            seconds.
     """
 
     protocol: str = attrs.field(default="http", validator=_http_or_https)
     ca_cert: str | None = attrs.field(default=None, validator=_needs_https)
     cert: str | None = attrs.field(default=None, validator=_needs_https)
     key: str | None = attrs.field(default=None, validator=[_needs_https, _needs_cert])
+    username: str | None = None
+    password_file: str | None = None
     prefix: str = attrs.field(default="/elaunch", validator=_path)
     request_timeout: float = attrs.field(default=2.0, validator=_positive)
     connect_timeout: float = attrs.field(default=60.0, validator=_positive)
+    job_ttl: float = attrs.field(default=7200.0, validator=_positive)
+
+    def __attrs_post_init__(self) -> None:
+        if (self.username is None) != (self.password_file is None):
+            raise ValueError("'username' and 'password_file' go together; give both")
+
+
+@attrs.frozen(kw_only=True)
+class EtcdV2Options(EtcdOptions):
+    """How to reach etcd, besides the times that every rendezvous has."""

@@ -1,23 +1,50 @@
-"""What this distribution provides; imports nothing heavy.
-
-etcd 3.6 has no v2 API any more, so a backend for the v3 API will stand beside this one.
-"""
+"""What this distribution provides; imports nothing heavy."""
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from elaunch.api import RendezvousParameters, RendezvousProvider, StoreRendezvous
+from elaunch.api import (
+    RendezvousParameters,
+    RendezvousProvider,
+    StoreRendezvous,
+)
 from elaunch.hookspecs import hookimpl
-from elaunch_rdzv_etcd.options import EtcdV2Options
+from elaunch_rdzv_etcd.options import EtcdOptions, EtcdV2Options
+
+
+if TYPE_CHECKING:
+    from elaunch_rdzv_etcd.connect import Api
+    from elaunch_rdzv_etcd.target import Target
 
 
 def _create_v2(params: RendezvousParameters, options: EtcdV2Options) -> StoreRendezvous:
-    from elaunch_rdzv_etcd.connect import open_store
     from elaunch_rdzv_etcd.target import Target
 
     target = Target.parse(params.endpoint, options)
+    return _over([_v2(target, options)], params, options)
+
+
+def _over(
+    apis: "list[Api]", params: RendezvousParameters, options: EtcdOptions
+) -> StoreRendezvous:
+    from elaunch_rdzv_etcd.connect import open_store
+
     return StoreRendezvous(
-        lambda: open_store(target, options, params.record), params, options
+        lambda: open_store(
+            params.endpoint, apis, options.connect_timeout, params.record
+        ),
+        params,
+        options,
     )
+
+
+def _v2(target: "Target", options: EtcdOptions) -> "Api":
+    from elaunch_rdzv_etcd.connect import Api
+    from elaunch_rdzv_etcd.v2.paths import Paths
+    from elaunch_rdzv_etcd.v2.store import EtcdV2Store
+
+    paths = Paths(options.prefix)
+    return Api("v2", lambda: EtcdV2Store(target, options.silence_limit, paths))
 
 
 @hookimpl

@@ -1,59 +1,60 @@
-"""Where etcd is and how to speak to it."""
+"""The cluster and how to speak to it."""
 
-import re
+import os
 import ssl
+import stat
+from pathlib import Path
 
 import attrs
 
 from elaunch.api import UsageError
-from elaunch_rdzv_etcd.options import EtcdV2Options
+from elaunch_rdzv_etcd.endpoints import Endpoint, parse_endpoints
+from elaunch_rdzv_etcd.options import EtcdOptions
 
 
-DEFAULT_PORT = 2379
+_LONGEST_PASSWORD = 64 * 1024
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
-_ENDPOINT = re.compile(
-    r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>[0-9]+))?"
-)
-_MAX_PORT = 65_535
+
+@attrs.frozen
+class User:
+    """Who we are to etcd.
+
+    Attributes:
+        name: Name of the user.
+        password: Their password.
+    """
+
+    name: str
+    password: str = attrs.field(repr=False)
 
 
 @attrs.frozen
 class Target:
-    """Where etcd is and how to speak to it.
+    """The cluster and how to speak to it.
 
     Attributes:
-        host: Host name or address, an IPv6 address in brackets.
-        port: Port for clients.
+        endpoints: Where its members listen, at least one.
         timeout: Seconds that one request may wait for an answer.
         tls: Whom to trust and who we are, or `None` for plain HTTP.
+        user: Who we are to etcd's authentication, or `None`.
     """
 
-    host: str
-    port: int
+    endpoints: tuple[Endpoint, ...]
     timeout: float
     tls: ssl.SSLContext | None = attrs.field(default=None, repr=False)
+    user: User | None = None
 
     @classmethod
-    def parse(cls, endpoint: str, options: EtcdV2Options) -> "Target":
-        """Read ``HOST[:PORT]`` and load the certificates.
+    def parse(cls, endpoints: str, options: EtcdOptions) -> "Target":
+        """Read the endpoints, load the certificates and the password.
 
         Raises:
-            UsageError: If the endpoint is malformed or a certificate can't be used.
+            UsageError: If an endpoint is malformed or a file can't be used.
         """
-        match = _ENDPOINT.fullmatch(endpoint.strip())
-        if match is None:
-            raise UsageError(
-                f"the endpoint of etcd-v2 is HOST[:PORT], not {endpoint!r}; "
-                f"write for example --rdzv-endpoint etcd.example.org:{DEFAULT_PORT}"
-            )
-        port = int(match["port"] or DEFAULT_PORT)
-        if not 0 < port <= _MAX_PORT:
-            raise UsageError(
-                f"the endpoint {endpoint!r} of etcd-v2 has no valid port; "
-                f"write one from 1 to {_MAX_PORT}"
-            )
+        found = parse_endpoints(endpoints)
         tls = _tls(options) if options.protocol == "https" else None
-        return cls(match["host"], port, options.request_timeout, tls)
+        return cls(found, options.request_timeout, tls, _user(options))
 
     @property
     def protocol(self) -> str:
@@ -61,10 +62,10 @@ class Target:
         return "https" if self.tls else "http"
 
     def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
+        return ",".join(map(str, self.endpoints))
 
 
-def _tls(options: EtcdV2Options) -> ssl.SSLContext:
+def _tls(options: EtcdOptions) -> ssl.SSLContext:
     try:
         # With a CA file given, neither the system nor the environment adds to it.
         context = ssl.create_default_context(cafile=options.ca_cert)
@@ -82,3 +83,35 @@ def _tls(options: EtcdV2Options) -> ssl.SSLContext:
                 f"{error}; give files in PEM form that belong together"
             ) from error
     return context
+
+
+def _user(options: EtcdOptions) -> User | None:
+    if options.username is None or options.password_file is None:
+        return None
+    return User(options.username, _password(options.password_file))
+
+
+def _password(path: str) -> str:
+    try:
+        with Path(path).open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            text = file.read(_LONGEST_PASSWORD + 1)
+    except OSError as error:
+        raise UsageError(
+            f"the password file {path!r} can't be read: {error.strerror}"
+        ) from error
+    if mode & _OTHERS:
+        raise UsageError(
+            f"the password file {path!r} is open to other users (mode "
+            f"{stat.S_IMODE(mode):04o}); run 'chmod 600 {path}'"
+        )
+    try:
+        password = text.decode().removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError:
+        password = ""
+    if not password or len(text) > _LONGEST_PASSWORD:
+        raise UsageError(
+            f"the password file {path!r} holds no password: it must have 1 to "
+            f"{_LONGEST_PASSWORD} bytes of UTF-8 text"
+        )
+    return password

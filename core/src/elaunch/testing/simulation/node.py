@@ -206,7 +206,7 @@ class SimulatedNode:
                 "store",
                 self.random,
                 grace=self.options.reconnect_grace,
-                request_timeout=self.options.lease_ttl,
+                request_timeout=self.options.silence_limit,
                 repeats=self.repeats,
             )
             return await store.connect(self.options.join_limit)

@@ -9,8 +9,8 @@ import pytest
 import pytest_asyncio
 
 from elaunch.api import ABSENT
-from elaunch_rdzv_etcd.lease import EtcdLease
-from elaunch_rdzv_etcd.store import EtcdV2Store
+from elaunch_rdzv_etcd.v2.lease import EtcdLease
+from elaunch_rdzv_etcd.v2.store import EtcdV2Store
 
 
 pytestmark = [pytest.mark.etcd, pytest.mark.asyncio]
@@ -174,11 +174,11 @@ async def test_a_lost_answer_to_a_renewal_is_no_loss(
     proxy.drop = [b"PUT"]
     async with asyncio.timeout(_LIMIT):
         await proxy.dropped.wait()
-    unanswered = other._client.read(path)
+    unanswered = other.link.ring.current.read(path)
     assert unanswered is not None
 
     def renewed() -> bool:
-        node = other._client.read(path)
+        node = other.link.ring.current.read(path)
         return node is not None and node.index > unanswered.index
 
     await until(renewed)

@@ -8,10 +8,10 @@ from contextlib import aclosing
 import pytest
 
 from elaunch.api import ABSENT, StoreEvent
-from elaunch_rdzv_etcd.client import EtcdClient
-from elaunch_rdzv_etcd.lease import EtcdLease
-from elaunch_rdzv_etcd.nodes import Node
-from elaunch_rdzv_etcd.store import EtcdV2Store
+from elaunch_rdzv_etcd.v2.client import EtcdClient
+from elaunch_rdzv_etcd.v2.lease import EtcdLease
+from elaunch_rdzv_etcd.v2.nodes import Node
+from elaunch_rdzv_etcd.v2.store import EtcdV2Store
 
 
 pytestmark = [pytest.mark.etcd, pytest.mark.asyncio]
@@ -35,7 +35,7 @@ async def leased(store: EtcdV2Store, ttl: float) -> EtcdLease:
 
 
 def raw(store: EtcdV2Store, key: str) -> Node:
-    node = store._client.read(store.paths.of_key(key))
+    node = store.link.ring.current.read(store.paths.of_key(key))
     assert node is not None
     return node
 
@@ -54,8 +54,8 @@ def renewed(until: Until) -> Renewed:
 HOLDER = """
 import asyncio, sys
 from elaunch_rdzv_etcd.options import EtcdV2Options
-from elaunch_rdzv_etcd.paths import Paths
-from elaunch_rdzv_etcd.store import EtcdV2Store
+from elaunch_rdzv_etcd.v2.paths import Paths
+from elaunch_rdzv_etcd.v2.store import EtcdV2Store
 from elaunch_rdzv_etcd.target import Target
 
 async def main(port, prefix):
@@ -190,7 +190,7 @@ async def test_a_key_that_expired_ends_the_lease(
     await store.put("/a", b"", lease=lease)
     # As if the server's clock had jumped: it counts the time to live as over.
     node = raw(store, "/a")
-    EtcdClient.renew(store._client, node.path, 1, node.index)
+    EtcdClient.renew(store.link.ring.current, node.path, 1, node.index)
 
     async with asyncio.timeout(_LIMIT):
         reason = await lease.lost
@@ -204,7 +204,7 @@ async def test_a_write_of_something_else_ends_the_lease_with_a_reason(
     store = etcd_store(etcd_port)
     lease = await leased(store, 2.0)
     await store.put("/a", b"", lease=lease)
-    store._client.put(store.paths.of_key("/a"), "no text of ours", None)
+    store.link.ring.current.put(store.paths.of_key("/a"), "no text of ours", None)
 
     async with asyncio.timeout(_LIMIT):
         reason = await lease.lost

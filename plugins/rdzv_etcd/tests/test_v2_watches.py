@@ -12,8 +12,8 @@ from elaunch.api import (
     StoreEvent,
     WatchCompacted,
 )
-from elaunch_rdzv_etcd.store import EtcdV2Store
-from elaunch_rdzv_etcd.watch import Watch
+from elaunch_rdzv_etcd.v2.store import EtcdV2Store
+from elaunch_rdzv_etcd.v2.watch import Watch
 
 
 pytestmark = [pytest.mark.etcd, pytest.mark.asyncio]
@@ -99,7 +99,9 @@ async def test_changes_between_two_polls_are_not_missed(
 
 async def test_an_expiry_is_a_deletion(etcd_port: int, etcd_store: NewStore) -> None:
     store = etcd_store(etcd_port)
-    revision = store._client.put(store.paths.of_key("/a/key"), "created.x.", 1)
+    revision = store.link.ring.current.put(
+        store.paths.of_key("/a/key"), "created.x.", 1
+    )
 
     async with aclosing(store.watch("/a/", revision)) as events:
         event = await following(events)
@@ -113,8 +115,8 @@ async def test_directories_and_what_others_write_are_no_events(
 ) -> None:
     store = etcd_store(etcd_port)
     start = (await store.list("/")).revision
-    store._client._etcd.write(f"{prefix}/a/directory", None, dir=True)
-    store._client.put(f"{prefix}/a/note", "from an administrator", None)
+    store.link.ring.current._etcd.write(f"{prefix}/a/directory", None, dir=True)
+    store.link.ring.current.put(f"{prefix}/a/note", "from an administrator", None)
     await store.put("/a/key", b"")
 
     async with aclosing(store.watch("/a/", start)) as events:
@@ -130,7 +132,7 @@ async def test_a_removed_directory_asks_for_a_new_listing(
 ) -> None:
     store = etcd_store(etcd_port)
     revision = await store.put("/a/deeper/key", b"")
-    store._client._etcd.delete(f"{prefix}{removed}", recursive=True, dir=True)
+    store.link.ring.current._etcd.delete(f"{prefix}{removed}", recursive=True, dir=True)
 
     with pytest.raises(WatchCompacted):
         await following(store.watch("/a/", revision))
@@ -142,7 +144,7 @@ async def test_what_no_agent_writes_is_told(
 ) -> None:
     store = etcd_store(etcd_port)
     path = store.paths.of_key("/a/key")
-    start = store._client.put(path, "no text of ours", None) - 1
+    start = store.link.ring.current.put(path, "no text of ours", None) - 1
 
     for broken in (
         store.get("/a/key"),
@@ -151,7 +153,7 @@ async def test_what_no_agent_writes_is_told(
     ):
         with pytest.raises(RendezvousCorrupt, match=path):
             await broken
-    store._client.put(path, "created.x.not=base64", None)
+    store.link.ring.current.put(path, "created.x.not=base64", None)
     with pytest.raises(RendezvousCorrupt, match=path):
         await store.get("/a/key")
 

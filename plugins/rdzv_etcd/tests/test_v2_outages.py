@@ -9,11 +9,12 @@ from typing import Protocol
 
 import pytest
 
-from elaunch.api import EventName, RendezvousUnreachable, discard
-from elaunch_rdzv_etcd.connect import open_store
+from elaunch.api import EventName, Record, RendezvousUnreachable, Store, discard
+from elaunch_rdzv_etcd.connect import Api, open_store
 from elaunch_rdzv_etcd.options import EtcdV2Options
-from elaunch_rdzv_etcd.store import EtcdV2Store
 from elaunch_rdzv_etcd.target import Target
+from elaunch_rdzv_etcd.v2.paths import Paths
+from elaunch_rdzv_etcd.v2.store import EtcdV2Store
 
 
 pytestmark = [pytest.mark.etcd, pytest.mark.asyncio]
@@ -74,7 +75,7 @@ async def test_a_restart_within_the_lease_loses_nothing(
         await asyncio.to_thread(server.stop)
         write = asyncio.create_task(store.put("/a/1", b""))
         read = asyncio.create_task(store.get("/a/leased"))
-        await until(lambda: bool(store.link.trouble))
+        await until(lambda: bool(store.link.ring.trouble))
         await asyncio.to_thread(server.start)
         second = await write
         third = await store.put("/a/2", b"")
@@ -97,11 +98,11 @@ async def test_a_lease_is_renewed_after_a_restart(
     revision = await store.put("/a", b"", lease=lease)
     path = store.paths.of_key("/a")
     await asyncio.to_thread(server.stop)
-    await until(lambda: bool(store._renewals.trouble))
+    await until(lambda: bool(store.link.ring.trouble))
     await asyncio.to_thread(server.start)
 
     def renewed() -> bool:
-        node = store._client.read(path)
+        node = store.link.ring.current.read(path)
         return node is not None and node.index > revision
 
     await until(renewed)
@@ -171,6 +172,12 @@ async def test_a_call_can_be_cancelled(etcd_store: NewStore, silent_port: int) -
     assert len(done) == len(calls)
 
 
+async def open_v2(target: Target, options: EtcdV2Options, record: Record) -> Store:
+    paths = Paths(options.prefix)
+    api = Api("v2", lambda: EtcdV2Store(target, options.silence_limit, paths))
+    return await open_store(str(target), [api], options.connect_timeout, record)
+
+
 async def test_opening_waits_for_a_server_and_says_so(
     new_server: NewServer, until: Until
 ) -> None:
@@ -179,7 +186,7 @@ async def test_opening_waits_for_a_server_and_says_so(
     record = Recorder()
     options = EtcdV2Options(connect_timeout=_LIMIT)
     target = Target.parse(f"127.0.0.1:{server.port}", options)
-    opening = asyncio.create_task(open_store(target, options, record))
+    opening = asyncio.create_task(open_v2(target, options, record))
     await until(lambda: bool(record.events))
     await asyncio.to_thread(server.start)
     store = await opening
@@ -204,7 +211,7 @@ async def test_opening_gives_up_with_the_last_error() -> None:
     with pytest.raises(
         RendezvousUnreachable, match=rf"'{target}' .* 0\.2 s: .* refused; is it running"
     ):
-        await open_store(target, options, discard)
+        await open_v2(target, options, discard)
 
 
 async def test_a_server_without_the_v2_api_is_told_at_once(
@@ -215,7 +222,7 @@ async def test_a_server_without_the_v2_api_is_told_at_once(
     target = Target.parse(f"127.0.0.1:{server.port}", options)
 
     with pytest.raises(RendezvousUnreachable, match=r"not offer the v2 API: .*--enabl"):
-        await open_store(target, options, discard)
+        await open_v2(target, options, discard)
 
 
 async def test_tls_trusts_the_given_certificates_only(
@@ -230,7 +237,7 @@ async def test_tls_trusts_the_given_certificates_only(
     doubting = EtcdV2Options(protocol="https", connect_timeout=3600.0)
     endpoint = f"127.0.0.1:{server.port}"
     async with asyncio.timeout(_LIMIT):
-        store = await open_store(Target.parse(endpoint, trusting), trusting, discard)
+        store = await open_v2(Target.parse(endpoint, trusting), trusting, discard)
         revision = await store.put("/tls", b"secret")
         async with aclosing(store.watch("/tls", revision - 1)) as events:
             event = await anext(events)
@@ -240,6 +247,6 @@ async def test_tls_trusts_the_given_certificates_only(
         with pytest.raises(RendezvousUnreachable, match="closed"):
             await waiting
         with pytest.raises(RendezvousUnreachable, match="CERTIFICATE_VERIFY_FAILED"):
-            await open_store(Target.parse(endpoint, doubting), doubting, discard)
+            await open_v2(Target.parse(endpoint, doubting), doubting, discard)
 
     assert event.value == b"secret"

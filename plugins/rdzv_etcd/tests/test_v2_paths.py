@@ -2,7 +2,7 @@
 
 import pytest
 
-from elaunch_rdzv_etcd.paths import Paths
+from elaunch_rdzv_etcd.v2.paths import Paths
 
 
 @pytest.mark.parametrize(

@@ -7,15 +7,18 @@ from typing import Any
 import attrs
 
 from elaunch.api import StoreEvent, WatchCompacted
-from elaunch_rdzv_etcd.client import EtcdClient, Refused, Unavailable
-from elaunch_rdzv_etcd.link import Link, closed, pause
-from elaunch_rdzv_etcd.nodes import Change, Seen
-from elaunch_rdzv_etcd.paths import Paths
+from elaunch_rdzv_etcd.link import Link, closed
+from elaunch_rdzv_etcd.trouble import Refused, Unavailable
+from elaunch_rdzv_etcd.v2.client import EtcdClient
+from elaunch_rdzv_etcd.v2.nodes import Change, Seen
+from elaunch_rdzv_etcd.v2.paths import Paths
 
 
 @attrs.define(eq=False)
 class Watch:
     """Changes under one prefix. It has a connection and a thread of its own.
+
+    Each poll goes to the endpoint that requests of all kinds go to at the time.
 
     Attributes:
         prefix: The prefix.
@@ -27,13 +30,13 @@ class Watch:
     prefix: str
     since: int
     _paths: Paths
-    _link: Link
+    _link: Link[EtcdClient]
     _closing: asyncio.Future[None]
     _client: EtcdClient = attrs.field(init=False)
     _thread: ThreadPoolExecutor = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._client = EtcdClient(self._link.target, connections=1)
+        self._client = self._connect()
         self._thread = ThreadPoolExecutor(1, "elaunch-etcd-watch")
 
     async def next(self) -> StoreEvent:
@@ -60,34 +63,43 @@ class Watch:
 
     async def _poll(self) -> Seen:
         clock = asyncio.get_running_loop().time
+        ring = self._link.ring
         limit = clock() + self._link.patience
         attempt = 0
         while True:
             try:
                 return await self._attempt()
             except Unavailable as error:
-                self._link.trouble = str(error)
-                left = limit - clock()
-                if left <= 0:
-                    raise self._link.unreachable(self._link.patience) from error
-                await self._until_closing(min(pause(attempt), left))
+                ring.failed(self._client.endpoint, error)
                 attempt += 1
+                left = limit - clock()
+                await self._until_closing(
+                    ring.endure(error, attempt, left, self._link.patience)
+                )
             except Refused as error:
-                raise self._link.refused(error) from error
+                raise ring.refused(error) from error
 
     async def _attempt(self) -> Seen:
         path = self._paths.of_prefix(self.prefix)
         loop = asyncio.get_running_loop()
+        if self._client.endpoint != self._link.ring.endpoint:
+            self._client.close()
+            self._client = self._connect()
+        client = self._client
         poll = loop.run_in_executor(
-            self._thread, lambda: self._client.watch(path, self.since, recursive=True)
+            self._thread, lambda: client.watch(path, self.since, recursive=True)
         )
         try:
             await self._until_closing(self._link.patience, poll)
             if not poll.done():
-                raise self._link.unreachable(self._link.patience)
+                raise self._link.ring.unreachable(self._link.patience)
             return poll.result()
         finally:
             poll.cancel()
+
+    def _connect(self) -> EtcdClient:
+        ring = self._link.ring
+        return EtcdClient(ring.target, ring.endpoint, connections=1)
 
     async def _until_closing(self, limit: float, *others: asyncio.Future[Any]) -> None:
         """Wait for a time or one of the others; raise if the store is closed."""

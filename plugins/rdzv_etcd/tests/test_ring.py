@@ -1,6 +1,6 @@
 """Pauses between attempts."""
 
-from elaunch_rdzv_etcd.link import pause
+from elaunch_rdzv_etcd.ring import pause
 
 
 def test_pauses_grow_to_a_second_and_stay_there() -> None:

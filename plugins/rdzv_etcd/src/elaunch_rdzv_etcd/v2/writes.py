@@ -9,8 +9,8 @@ import secrets
 import attrs
 
 from elaunch.api import ABSENT
-from elaunch_rdzv_etcd.client import ConditionFailed, EtcdClient
-from elaunch_rdzv_etcd.nodes import CREATED, MODIFIED, Node, encode
+from elaunch_rdzv_etcd.v2.client import ConditionFailed, EtcdClient
+from elaunch_rdzv_etcd.v2.nodes import CREATED, MODIFIED, Node, encode
 
 
 @attrs.frozen
@@ -31,7 +31,6 @@ class Write:
     """One put or compare and set.
 
     Attributes:
-        client: The connection.
         path: Path of the file.
         value: The value.
         ttl: Seconds that the key lives unless it is renewed, `None` for ever.
@@ -39,7 +38,6 @@ class Write:
         write_id: Tells this write from others of the same value.
     """
 
-    client: EtcdClient
     path: str
     value: bytes
     ttl: int | None
@@ -47,7 +45,7 @@ class Write:
     write_id: str = attrs.field(factory=lambda: secrets.token_hex(8), init=False)
     _tried: bool = attrs.field(default=False, init=False)
 
-    def __call__(self) -> Written | None:
+    def __call__(self, client: EtcdClient) -> Written | None:
         """Make it, once; `None` if the key has another revision.
 
         Also `None` if an earlier attempt got no answer, but did set the key, and
@@ -55,49 +53,49 @@ class Write:
         """
         again, self._tried = self._tried, True
         if self.expected is None:
-            return self._put(again=again)
-        return self._create() if self.expected == ABSENT else self._swap(self.expected)
+            return self._put(client, again=again)
+        if self.expected == ABSENT:
+            return self._create(client)
+        return self._swap(client, self.expected)
 
-    def _put(self, *, again: bool) -> Written:
-        earlier = self._mine(self.client.read(self.path)) if again else None
+    def _put(self, client: EtcdClient, *, again: bool) -> Written:
+        earlier = self._mine(client.read(self.path)) if again else None
         if earlier:
             return earlier
-        index = self.client.put(self.path, self._text(CREATED), self.ttl)
+        index = client.put(self.path, self._text(CREATED), self.ttl)
         return Written(index, index)
 
-    def _create(self) -> Written | None:
+    def _create(self, client: EtcdClient) -> Written | None:
         try:
-            index = self.client.create(self.path, self._text(CREATED), self.ttl)
+            index = client.create(self.path, self._text(CREATED), self.ttl)
         except ConditionFailed:
-            return self._mine(self.client.read(self.path))
+            return self._mine(client.read(self.path))
         return Written(index, index)
 
-    def _swap(self, expected: int) -> Written | None:
+    def _swap(self, client: EtcdClient, expected: int) -> Written | None:
         index = expected
         while True:
             try:
-                index = self.client.swap(
-                    self.path, self._text(MODIFIED), self.ttl, index
-                )
+                index = client.swap(self.path, self._text(MODIFIED), self.ttl, index)
             except ConditionFailed:
-                node = self.client.read(self.path)
+                node = client.read(self.path)
                 if node is None:
                     return None
                 if node.write_id == self.write_id:
-                    return self._restate(node.revision, node.index)
+                    return self._restate(client, node.revision, node.index)
                 if node.revision != expected:
                     return None
                 index = node.index  # only a renewal was faster
             else:
-                return self._restate(index, index)
+                return self._restate(client, index, index)
 
-    def _restate(self, revision: int, index: int) -> Written:
+    def _restate(self, client: EtcdClient, revision: int, index: int) -> Written:
         """Write the revision down if renewals are going to move the index."""
         if self.ttl is None or revision != index:
             return Written(revision, index)
         try:
             text = self._text(str(revision))
-            return Written(revision, self.client.swap(self.path, text, self.ttl, index))
+            return Written(revision, client.swap(self.path, text, self.ttl, index))
         except ConditionFailed:
             return Written(revision, index)  # it was replaced in this moment
 
@@ -115,30 +113,28 @@ class Deletion:
     """One deletion.
 
     Attributes:
-        client: The connection.
         path: Path of the file.
         revision: Revision that the key must have, or `None` for any.
         write_id: Id of the write that must have put it, or `None` for any.
         index: Where its ``modifiedIndex`` is thought to be, if that matters.
     """
 
-    client: EtcdClient
     path: str
     revision: int | None = None
     write_id: str | None = None
     index: int | None = None
     _tried: bool = attrs.field(default=False, init=False)
 
-    def __call__(self) -> bool:
+    def __call__(self, client: EtcdClient) -> bool:
         """Make it, once; return whether it deleted the key."""
         again, self._tried = self._tried, True
         index = self.revision if self.index is None else self.index
         while True:
             try:
                 # What vanished after an attempt without an answer, that one deleted.
-                return self.client.delete(self.path, index) or again
+                return client.delete(self.path, index) or again
             except ConditionFailed:
-                node = self.client.read(self.path)
+                node = client.read(self.path)
                 if node is None or not self._means(node):
                     return False
                 index = node.index  # only a renewal was faster

@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 import attrs
 
 from elaunch.api import RendezvousError, RendezvousUnreachable, WatchCompacted
-from elaunch_rdzv_etcd.client import ConditionFailed, EtcdClient
 from elaunch_rdzv_etcd.link import Link
-from elaunch_rdzv_etcd.writes import Deletion
+from elaunch_rdzv_etcd.v2.client import ConditionFailed, EtcdClient
+from elaunch_rdzv_etcd.v2.writes import Deletion
 
 
 AnswerT = TypeVar("AnswerT")
@@ -55,16 +55,15 @@ class EtcdLease:
 
     seconds: int
     lost: asyncio.Future[str]
-    _client: EtcdClient
-    _link: Link
+    _link: Link[EtcdClient]
     _held: dict[str, _Held] = attrs.field(factory=dict, init=False)
     _writes: set[asyncio.Future[Any]] = attrs.field(factory=set, init=False)
 
     @classmethod
-    def grant(cls, ttl: float, client: EtcdClient, link: Link) -> "EtcdLease":
+    def grant(cls, ttl: float, link: Link[EtcdClient]) -> "EtcdLease":
         """Return a lease without keys. etcd counts in whole seconds, from 1."""
         lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        return cls(max(1, math.ceil(ttl)), lost, client, link)
+        return cls(max(1, math.ceil(ttl)), lost, link)
 
     @property
     def ttl(self) -> float:
@@ -122,7 +121,7 @@ class EtcdLease:
         self._lose("it was revoked")
         if self._writes:
             # Connecting and reading have a time-out each.
-            await asyncio.wait(self._writes, timeout=2 * self._client.target.timeout)
+            await asyncio.wait(self._writes, timeout=2 * self._link.ring.target.timeout)
         held = tuple(self._held.values())
         self._held.clear()
         await asyncio.gather(*map(self._delete, held))
@@ -136,11 +135,11 @@ class EtcdLease:
             try:
                 async with asyncio.timeout_at(limit):
                     fate = await self._link.call(
-                        lambda: _renew(self._client, held, self.seconds), limit - sent
+                        lambda client: _renew(client, held, self.seconds), limit - sent
                     )
             except TimeoutError:
                 silence = loop.time() - held.confirmed
-                self._lose(str(self._link.unreachable(silence)))
+                self._lose(str(self._link.ring.unreachable(silence)))
                 return
             except RendezvousError as error:
                 self._lose(str(error))
@@ -155,11 +154,10 @@ class EtcdLease:
             held.confirmed = sent
 
     async def _delete(self, held: _Held) -> None:
-        deletion = Deletion(
-            self._client, held.path, write_id=held.write_id, index=held.index
-        )
+        deletion = Deletion(held.path, write_id=held.write_id, index=held.index)
+        limit = min(self.ttl, self._link.ring.target.timeout)
         with contextlib.suppress(RendezvousUnreachable):
-            await self._link.call(deletion, min(self.ttl, self._client.target.timeout))
+            await self._link.call(deletion, limit)
 
     def _seen_through(self, write: asyncio.Future[Any]) -> None:
         self._writes.discard(write)

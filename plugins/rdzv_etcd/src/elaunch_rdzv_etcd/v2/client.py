@@ -6,17 +6,18 @@ and urllib3 retry nothing, because only the caller knows what may be sent twice.
 
 import contextlib
 import logging
-import ssl
 from collections.abc import Iterator
 from typing import Any
 
 import attrs
 import etcd
-import urllib3
 
 from elaunch.api import WatchCompacted
-from elaunch_rdzv_etcd.nodes import Change, Node, Seen
+from elaunch_rdzv_etcd.endpoints import Endpoint
+from elaunch_rdzv_etcd.http import Http, translated
 from elaunch_rdzv_etcd.target import Target
+from elaunch_rdzv_etcd.trouble import NoSuchApi, Refused, Unavailable
+from elaunch_rdzv_etcd.v2.nodes import Change, Node, Seen
 
 
 _INDEX_HEADER = "X-Etcd-Index"
@@ -29,59 +30,8 @@ if logging.getLogger("etcd.client").level == logging.NOTSET:
     logging.getLogger("etcd.client").setLevel(logging.CRITICAL)
 
 
-class Unavailable(Exception):
-    """No answer; whether the request was carried out is unknown. Worth a retry."""
-
-
-class Refused(Exception):
-    """The server answers that it won't. A retry would not help."""
-
-
 class ConditionFailed(Exception):
     """The key was not as the request demanded; nothing was changed."""
-
-
-@attrs.define(eq=False)
-class _Http:
-    """What python-etcd needs of urllib3, with a view of the response it waits for.
-
-    The headers of a watch come at once, its body when something changes.
-    """
-
-    pool: urllib3.PoolManager
-    response: urllib3.BaseHTTPResponse | None = None
-    interrupted: bool = False
-
-    def request(
-        self, method: str, url: str, **options: Any
-    ) -> urllib3.BaseHTTPResponse:
-        """Make a request without a body."""
-        self.response = None
-        self.response = self.pool.request(method, url, **options)
-        if self.interrupted:
-            self.interrupt()
-        return self.response
-
-    def request_encode_body(
-        self, method: str, url: str, **options: Any
-    ) -> urllib3.BaseHTTPResponse:
-        """Make a request with a body."""
-        return self.pool.request_encode_body(method, url, **options)
-
-    def interrupt(self) -> None:
-        """Make the request that is waiting end now; for use from another thread."""
-        self.interrupted = True
-        # A response that is already complete has nothing to shut down.
-        with contextlib.suppress(OSError, RuntimeError, ValueError):
-            if self.response:
-                self.response.shutdown()
-
-    def clear(self) -> None:
-        """Close the connections, those in use as soon as their request is over."""
-        # Clearing alone leaves them open until everything that knows them is garbage.
-        for key in self.pool.pools.keys():  # noqa: SIM118 - it can't be iterated
-            self.pool.pools[key].close()
-        self.pool.clear()
 
 
 @attrs.define(eq=False)
@@ -91,29 +41,36 @@ class EtcdClient:
     Every method raises `Unavailable` or `Refused` besides what it says itself.
 
     Attributes:
-        target: Where etcd is.
+        target: The cluster, and how to speak to it.
+        endpoint: The endpoint.
         connections: Connections that are kept open, one for each thread.
     """
 
     target: Target
+    endpoint: Endpoint
     connections: int
-    _http: _Http = attrs.field(init=False)
+    _http: Http = attrs.field(init=False)
     _etcd: Any = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        target = self.target
-        tls: dict[str, Any] = {"ssl_context": target.tls} if target.tls else {}
-        self._http = _Http(
-            urllib3.PoolManager(maxsize=self.connections, retries=False, **tls)
-        )
+        target, user = self.target, self.target.user
+        self._http = Http.to(self.endpoint, target, self.connections)
         self._etcd = etcd.Client(
-            host=target.host,
-            port=target.port,
+            host=self.endpoint.host,
+            port=self.endpoint.port,
             protocol=target.protocol,
             read_timeout=target.timeout,
+            username=user and user.name,
+            password=user and user.password,
         )
         # Its own pool would retry writes behind our back.
         self._etcd.http = self._http
+
+    @property
+    def cluster_id(self) -> str | None:
+        """Id of the cluster that has answered, `None` before the first answer."""
+        cluster_id: str | None = self._etcd.expected_cluster_id
+        return cluster_id
 
     def read(self, path: str) -> Node | None:
         """Return the file at a path, or `None`. Reads are linearizable."""
@@ -230,7 +187,7 @@ class EtcdClient:
         """Return the index at which etcd began to wait, having looked at all before."""
         response = self._http.response
         if response is None:
-            raise Unavailable(_plain(error)) from error
+            raise translated(_cause(error)) from error
         index = int(response.headers.get(_INDEX_HEADER, since))
         if index < since:
             # The server has lost its data, or is far behind: begin anew.
@@ -261,18 +218,16 @@ class EtcdClient:
             self._etcd.expected_cluster_id = known
             raise Refused("another cluster answers at this endpoint now") from error
         except etcd.EtcdConnectionFailed as error:
-            if _is_certificate_error(error.cause):
-                raise Refused(_plain(error)) from error
-            raise Unavailable(_plain(error)) from error
+            raise translated(_cause(error)) from error
         except etcd.EtcdException as error:
             raise _judge(error) from error
 
 
-def _judge(error: Any) -> Unavailable | Refused:
+def _judge(error: Any) -> Exception:
     payload = error.payload or {}
     code = payload.get("errorCode")
     if code is None and _NO_V2 in str(payload.get("cause")):
-        return Refused(
+        return NoSuchApi(
             "the server does not offer the v2 API: start etcd up to 3.5 with "
             "--enable-v2; etcd 3.6 has it no more"
         )
@@ -292,14 +247,7 @@ def _node(result: Any) -> Node:
     )
 
 
-def _is_certificate_error(error: BaseException | None) -> bool:
-    reason = error.args[0] if error is not None and error.args else None
-    return isinstance(reason, ssl.SSLCertVerificationError)
-
-
-def _plain(error: BaseException) -> str:
-    """Return what went wrong without the names of three libraries around it."""
-    cause = getattr(error, "cause", None) or error
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
-    return str(cause) or type(cause).__name__
+def _cause(error: Any) -> BaseException:
+    """Return what python-etcd has wrapped."""
+    cause: BaseException | None = getattr(error, "cause", None)
+    return cause or error

@@ -6,14 +6,15 @@ from collections.abc import AsyncGenerator
 import attrs
 
 from elaunch.api import Entry, Lease, Listing, StoreEvent
-from elaunch_rdzv_etcd.client import EtcdClient
-from elaunch_rdzv_etcd.lease import EtcdLease
 from elaunch_rdzv_etcd.link import Link, closed
-from elaunch_rdzv_etcd.nodes import Node
-from elaunch_rdzv_etcd.paths import Paths
+from elaunch_rdzv_etcd.ring import Ring
 from elaunch_rdzv_etcd.target import Target
-from elaunch_rdzv_etcd.watch import Watch
-from elaunch_rdzv_etcd.writes import Deletion, Write, Written
+from elaunch_rdzv_etcd.v2.client import EtcdClient
+from elaunch_rdzv_etcd.v2.lease import EtcdLease
+from elaunch_rdzv_etcd.v2.nodes import Node
+from elaunch_rdzv_etcd.v2.paths import Paths
+from elaunch_rdzv_etcd.v2.watch import Watch
+from elaunch_rdzv_etcd.v2.writes import Deletion, Write, Written
 
 
 _THREADS = 8
@@ -33,17 +34,19 @@ class EtcdV2Store:
     target: Target
     patience: float
     paths: Paths
-    _client: EtcdClient = attrs.field(init=False)
-    link: Link = attrs.field(init=False)
-    _renewals: Link = attrs.field(init=False)
+    link: Link[EtcdClient] = attrs.field(init=False)
+    _renewals: Link[EtcdClient] = attrs.field(init=False)
     _leases: list[EtcdLease] = attrs.field(factory=list, init=False)
     _closing: asyncio.Future[None] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         threads = _THREADS + _RENEWAL_THREADS
-        self._client = EtcdClient(self.target, connections=threads)
-        self.link = Link(self.target, _THREADS, self.patience)
-        self._renewals = Link(self.target, _RENEWAL_THREADS, self.patience)
+        ring = Ring(
+            self.target,
+            lambda endpoint: EtcdClient(self.target, endpoint, connections=threads),
+        )
+        self.link = Link(ring, _THREADS, self.patience)
+        self._renewals = Link(ring, _RENEWAL_THREADS, self.patience)
         self._closing = asyncio.get_running_loop().create_future()
 
     async def probe(self, limit: float) -> None:
@@ -54,13 +57,13 @@ class EtcdV2Store:
             Refused: If it refuses, for example because it has no v2 API.
         """
         path = self.paths.of_prefix("")
-        await self.link.attempt(lambda: self._client.read(path), limit)
+        await self.link.attempt(lambda client: client.read(path), limit)
 
     async def get(self, key: str) -> Entry | None:
         """Return the entry of a key, or `None`."""
         self._check_open()
         path = self.paths.of_key(key)
-        node = await self.link.call(lambda: self._client.read(path))
+        node = await self.link.call(lambda client: client.read(path))
         return _entry(key, node) if node else None
 
     async def put(self, key: str, value: bytes, *, lease: Lease | None = None) -> int:
@@ -85,7 +88,7 @@ class EtcdV2Store:
         """Delete a key, if ``expected`` is given only at that revision."""
         self._check_open()
         path = self.paths.of_key(key)
-        deleted = await self.link.call(Deletion(self._client, path, expected))
+        deleted = await self.link.call(Deletion(path, expected))
         if deleted:
             self._detach(path)
         return deleted
@@ -94,7 +97,7 @@ class EtcdV2Store:
         """Return all entries whose key begins with ``prefix``."""
         self._check_open()
         directory = self.paths.of_prefix(prefix)
-        nodes, revision = await self.link.call(lambda: self._client.list(directory))
+        nodes, revision = await self.link.call(lambda client: client.list(directory))
         keys = [(self.paths.key(node.path), node) for node in nodes]
         entries = [_entry(k, n) for k, n in keys if k and k.startswith(prefix)]
         return Listing(tuple(sorted(entries, key=lambda e: e.key)), revision)
@@ -112,7 +115,7 @@ class EtcdV2Store:
     async def lease(self, ttl: float) -> Lease:
         """Grant a lease of ``ttl`` seconds, rounded up, and keep its keys alive."""
         self._check_open()
-        lease = EtcdLease.grant(ttl, self._client, self._renewals)
+        lease = EtcdLease.grant(ttl, self._renewals)
         lease.lost.add_done_callback(lambda _: self._leases.remove(lease))
         self._leases.append(lease)
         return lease
@@ -125,7 +128,7 @@ class EtcdV2Store:
         await asyncio.gather(*(lease.revoke() for lease in tuple(self._leases)))
         self.link.close()
         self._renewals.close()
-        self._client.close()
+        self.link.ring.close()
 
     async def _write(
         self, key: str, value: bytes, expected: int | None, lease: Lease | None
@@ -133,12 +136,12 @@ class EtcdV2Store:
         self._check_open()
         path = self.paths.of_key(key)
         if lease is None:
-            write = Write(self._client, path, value, None, expected)
+            write = Write(path, value, None, expected)
             return await self._carry_out(key, write, None)
         if not isinstance(lease, EtcdLease):
             raise TypeError(f"a lease of another kind of store: {lease!r}")
         lease.check(key)
-        write = Write(self._client, path, value, lease.seconds, expected)
+        write = Write(path, value, lease.seconds, expected)
         return await lease.see_through(self._carry_out(key, write, lease))
 
     async def _carry_out(
