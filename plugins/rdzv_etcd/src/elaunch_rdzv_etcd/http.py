@@ -90,7 +90,7 @@ def translated(error: BaseException) -> Unavailable:
     text = str(cause) or type(cause).__name__
     if isinstance(cause, ssl.SSLCertVerificationError):
         return Unusable(f"its certificate can't be trusted: {text}")
-    if isinstance(cause, ssl.SSLError) and "_ALERT_" in cause.reason:
+    if isinstance(cause, ssl.SSLError) and "_ALERT_" in str(cause.reason):
         return Unusable(f"it does not accept this client's certificate: {text}")
     if isinstance(cause, ssl.SSLError) and cause.reason == "WRONG_VERSION_NUMBER":
         return Unusable(f"it does not speak TLS: {text}; leave out protocol=https")
