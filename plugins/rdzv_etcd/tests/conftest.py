@@ -17,10 +17,13 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from elaunch_rdzv_etcd.options import EtcdV2Options
+from elaunch_rdzv_etcd.options import EtcdOptions, EtcdV2Options
 from elaunch_rdzv_etcd.target import Target
 from elaunch_rdzv_etcd.v2.paths import Paths
 from elaunch_rdzv_etcd.v2.store import EtcdV2Store
+from elaunch_rdzv_etcd.v3.keys import Keys
+from elaunch_rdzv_etcd.v3.remains import Job
+from elaunch_rdzv_etcd.v3.store import EtcdV3Store
 
 
 _STARTS_WITHIN = 30.0  # seconds
@@ -131,6 +134,7 @@ class EtcdServer:
 NewServer = Callable[..., EtcdServer]
 Until = Callable[[Callable[[], bool]], Awaitable[None]]
 NewEtcdStore = Callable[..., EtcdV2Store]
+NewV3Store = Callable[..., EtcdV3Store]
 
 
 @pytest.fixture(scope="session")
@@ -188,6 +192,25 @@ async def etcd_store(prefix: str) -> AsyncIterator[NewEtcdStore]:
         settings = EtcdV2Options(**options)  # type: ignore[arg-type]  # any of them
         target = Target.parse(f"127.0.0.1:{port}", settings)
         stores.append(EtcdV2Store(target, patience, Paths(prefix)))
+        return stores[-1]
+
+    yield new
+    await asyncio.gather(*(store.close() for store in stores))
+
+
+@pytest_asyncio.fixture
+async def v3_store(prefix: str) -> AsyncIterator[NewV3Store]:
+    """A factory of stores; ``(port, patience=, **options)``."""
+    stores: list[EtcdV3Store] = []
+
+    def new(
+        port: int | str, *, patience: float = 15.0, **options: object
+    ) -> EtcdV3Store:
+        settings = EtcdOptions(**options)  # type: ignore[arg-type]  # any of them
+        endpoints = f"127.0.0.1:{port}" if isinstance(port, int) else port
+        target = Target.parse(endpoints, settings)
+        job = Job.of(prefix, "job", settings.job_ttl)
+        stores.append(EtcdV3Store(target, patience, Keys(prefix), job))
         return stores[-1]
 
     yield new

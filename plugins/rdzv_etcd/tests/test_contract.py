@@ -1,4 +1,4 @@
-"""The backend keeps the contracts of `elaunch.testing`, over a real server."""
+"""The backends keep the contracts of `elaunch.testing`, over real servers."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -17,17 +17,21 @@ from elaunch.testing import (
     StoreContract,
 )
 from elaunch_rdzv_etcd.v2.store import EtcdV2Store
+from elaunch_rdzv_etcd.v3.store import EtcdV3Store
 
 
 class TestEtcdPlugin(PluginContract):
     entry_point = "rdzv_etcd"
-    backends = frozenset({("rendezvous", "etcd-v2")})
+    backends = frozenset({("rendezvous", "etcd"), ("rendezvous", "etcd-v2")})
     heavy_modules = (
         "etcd",
+        "etcd3gw",
+        "requests",
         "urllib3",
         "dns",
-        "elaunch_rdzv_etcd.v2.client",
+        "elaunch_rdzv_etcd.connect",
         "elaunch_rdzv_etcd.v2.store",
+        "elaunch_rdzv_etcd.v3.store",
     )
 
 
@@ -46,7 +50,26 @@ class TestEtcdV2Store(StoreContract):
 
 
 @pytest.mark.etcd
-class TestEtcdV2Rendezvous(RendezvousContract):
+class TestEtcdV3Store(StoreContract):
+    min_lease_ttl = 2.0
+
+    @pytest.fixture
+    def new_store(
+        self, etcd_port: int, v3_store: Callable[[int], EtcdV3Store]
+    ) -> NewStore:
+        async def new() -> Store:
+            return v3_store(etcd_port)
+
+        return new
+
+    async def silence(self, store: Store) -> None:
+        assert isinstance(store, EtcdV3Store)
+        store._renewals.close()
+
+
+class EtcdRendezvous(RendezvousContract):
+    backend = ""
+
     @pytest_asyncio.fixture
     async def new_handler(
         self, etcd_port: int, prefix: str
@@ -56,7 +79,7 @@ class TestEtcdV2Rendezvous(RendezvousContract):
         def new(params: RendezvousParameters) -> RendezvousHandler:
             params = attrs.evolve(
                 params,
-                backend="etcd-v2",
+                backend=self.backend,
                 endpoint=f"127.0.0.1:{etcd_port}",
                 config={"prefix": prefix, **params.config},
             )
@@ -65,3 +88,13 @@ class TestEtcdV2Rendezvous(RendezvousContract):
 
         yield new
         await asyncio.gather(*(handler.aclose() for handler in handlers))
+
+
+@pytest.mark.etcd
+class TestEtcdV2Rendezvous(EtcdRendezvous):
+    backend = "etcd-v2"
+
+
+@pytest.mark.etcd
+class TestEtcdV3Rendezvous(EtcdRendezvous):
+    backend = "etcd"

@@ -17,7 +17,8 @@ from elaunch_rdzv_etcd import plugin
 
 
 def build(params: RendezvousParameters, **options: object) -> RendezvousHandler:
-    (provider,) = plugin.elaunch_register_rendezvous()
+    providers = plugin.elaunch_register_rendezvous()
+    (provider,) = (p for p in providers if p.name == params.backend)
     return provider.create(params, provider.options(**options))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 KNOWN: Mapping[tuple[str, str], str] = {
     ("rendezvous", "c10d"): "elaunch-rdzv-c10d",
     ("rendezvous", "static"): "elaunch-rdzv-c10d",
+    ("rendezvous", "etcd"): "elaunch-rdzv-etcd",
     ("rendezvous", "etcd-v2"): "elaunch-rdzv-etcd",
     ("bootstrap", "c10d"): "elaunch-rdzv-c10d",
     ("spawner", "local"): "elaunch-spawn-local",

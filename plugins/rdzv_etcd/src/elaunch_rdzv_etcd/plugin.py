@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     from elaunch_rdzv_etcd.target import Target
 
 
+def _create(params: RendezvousParameters, options: EtcdOptions) -> StoreRendezvous:
+    from elaunch_rdzv_etcd.target import Target
+
+    target = Target.parse(params.endpoint, options)
+    apis = [_v3(target, params, options), _v2(target, options)]
+    return _over(apis, params, options)
+
+
 def _create_v2(params: RendezvousParameters, options: EtcdV2Options) -> StoreRendezvous:
     from elaunch_rdzv_etcd.target import Target
 
@@ -38,6 +46,17 @@ def _over(
     )
 
 
+def _v3(target: "Target", params: RendezvousParameters, options: EtcdOptions) -> "Api":
+    from elaunch_rdzv_etcd.connect import Api
+    from elaunch_rdzv_etcd.v3.keys import Keys
+    from elaunch_rdzv_etcd.v3.remains import Job
+    from elaunch_rdzv_etcd.v3.store import EtcdV3Store
+
+    keys = Keys(options.prefix)
+    job = Job.of(options.prefix, params.run_id, options.job_ttl)
+    return Api("v3", lambda: EtcdV3Store(target, options.silence_limit, keys, job))
+
+
 def _v2(target: "Target", options: EtcdOptions) -> "Api":
     from elaunch_rdzv_etcd.connect import Api
     from elaunch_rdzv_etcd.v2.paths import Paths
@@ -51,6 +70,12 @@ def _v2(target: "Target", options: EtcdOptions) -> "Api":
 def elaunch_register_rendezvous() -> Iterable[RendezvousProvider]:
     """Declare the backends."""
     return (
+        RendezvousProvider(
+            name="etcd",
+            summary="nodes meet in an etcd cluster (v3 API; v2 where that is all)",
+            create=_create,
+            options=EtcdOptions,
+        ),
         RendezvousProvider(
             name="etcd-v2",
             summary="nodes meet in an etcd cluster with the v2 API (etcd 2.3 to 3.5)",

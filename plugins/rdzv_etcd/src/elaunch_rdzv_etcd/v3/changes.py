@@ -1,0 +1,164 @@
+"""Writes and deletions that are safe to make again after no answer.
+
+Each is a transaction that compares the key's revision, also where the caller does not
+care which one it has: an attempt that got no answer may arrive late, and must not undo
+what was written since. The value carries the id of its write, ``WRITE_ID VALUE``, by
+which an earlier attempt that was carried out after all is known.
+"""
+
+import base64
+import re
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from elaunch.api import ABSENT, RendezvousCorrupt
+
+
+_VALUE = re.compile(rb"([0-9a-f]{16}) (.*)", re.DOTALL)
+
+NO_LEASE = 0
+
+
+def text(data: bytes) -> str:
+    """Return bytes as the gateway's JSON has them."""
+    return base64.b64encode(data).decode()
+
+
+@attrs.frozen
+class Record:
+    """A key as it is in etcd.
+
+    Attributes:
+        place: Where it lies.
+        data: What it holds.
+        revision: Revision of its last change.
+    """
+
+    place: bytes
+    data: bytes = attrs.field(repr=False)
+    revision: int
+
+    @classmethod
+    def of(cls, kv: Mapping[str, Any]) -> "Record":
+        """Read what the gateway says of a key; what is zero or empty, it leaves out."""
+        return cls(
+            base64.b64decode(kv["key"]),
+            base64.b64decode(kv.get("value", "")),
+            int(kv.get("mod_revision", ABSENT)),
+        )
+
+    @property
+    def value(self) -> bytes:
+        """The value that was put.
+
+        Raises:
+            RendezvousCorrupt: If it was put by no agent.
+        """
+        match = _VALUE.fullmatch(self.data)
+        if match is None:
+            raise RendezvousCorrupt(
+                f"etcd holds something at {self.place.decode(errors='replace')!r} that "
+                f"no agent writes; do all nodes run the same version of elaunch?"
+            )
+        return match[2]
+
+    @property
+    def write_id(self) -> bytes:
+        """Id of the write that put it; empty if it was none of ours."""
+        match = _VALUE.fullmatch(self.data)
+        return match[1] if match else b""
+
+
+@attrs.define(eq=False)
+class Change:
+    """One write or deletion of one caller.
+
+    Attributes:
+        place: Where the key lies.
+        value: The value; `None` to delete the key.
+        expected: Revision that the key must have, or `None` for any.
+        basis: Revision that it is thought to have where any will do.
+        lease: Id of the lease that the key is to live by, or `NO_LEASE`.
+        outcome: Once settled: revision of the change; `None` if the key had another
+            revision, or if there was none to delete.
+    """
+
+    place: bytes
+    value: bytes | None
+    expected: int | None = None
+    basis: int = ABSENT
+    lease: int = NO_LEASE
+    outcome: int | None = attrs.field(default=None, init=False)
+    _write_id: bytes = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._write_id = secrets.token_hex(8).encode()
+        if self.expected is not None:
+            self.basis = self.expected
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes in a request."""
+        return len(self.place) + len(self.value or b"")
+
+    def operation(self) -> dict[str, Any]:
+        """Return the attempt that is to be made now, as a part of a transaction."""
+        key = text(self.place)
+        if self.value is None:
+            change: dict[str, Any] = {"request_delete_range": {"key": key}}
+        else:
+            put = {
+                "key": key,
+                "value": text(self._write_id + b" " + self.value),
+                "lease": str(self.lease),
+            }
+            change = {"request_put": put}
+        compare = {
+            "key": key,
+            "target": "MOD",
+            "result": "EQUAL",
+            "mod_revision": str(self.basis),
+        }
+        return {
+            "request_txn": {
+                "compare": [compare],
+                "success": [change],
+                "failure": [{"request_range": {"key": key}}],
+            }
+        }
+
+    def settle(
+        self, answer: Mapping[str, Any], revision: int, *, in_doubt: bool
+    ) -> bool:
+        """Read the answer to the last attempt.
+
+        Args:
+            answer: The answer to `operation`.
+            revision: Revision of the transaction.
+            in_doubt: Whether an earlier attempt got no answer.
+
+        Returns:
+            Whether the change is settled; else another attempt must be made.
+        """
+        # What vanished after an attempt without an answer, that one deleted.
+        vanished = revision if in_doubt else None
+        result = answer["response_txn"]
+        if result.get("succeeded"):
+            absent = self.value is None and self.basis == ABSENT
+            self.outcome = vanished if absent else revision
+            return True
+        found = result["responses"][0]["response_range"].get("kvs", ())
+        record = Record.of(found[0]) if found else None
+        if self.value is None and record is None:
+            self.outcome = vanished
+            return True
+        if record and record.write_id == self._write_id:
+            self.outcome = record.revision
+            return True
+        if self.expected is not None:
+            return True
+        self.basis = record.revision if record else ABSENT
+        return False
