@@ -19,7 +19,8 @@ from elaunch.events import Event, EventName
 from elaunch.membership.options import RendezvousOptions
 from elaunch.plugins import BLOCK_VARIABLE
 from elaunch.plugins.loader import HOOKS, declared
-from elaunch_rdzv_c10d.job_token import VARIABLES
+from elaunch_rdzv_c10d import job_token
+from elaunch_rdzv_etcd.local import binary
 
 
 ROOT = Path(__file__).parent.parent
@@ -74,7 +75,8 @@ def test_every_variable_is_documented_with_its_meaning() -> None:
     meanings = (
         {v.name: v.meaning for v in TABLE} | dict(BY_BOOTSTRAP) | dict(BY_SPAWNER)
     )
-    meanings |= dict(slots.EXPLICIT) | dict(slots.SCHEDULED) | dict(VARIABLES)
+    meanings |= dict(slots.EXPLICIT) | dict(slots.SCHEDULED) | dict(job_token.VARIABLES)
+    meanings |= dict(binary.VARIABLES)
 
     assert rows.keys() == meanings.keys() | {BLOCK_VARIABLE}
     assert {name: rows[name] for name in meanings} == meanings

@@ -39,6 +39,11 @@ WorkerGroup WorkerRanks WorkerSpec discard inherited_environment
         ("elaunch.api", AUTHORS),
         ("elaunch.worker", "record"),
         ("elaunch_rdzv_c10d", "QueueEmpty Store StoreError StoreTimeout"),
+        ("elaunch_rdzv_etcd.server", "EtcdFailed EtcdServer Tls"),
+        (
+            "elaunch_rdzv_etcd.testing",
+            "EtcdCluster EtcdFailed EtcdMember EtcdServer QUICK Tls",
+        ),
     ],
 )
 def test_public_names(module: str, names: str) -> None:

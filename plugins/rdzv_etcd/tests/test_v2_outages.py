@@ -4,7 +4,6 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing
-from pathlib import Path
 from typing import Protocol
 
 import pytest
@@ -12,6 +11,7 @@ import pytest
 from elaunch.api import EventName, Record, RendezvousUnreachable, Store, discard
 from elaunch_rdzv_etcd.connect import Api, open_store
 from elaunch_rdzv_etcd.options import EtcdV2Options
+from elaunch_rdzv_etcd.server import Tls
 from elaunch_rdzv_etcd.target import Target
 from elaunch_rdzv_etcd.v2.paths import Paths
 from elaunch_rdzv_etcd.v2.store import EtcdV2Store
@@ -21,8 +21,8 @@ pytestmark = [pytest.mark.etcd, pytest.mark.asyncio]
 
 
 class Server(Protocol):
-    port: int
-    certificate: Path
+    @property
+    def port(self) -> int: ...
 
     def start(self) -> None: ...
 
@@ -226,14 +226,14 @@ async def test_a_server_without_the_v2_api_is_told_at_once(
 
 
 async def test_tls_trusts_the_given_certificates_only(
-    new_server: NewServer, monkeypatch: pytest.MonkeyPatch
+    new_server: NewServer, tls: Tls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server = new_server("--enable-v2", "--auto-tls", scheme="https")
+    server = new_server("--enable-v2", tls=tls)
     for name in ("HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{unused_port()}")
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
         monkeypatch.setenv(name, "/missing")
-    trusting = EtcdV2Options(protocol="https", ca_cert=str(server.certificate))
+    trusting = EtcdV2Options(protocol="https", ca_cert=str(tls.ca))
     doubting = EtcdV2Options(protocol="https", connect_timeout=3600.0)
     endpoint = f"127.0.0.1:{server.port}"
     async with asyncio.timeout(_LIMIT):
