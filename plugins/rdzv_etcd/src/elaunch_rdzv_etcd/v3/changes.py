@@ -82,8 +82,9 @@ class Change:
         expected: Revision that the key must have, or `None` for any.
         basis: Revision that it is thought to have where any will do.
         lease: Id of the lease that the key is to live by, or `NO_LEASE`.
-        outcome: Once settled: revision of the change; `None` if the key had another
-            revision, or if there was none to delete.
+        outcome: Once settled: revision of the change, for a key that an earlier attempt
+            has deleted the last one known; `None` if the key had another revision, or
+            if there was none to delete.
     """
 
     place: bytes
@@ -130,25 +131,23 @@ class Change:
             }
         }
 
-    def settle(
-        self, answer: Mapping[str, Any], revision: int, *, in_doubt: bool
-    ) -> bool:
+    def settle(self, answer: Mapping[str, Any], *, in_doubt: bool) -> bool:
         """Read the answer to the last attempt.
 
         Args:
             answer: The answer to `operation`.
-            revision: Revision of the transaction.
             in_doubt: Whether an earlier attempt got no answer.
 
         Returns:
             Whether the change is settled; else another attempt must be made.
         """
         # What vanished after an attempt without an answer, that one deleted.
-        vanished = revision if in_doubt else None
+        vanished = self.basis if in_doubt else None
         result = answer["response_txn"]
         if result.get("succeeded"):
+            (change,) = result["responses"][0].values()
             absent = self.value is None and self.basis == ABSENT
-            self.outcome = vanished if absent else revision
+            self.outcome = vanished if absent else int(change["header"]["revision"])
             return True
         found = result["responses"][0]["response_range"].get("kvs", ())
         record = Record.of(found[0]) if found else None

@@ -131,19 +131,15 @@ class Gateway:
             more = bool(answer.get("more"))
         return records, revision
 
-    def commit(
-        self, operations: Sequence[dict[str, Any]]
-    ) -> tuple[list[dict[str, Any]], int]:
-        """Do things with different keys in one transaction.
-
-        Returns:
-            The answer to each of them, and the revision of the transaction.
+    def commit(self, operations: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
+        """Do things with different keys in one transaction; return each's answer.
 
         Raises:
             LeaseGone: If the lease of one of them is over; nothing was done.
         """
-        answer = self._ask("/kv/txn", {"success": operations})
-        return answer["responses"], int(answer["header"]["revision"])
+        answers: Sequence[dict[str, Any]]
+        answers = self._ask("/kv/txn", {"success": operations})["responses"]
+        return answers
 
     def grant(self, seconds: int, lease: int = 0) -> tuple[int, int]:
         """Grant a lease; return its id and its time to live in seconds.

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 import attrs
 
 from elaunch.api import Entry, Lease, Listing, RendezvousUnreachable, StoreEvent
+from elaunch_rdzv_etcd.endpoints import Endpoint
 from elaunch_rdzv_etcd.link import Link, closed
 from elaunch_rdzv_etcd.ring import Ring
 from elaunch_rdzv_etcd.target import Target
@@ -16,7 +17,8 @@ from elaunch_rdzv_etcd.v3.lease import EtcdLease
 from elaunch_rdzv_etcd.v3.login import Login
 from elaunch_rdzv_etcd.v3.refusals import LeaseGone
 from elaunch_rdzv_etcd.v3.remains import Job, Remains
-from elaunch_rdzv_etcd.v3.watch import Watch
+from elaunch_rdzv_etcd.v3.stream import Stream
+from elaunch_rdzv_etcd.v3.watch import IDLE, Watch
 from elaunch_rdzv_etcd.v3.writer import Writer
 
 
@@ -50,11 +52,7 @@ class EtcdV3Store:
     _closing: asyncio.Future[None] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        threads = _THREADS + _RENEWAL_THREADS
-        ring = Ring(
-            self.target,
-            lambda endpoint: Gateway(self.target, endpoint, threads, self._login),
-        )
+        ring = Ring(self.target, self._connect)
         self.link = Link(ring, _THREADS, self.patience)
         self._renewals = Link(ring, _RENEWAL_THREADS, self.patience)
         self._writer = Writer(self.link)
@@ -115,7 +113,16 @@ class EtcdV3Store:
     async def watch(self, prefix: str, since: int) -> AsyncGenerator[StoreEvent, None]:
         """Yield every change under ``prefix`` after ``since``, in order."""
         self._check_open()
-        watch = Watch(prefix, since, self.keys, self.link, self._login, self._closing)
+        start, end = self.keys.range_of(prefix)
+        watch = Watch(
+            prefix,
+            since,
+            self.keys,
+            self.link,
+            self._login,
+            self._closing,
+            lambda since: self._stream(start, end, since),
+        )
         try:
             while True:
                 yield await watch.next()
@@ -140,6 +147,15 @@ class EtcdV3Store:
         self.link.close()
         self._renewals.close()
         self.link.ring.close()
+
+    def _connect(
+        self, endpoint: Endpoint, connections: int = _THREADS + _RENEWAL_THREADS
+    ) -> Gateway:
+        return Gateway(self.target, endpoint, connections, self._login)
+
+    def _stream(self, start: bytes, end: bytes, since: int) -> Stream:
+        etcd = self._connect(self.link.ring.endpoint, connections=1)
+        return Stream(etcd, start, end, since, IDLE)
 
     async def _write(
         self, key: str, value: bytes, expected: int | None, lease: Lease | None

@@ -8,6 +8,7 @@ may have forgotten it.
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -44,6 +45,7 @@ class Watch:
     _link: Link[Gateway]
     _login: Login
     _closing: asyncio.Future[None]
+    _open: Callable[[int], Stream]
     _stream: Stream | None = attrs.field(default=None, init=False)
     _created: bool = attrs.field(default=False, init=False)
     _refused: bool = attrs.field(default=False, init=False)
@@ -79,7 +81,8 @@ class Watch:
             self.close()
         endpoint = ring.endpoint
         try:
-            said = await self._hear(self._stream or self._open())
+            self._stream = self._stream or self._open(self.since)
+            said = await self._hear(self._stream)
             if said is None:
                 self.close()
             else:
@@ -95,12 +98,6 @@ class Watch:
             # It may only be the token that has expired: etcd tells no difference here.
             self._refused = True
             self._login.forget()
-
-    def _open(self) -> Stream:
-        ring = self._link.ring
-        etcd = Gateway(ring.target, ring.endpoint, 1, self._login)
-        self._stream = Stream(etcd, *self._keys.range_of(self.prefix), self.since, IDLE)
-        return self._stream
 
     async def _hear(self, stream: Stream) -> dict[str, Any] | None:
         """Return what etcd says next; `None` if the stream has to be replaced."""

@@ -7,6 +7,7 @@ of a thousand nodes makes 16 requests instead of a thousand.
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
@@ -43,7 +44,7 @@ class _Commit:
     def __attrs_post_init__(self) -> None:
         self._operations = [change.operation() for change in self.changes]
 
-    def __call__(self, etcd: Gateway) -> tuple[list[dict[str, Any]], int]:
+    def __call__(self, etcd: Gateway) -> Sequence[dict[str, Any]]:
         self.attempts += 1
         return etcd.commit(self._operations)
 
@@ -101,12 +102,12 @@ class Writer:
         try:
             while changes:
                 commit = _Commit(changes)
-                answers, revision = await self.link.call(commit)
+                answers = await self.link.call(commit)
                 in_doubt = in_doubt or commit.attempts > 1
                 changes = [
                     change
                     for change, answer in zip(changes, answers, strict=True)
-                    if not change.settle(answer, revision, in_doubt=in_doubt)
+                    if not change.settle(answer, in_doubt=in_doubt)
                 ]
         except RendezvousUnreachable as error:
             if len(batch) > 1 and isinstance(error.__cause__, Refused):
