@@ -4,8 +4,6 @@ More seeds: `PYTHONPATH=plugins/rdzv_c10d/tests python -m elaunch.testing.simula
 --backend test_simulation:C10dBackend --seeds 3000`.
 """
 
-import asyncio
-import contextlib
 import itertools
 import random
 import socket
@@ -15,18 +13,22 @@ from typing import ClassVar, cast
 import attrs
 import pytest
 
-from elaunch.api import Keyspace, RendezvousOptions, RendezvousUnreachable
+from elaunch.api import Keyspace, RendezvousOptions
 from elaunch.testing.simulation import (
     FAMILIES,
+    Backend,
     Network,
     Process,
     Scenario,
     SimulatedLoop,
     SimulatedSocket,
     SimulatedTransport,
-    Streams,
+    endure_outage,
     generate,
+    keep_diary,
+    lose_packets,
     run,
+    stand_still,
     tell,
 )
 from elaunch_rdzv_c10d.control_connection import ControlConnection
@@ -166,148 +168,19 @@ def test_no_law_is_broken_with_a_token(family: str, seed: int) -> None:
     assert not report.broken, tell(scenario, GuardedBackend)
 
 
-@attrs.define
-class Diary:
-    """What clients wrote and read while their connections broke.
-
-    Attributes:
-        happened: Each value that was written, as the store has it.
-        answered: Those whose writers were told so.
-        seen: What a watch told.
-    """
-
-    happened: list[bytes | None] = attrs.field(factory=list)
-    answered: list[bytes] = attrs.field(factory=list)
-    seen: list[bytes | None] = attrs.field(factory=list)
-
-
-def keep_diary(seed: int, grace: float) -> Diary:
-    loop = SimulatedLoop(seed)
-    draw = random.Random(seed)  # noqa: S311 - reproducible
-    network = Network(loop, draw, slowest=0.05)
-    loop.streams = Streams(network)
-    scenario = attrs.evolve(generate("network", seed), history=65_536)
-    backend = C10dBackend(loop, network, scenario)
-    options = RendezvousOptions(reconnect_grace=grace)
-    diary = Diary()
-    backend.keyspace.subscribe("/", 0, lambda event: diary.happened.append(event.value))
-
-    async def write(process: Process) -> None:
-        store = await backend.open(process, options)
-        for number in range(20):
-            value = f"{process.name} {number}".encode()
-            with contextlib.suppress(RendezvousUnreachable):
-                await store.put(f"/{process.name}", value)
-                diary.answered.append(value)
-            await asyncio.sleep(draw.uniform(0, 0.3))
-        await store.close()
-
-    async def read(process: Process) -> None:
-        store = await backend.open(process, options)
-        try:
-            async for event in store.watch("/", 0):
-                diary.seen.append(event.value)
-        finally:
-            await store.close()
-
-    async def direct() -> None:
-        reader, *writers = [loop.process(name) for name in ("reader", *"abc")]
-        reading = loop.spawn(reader, read(reader))
-        writing = [loop.spawn(process, write(process)) for process in writers]
-        for _ in range(20):
-            await asyncio.sleep(draw.uniform(0, 0.5))
-            trouble = draw.choice((network.reset, network.silence, loop.pause))
-            process = draw.choice([reader, *writers])
-            trouble(process)
-            await asyncio.sleep(draw.uniform(0, 0.3))
-            network.heal(process)
-            loop.resume(process)
-        await asyncio.gather(*writing)
-        await asyncio.sleep(10)
-        reading.cancel()
-        await asyncio.wait([reading])
-
-    loop.run_until_complete(direct())
-    loop.close()
-    assert loop.faults == []
-    return diary
-
-
 @pytest.mark.parametrize("seed", range(20))
 @pytest.mark.parametrize("grace", [0.1, 60.0])
 def test_nothing_is_done_twice_and_no_change_is_missed(seed: int, grace: float) -> None:
-    diary = keep_diary(seed, grace)
-
-    assert len(diary.answered) > 20
-    assert len(set(diary.happened)) == len(diary.happened)
-    assert set(diary.answered) <= set(diary.happened)
-    assert diary.seen == diary.happened
-
-
-def stand_still(backend: C10dBackend, _: Process) -> Callable[[], None]:
-    """Stop the store's process, as SIGSTOP does; return what ends that."""
-    backend.loop.pause(backend.process)
-    return lambda: backend.loop.resume(backend.process)
-
-
-def lose_packets(backend: C10dBackend, client: Process) -> Callable[[], None]:
-    """Cut a client off, and its connections for ever: TCP tries ever more rarely."""
-    backend.network.silence(client)
-    backend.network.vanish(client)
-    return lambda: backend.network.heal(client)
+    keep_diary(C10dBackend, seed, RendezvousOptions(reconnect_grace=grace)).check()
 
 
 @pytest.mark.parametrize("phase", [n / 8 for n in range(16)])
 @pytest.mark.parametrize("trouble", [stand_still, lose_packets])
 def test_an_outage_of_ten_seconds_ends_no_lease(
-    trouble: Callable[[C10dBackend, Process], Callable[[], None]], phase: float
+    trouble: Callable[[Backend, Process], Callable[[], None]], phase: float
 ) -> None:
     """Whenever it begins between two renewals, with the options of a job by default."""
-    loop = SimulatedLoop(0)
-    network = Network(loop, random.Random(0), slowest=0.05)  # noqa: S311 - reproducible
-    loop.streams = Streams(network)
-    backend = C10dBackend(loop, network, generate("network", 0))
-    options = RendezvousOptions()
-    losses: list[str] = []
-    seen: list[bytes | None] = []
-    lives: asyncio.Future[None] = loop.create_future()
-
-    async def live(process: Process) -> None:
-        store = await backend.open(process, options)
-        lease = await store.lease(options.silence_limit)
-        await store.put("/here", b"", lease=lease)
-        lease.lost.add_done_callback(lambda lost: losses.append(lost.result()))
-        lives.set_result(None)
-        try:
-            async with contextlib.aclosing(store.watch("/told", 0)) as events:
-                async for event in events:
-                    seen.append(event.value)  # noqa: PERF401 - it never ends
-        finally:
-            await store.close()
-
-    async def direct() -> tuple[bool, tuple[str, ...]]:
-        node = loop.process("node")
-        living = loop.spawn(node, live(node))
-        await lives
-        await asyncio.sleep(10 + phase * options.silence_limit / 8)
-        heal = trouble(backend, node)
-        backend.keyspace.put("/told", b"meanwhile")
-        await asyncio.sleep(10)
-        heal()
-        await asyncio.sleep(30)
-        backend.keyspace.put("/told", b"later")
-        await asyncio.sleep(1)
-        outcome = backend.keyspace.get("/here") is not None, tuple(losses)
-        living.cancel()
-        await asyncio.wait({living})
-        return outcome
-
-    lives_on, lost = loop.run_until_complete(direct())
-    loop.close()
-    assert loop.faults == []
-    assert lost == ()
-    assert seen == [b"meanwhile", b"later"]
-    assert lives_on
+    endure_outage(C10dBackend, trouble, seconds=10, phase=phase).check()
 
 
 @pytest.mark.parametrize("family", ["network", "store", "everything"])

@@ -46,19 +46,21 @@ class Ring(Generic[ClientT]):
 
     Attributes:
         target: The cluster.
-        moved: Done when another endpoint is in use; then there is a new one.
+        changed: Done when another endpoint is in use, or the same answers again after
+            it did not: a stream that was open before may be dead and nobody told. Then
+            there is a new one.
     """
 
     target: Target
     _open: Callable[[Endpoint], ClientT]
-    moved: asyncio.Future[None] = attrs.field(init=False)
+    changed: asyncio.Future[None] = attrs.field(init=False)
     _clients: dict[Endpoint, ClientT] = attrs.field(factory=dict, init=False)
     _index: int = attrs.field(default=0, init=False)
     _troubles: dict[Endpoint, Exception] = attrs.field(factory=dict, init=False)
     _cluster_id: str | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.moved = asyncio.get_running_loop().create_future()
+        self.changed = asyncio.get_running_loop().create_future()
 
     def __len__(self) -> int:
         return len(self.target.endpoints)
@@ -81,8 +83,7 @@ class Ring(Generic[ClientT]):
         self._troubles[endpoint] = error
         if len(self) > 1 and endpoint == self.endpoint:
             self._index = (self._index + 1) % len(self)
-            moved, self.moved = self.moved, self.moved.get_loop().create_future()
-            moved.set_result(None)
+            self._tell_change()
 
     def answered(self, endpoint: Endpoint) -> None:
         """Note that an endpoint is fine.
@@ -90,13 +91,18 @@ class Ring(Generic[ClientT]):
         Raises:
             Refused: If another cluster answers there.
         """
-        self._troubles.pop(endpoint, None)
+        if self._troubles.pop(endpoint, None):
+            self._tell_change()
         cluster_id = self._clients[endpoint].cluster_id
         self._cluster_id = self._cluster_id or cluster_id
         if cluster_id != self._cluster_id:
             raise Refused(
                 f"another cluster answers at '{endpoint}' than before or elsewhere"
             )
+
+    def _tell_change(self) -> None:
+        changed, self.changed = self.changed, self.changed.get_loop().create_future()
+        changed.set_result(None)
 
     @property
     def is_unusable(self) -> bool:

@@ -7,9 +7,9 @@ promises of a rendezvous after every step; `explore` runs many; `tell` finds the
 shortest story of one that breaks a promise.
 
 `run` and the others take a `Backend` of your own: its real server and clients are then
-explored. `SimulatedLoop`, `Network` and `StoreServer` are useful by themselves, too:
-any asyncio code runs on the loop that needs no threads; with `Streams` also what
-connects and listens.
+explored; `keep_diary` and `endure_outage` try it alone. `SimulatedLoop`, `Network` and
+`StoreServer` are useful by themselves, too: any asyncio code runs on the loop that
+needs no threads; with `Streams` also what connects and listens.
 """
 
 from elaunch.testing.simulation.actions import ACTIONS
@@ -38,6 +38,14 @@ from elaunch.testing.simulation.store import SimulatedStore
 from elaunch.testing.simulation.store_server import StoreServer
 from elaunch.testing.simulation.streams import SimulatedServer, Streams
 from elaunch.testing.simulation.transports import SimulatedSocket, SimulatedTransport
+from elaunch.testing.simulation.trials import (
+    Diary,
+    Outage,
+    endure_outage,
+    keep_diary,
+    lose_packets,
+    stand_still,
+)
 from elaunch.testing.simulation.workers import (
     Habits,
     SimulatedBootstrap,
@@ -53,12 +61,14 @@ __all__ = [
     "MOMENTS",
     "WHOSE",
     "Backend",
+    "Diary",
     "End",
     "Habits",
     "Laws",
     "Network",
     "NewBackend",
     "NumberedStore",
+    "Outage",
     "Process",
     "Report",
     "Scenario",
@@ -78,9 +88,13 @@ __all__ = [
     "Streams",
     "Stuck",
     "Tally",
+    "endure_outage",
     "explore",
     "generate",
+    "keep_diary",
+    "lose_packets",
     "run",
     "shrink",
+    "stand_still",
     "tell",
 ]

@@ -45,7 +45,15 @@ class Server(Protocol):
 
 
 class Backend(Server, Protocol):
-    """A store to run scenarios on: its server, and the way to it."""
+    """A store to run scenarios on: its server, and the way to it.
+
+    Attributes:
+        loop: The loop that it lives on.
+        network: The network between it and its clients.
+    """
+
+    loop: SimulatedLoop
+    network: Network
 
     async def open(self, process: Process, options: RendezvousOptions) -> NumberedStore:
         """Connect a process of a node."""

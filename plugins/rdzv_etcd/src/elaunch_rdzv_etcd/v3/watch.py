@@ -1,7 +1,8 @@
 """A watch that misses nothing: streams, one after the other, from where the last ended.
 
 A stream is given up when requests of other kinds have moved to another endpoint, since
-a member that is cut off says nothing; and after a long silence, since a load balancer
+a member that is cut off says nothing; when they had trouble that is over, since nobody
+may have told that its connection broke; and after a long silence, since a load balancer
 may have forgotten it.
 """
 
@@ -102,10 +103,10 @@ class Watch:
     async def _hear(self, stream: Stream) -> dict[str, Any] | None:
         """Return what etcd says next; `None` if the stream has to be replaced."""
         ring = self._link.ring
-        saying = asyncio.ensure_future(stream.next())
+        saying, changed = asyncio.ensure_future(stream.next()), ring.changed
         try:
             await asyncio.wait(
-                _any(saying, self._closing, ring.moved),
+                _any(saying, self._closing, changed),
                 timeout=IDLE if self._created else 2 * ring.target.timeout,
                 return_when=asyncio.FIRST_COMPLETED,
             )
@@ -116,7 +117,7 @@ class Watch:
                 if isinstance(said, Exception):
                     raise said
                 return said
-            if self._created or ring.endpoint != stream.etcd.endpoint:
+            if self._created or changed.done():
                 return None
             raise Unavailable("no answer in time")
         finally:
