@@ -37,7 +37,12 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     [
         (["run", "--nnode", "2", "x.py"], 2, "did you mean '--nnodes'?"),
         (["run"], 2, "the following arguments are required: script"),
-        (["fly"], 2, "invalid choice: 'fly'"),
+        (
+            ["fly"],
+            3,
+            "no command is named 'fly'\n  installed: 'etcd', 'plugins', 'run'",
+        ),
+        (["rnu"], 3, "no command is named 'rnu'; did you mean 'run'?"),
         (["run", "absent.py"], 2, "script 'absent.py' does not exist in"),
         (["run", "--nnodes", "2:1", "ok.py"], 2, "1 <= MIN <= MAX, not '2:1'"),
         (["run", "--nnodes", "1:2:3", "ok.py"], 2, "--nnodes is N or MIN:MAX"),

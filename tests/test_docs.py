@@ -21,6 +21,7 @@ from elaunch.plugins import BLOCK_VARIABLE
 from elaunch.plugins.loader import HOOKS, declared
 from elaunch_rdzv_c10d import job_token
 from elaunch_rdzv_etcd.local import binary
+from elaunch_rdzv_etcd.local.command import parser
 
 
 ROOT = Path(__file__).parent.parent
@@ -56,6 +57,17 @@ def test_every_flag_is_documented(command: str) -> None:
     told = {f for c in first_cells(section) for f in re.findall(r"`(--?[\w-]+)", c)}
 
     assert told == flags_of(subparser(command))
+
+
+def test_every_flag_of_the_server_is_documented() -> None:
+    section = page("cli.md").split("## `elaunch etcd")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| `(--[\w-]+)[^|]*` \| ?`?([^`|]*?)`? \|", section, LINES)
+    server = parser("elaunch etcd")
+
+    assert {flag for flag, _ in rows} == flags_of(server)
+    for flag, default in rows:
+        known = server.get_default(flag.strip("-").replace("-", "_"))
+        assert str(known or "") == default
 
 
 def test_defaults_in_the_docs_are_the_parsers() -> None:

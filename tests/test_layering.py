@@ -22,7 +22,7 @@ LAYERS = (
     ("membership",),
     ("environ",),
     ("rendezvous", "spawner", "memory_store", "file_store"),
-    ("monitor", "bootstrap", "policy", "events", "keyspace", "workers"),
+    ("command", "monitor", "bootstrap", "policy", "events", "keyspace", "workers"),
     ("polling_store", "locked_document"),
     ("polling",),
     ("store", "provider", "errors"),

@@ -16,7 +16,8 @@ launch_agent load_plugins record
 
 AUTHORS = """
 ABSENT Bootstrap BootstrapParameters BootstrapProvider BudgetPolicy Change ChangeKind
-CommandEntry Decision ElaunchError Entry Event EventName EventRecorder
+Command CommandEntry CommandParameters CommandProvider Decision ElaunchError Entry Event
+EventName EventRecorder
 EventRecorderProvider FailureReport FileStore Finding FunctionEntry JobSettings Keyspace
 KeyspaceFull
 Lease Listing Membership MemoryStore Monitor MonitorParameters MonitorProvider NoOptions

@@ -6,6 +6,7 @@ A plugin imports this module and `elaunch.hookspecs`; its tests also `elaunch.te
 from typing import TYPE_CHECKING
 
 from elaunch.bootstrap import Bootstrap, BootstrapParameters, BootstrapProvider
+from elaunch.command import Command, CommandParameters, CommandProvider
 from elaunch.environ import inherited_environment
 from elaunch.errors import (
     ElaunchError,
@@ -106,7 +107,10 @@ __all__ = [
     "BudgetPolicy",
     "Change",
     "ChangeKind",
+    "Command",
     "CommandEntry",
+    "CommandParameters",
+    "CommandProvider",
     "Decision",
     "ElaunchError",
     "Entry",

@@ -90,8 +90,9 @@ class UnknownBackend(PluginError):
 
     def __str__(self) -> str:
         names = {*self.installed, *self.known}
+        what = self.kind if self.kind == "command" else f"{self.kind} backend"
         lines = [
-            f"no {self.kind} backend is named {self.name!r}"
+            f"no {what} is named {self.name!r}"
             + suggestion(self.name, names - {self.name}),
             f"  installed: {quoted(self.installed)}",
         ]

@@ -10,6 +10,7 @@ import pluggy
 
 from elaunch.api import (
     BootstrapProvider,
+    CommandProvider,
     EventRecorderProvider,
     MonitorProvider,
     RendezvousProvider,
@@ -113,6 +114,23 @@ def elaunch_register_restart_policies() -> Iterable[RestartPolicyProvider]:
 
     Returns:
         Providers whose ``create`` builds a `RestartPolicy`.
+
+    When:
+        Once per process, at start-up; never in a worker.
+
+    If it fails:
+        The plugin is listed as failed; fatal only if one of its backends was asked for.
+    """
+    return ()
+
+
+@hookspec
+def elaunch_register_commands() -> Iterable[CommandProvider]:
+    """Declare the subcommands of ``elaunch`` this plugin adds.
+
+    Returns:
+        Providers whose ``create`` builds a `Command`. A subcommand of the core can't
+        be replaced.
 
     When:
         Once per process, at start-up; never in a worker.

@@ -10,6 +10,7 @@ import pytest_asyncio
 from elaunch import get_rdzv_handler
 from elaunch.api import RendezvousHandler, RendezvousParameters, Store
 from elaunch.testing import (
+    CommandContract,
     NewHandler,
     NewStore,
     PluginContract,
@@ -22,7 +23,9 @@ from elaunch_rdzv_etcd.v3.store import EtcdV3Store
 
 class TestEtcdPlugin(PluginContract):
     entry_point = "rdzv_etcd"
-    backends = frozenset({("rendezvous", "etcd"), ("rendezvous", "etcd-v2")})
+    backends = frozenset(
+        {("command", "etcd"), ("rendezvous", "etcd"), ("rendezvous", "etcd-v2")}
+    )
     heavy_modules = (
         "etcd",
         "etcd3gw",
@@ -98,3 +101,7 @@ class TestEtcdV2Rendezvous(EtcdRendezvous):
 @pytest.mark.etcd
 class TestEtcdV3Rendezvous(EtcdRendezvous):
     backend = "etcd"
+
+
+class TestEtcdCommand(CommandContract):
+    command = "etcd"

@@ -4,14 +4,19 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from elaunch.cli.parser import parse
+from elaunch.cli.parser import OWN, parse
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status; ``docs/exit-codes.md``."""
     verbose = False
+    words = sys.argv[1:] if argv is None else argv
     try:
-        args = parse(argv)
+        if words and words[0] not in OWN and not words[0].startswith("-"):
+            from elaunch.cli.contributed import run_contributed
+
+            return run_contributed(words[0], words[1:])
+        args = parse(words)
         verbose = getattr(args, "verbose", False)
         return _dispatch(args)
     except KeyboardInterrupt:

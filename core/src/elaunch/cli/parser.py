@@ -5,6 +5,10 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 
+OWN = ("run", "plugins")
+"""Subcommands of the core; all others come from plugins."""
+
+
 class _Parser(argparse.ArgumentParser):
     """A parser whose errors are ours: one message for `main` to print, exit code 2."""
 
@@ -29,7 +33,7 @@ class _Version(argparse.Action):
         parser.exit()
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Return the arguments.
 
     Raises:
@@ -54,6 +58,7 @@ def build_parsers() -> tuple[
     parser = _Parser(
         prog="elaunch",
         description="Launch and supervise elastic distributed jobs.",
+        epilog="Plugins add commands; 'elaunch plugins' lists them.",
         allow_abbrev=False,
     )
     parser.add_argument(

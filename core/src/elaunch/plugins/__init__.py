@@ -10,6 +10,8 @@ import attrs
 from elaunch.api import (
     Bootstrap,
     BootstrapParameters,
+    Command,
+    CommandParameters,
     EventRecorder,
     Monitor,
     MonitorParameters,
@@ -68,6 +70,11 @@ class Plugins:
     def policies(self) -> Catalogue[PolicyParameters, RestartPolicy]:
         """Restart policies."""
         return self._catalogue("restart policy")
+
+    @property
+    def commands(self) -> Catalogue[CommandParameters, Command]:
+        """Subcommands."""
+        return self._catalogue("command")
 
     def _catalogue(self, kind: str) -> Catalogue[Any, Any]:
         registered: dict[str, list[Registered[Any, Any]]] = {}

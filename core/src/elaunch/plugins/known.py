@@ -8,6 +8,7 @@ KNOWN: Mapping[tuple[str, str], str] = {
     ("rendezvous", "static"): "elaunch-rdzv-c10d",
     ("rendezvous", "etcd"): "elaunch-rdzv-etcd",
     ("rendezvous", "etcd-v2"): "elaunch-rdzv-etcd",
+    ("command", "etcd"): "elaunch-rdzv-etcd",
     ("bootstrap", "c10d"): "elaunch-rdzv-c10d",
     ("spawner", "local"): "elaunch-spawn-local",
     ("monitor", "process"): "elaunch-spawn-local",

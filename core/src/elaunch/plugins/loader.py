@@ -27,6 +27,7 @@ HOOKS: Mapping[str, str] = {
     "elaunch_register_event_recorders": "event recorder",
     "elaunch_register_bootstraps": "bootstrap",
     "elaunch_register_restart_policies": "restart policy",
+    "elaunch_register_commands": "command",
 }
 """The hook that declares each kind."""
 

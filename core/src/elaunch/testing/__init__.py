@@ -5,6 +5,7 @@ import pytest
 
 # Before they are imported, so that a contract that fails shows the values it compared.
 pytest.register_assert_rewrite(
+    "elaunch.testing.command",
     "elaunch.testing.plugin",
     "elaunch.testing.recorder",
     "elaunch.testing.rendezvous",
@@ -17,6 +18,7 @@ pytest.register_assert_rewrite(
     "elaunch.testing.store_watches",
 )
 
+from elaunch.testing.command import CommandContract  # noqa: E402 - see above
 from elaunch.testing.lifeline import Lifeline  # noqa: E402 - see above
 from elaunch.testing.plugin import PluginContract  # noqa: E402 - see above
 from elaunch.testing.recorder import RecorderContract  # noqa: E402 - see above
@@ -33,6 +35,7 @@ from elaunch.testing.store_clients import NewStore  # noqa: E402 - see above
 
 
 __all__ = [
+    "CommandContract",
     "Lifeline",
     "NewHandler",
     "NewStore",

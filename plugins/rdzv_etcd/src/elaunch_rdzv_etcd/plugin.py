@@ -4,6 +4,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from elaunch.api import (
+    Command,
+    CommandParameters,
+    CommandProvider,
+    NoOptions,
     RendezvousParameters,
     RendezvousProvider,
     StoreRendezvous,
@@ -66,6 +70,12 @@ def _v2(target: "Target", options: EtcdOptions) -> "Api":
     return Api("v2", lambda: EtcdV2Store(target, options.silence_limit, paths))
 
 
+def _create_command(params: CommandParameters, _options: NoOptions) -> Command:
+    from elaunch_rdzv_etcd.local.command import EtcdCommand
+
+    return EtcdCommand(params.prog)
+
+
 @hookimpl
 def elaunch_register_rendezvous() -> Iterable[RendezvousProvider]:
     """Declare the backends."""
@@ -81,5 +91,17 @@ def elaunch_register_rendezvous() -> Iterable[RendezvousProvider]:
             summary="nodes meet in an etcd cluster with the v2 API (etcd 2.3 to 3.5)",
             create=_create_v2,
             options=EtcdV2Options,
+        ),
+    )
+
+
+@hookimpl
+def elaunch_register_commands() -> Iterable[CommandProvider]:
+    """Declare ``elaunch etcd``."""
+    return (
+        CommandProvider(
+            name="etcd",
+            summary="run an etcd server on this host, for jobs that meet in it",
+            create=_create_command,
         ),
     )
