@@ -96,6 +96,8 @@ class Gateway:
             port=self.endpoint.port,
             protocol=self.target.protocol,
             timeout=self.target.timeout,
+            # That of etcd 3.4 and later: asking for it would be another round trip.
+            api_path="/v3/",
             session=self._session,
         )
 

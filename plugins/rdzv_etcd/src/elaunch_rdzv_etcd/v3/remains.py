@@ -84,3 +84,5 @@ class Remains:
             except RendezvousUnreachable as error:
                 if not isinstance(error.__cause__, LeaseExists):
                     raise
+            else:
+                return
