@@ -32,6 +32,7 @@ from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
+import attrs
 from rendezvous_job import ACTS, FORM, RESET, RESTART, Act, Loop, free_port, play
 from rendezvous_virtual import VirtualJob
 
@@ -75,11 +76,27 @@ def virtual(size: int) -> Iterator[str]:
         )
 
 
-def torchrun(size: int) -> dict[str, float]:
-    """Return the seconds of the acts that torchrun's handler did within the limit."""
+@attrs.frozen
+class Theirs:
+    """What one act cost torchrun's handler.
+
+    Attributes:
+        seconds: How long it took.
+        requests: Of each node, for a backend over HTTP.
+        bytes: Of each node, likewise.
+    """
+
+    seconds: float
+    requests: float
+    bytes: float
+
+
+def torchrun(size: int, backend: str, endpoint: str, run_id: str) -> dict[str, Theirs]:
+    """Return what the acts cost that torchrun's handler did within the limit."""
     script = Path(__file__).with_name("rendezvous_torch.py")
+    arguments = (backend, endpoint, run_id, str(size))
     process = subprocess.Popen(
-        [sys.executable, "-W", "ignore", str(script), str(size), str(free_port())],
+        [sys.executable, "-W", "ignore", str(script), *arguments],
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -91,11 +108,12 @@ def torchrun(size: int) -> dict[str, float]:
         lines.put("")
 
     threading.Thread(target=read, daemon=True).start()
-    acts: dict[str, float] = {}
+    acts: dict[str, Theirs] = {}
     try:
         _next_line(lines, TORCH_LIMIT)  # it has imported torch
         for act in (FORM, RESTART):
-            acts[act] = float(_next_line(lines, TORCH_LIMIT))
+            costs = map(float, _next_line(lines, TORCH_LIMIT).split())
+            acts[act] = Theirs(*costs)
     except queue.Empty:
         return acts
     finally:
@@ -114,12 +132,13 @@ def _next_line(lines: "queue.Queue[str]", timeout: float) -> str:
 def rows(size: int, runs: int, *, torch: bool) -> Iterator[str]:
     """Measure with so many nodes and return a line for each act."""
     ours = elaunch(size, runs)
-    theirs = torchrun(size) if torch else {}
+    endpoint = f"127.0.0.1:{free_port()}"
+    theirs = torchrun(size, "c10d", endpoint, "benchmark") if torch else {}
     for name, act in ours.items():
         beside = ratio = ""
         if torch and name in theirs:
-            beside = f"{theirs[name]:.3f}"
-            ratio = f"{theirs[name] / act.seconds:.0f}x"
+            beside = f"{theirs[name].seconds:.3f}"
+            ratio = f"{theirs[name].seconds / act.seconds:.0f}x"
         elif torch and name != RESET:
             beside = f"> {TORCH_LIMIT:.0f}"
             ratio = f"> {TORCH_LIMIT / act.seconds:.0f}x"
@@ -151,7 +170,7 @@ def main() -> None:
         print("no torch here, so nothing beside it: make test-interop installs it")
         torch = False
     allowed = allow_descriptors()
-    print(f"{os.cpu_count()} cores, load {_load()}")
+    print(f"{os.cpu_count()} cores, load {load()}")
     print(
         f"{'nodes':>7} {'act':8} {'elaunch s':>10} {'torchrun s':>10} {'ratio':>7} "
         f"{'ops/node':>9} {'sent/node':>9} {'rcvd/node':>9}"
@@ -167,10 +186,11 @@ def main() -> None:
     for size in arguments.virtual:
         for row in virtual(size):
             print(row, flush=True)
-    print(f"load {_load()}")
+    print(f"load {load()}")
 
 
-def _load() -> str:
+def load() -> str:
+    """Return the load of this machine lately."""
     return " ".join(f"{load:.2f}" for load in os.getloadavg())
 
 

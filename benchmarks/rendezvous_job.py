@@ -200,14 +200,30 @@ class Job:
         await asyncio.gather(*(node.aclose() for node in self.nodes))
 
 
-def job_parameters(size: int, endpoint: str) -> RendezvousParameters:
-    """Return the parameters of a job that forms when all nodes are there."""
-    settings = JobSettings(min_nodes=size, max_nodes=size, max_restarts=1)
+def job_parameters(
+    size: int,
+    endpoint: str,
+    *,
+    backend: str = "c10d",
+    run_id: str = "benchmark",
+    spare: int = 0,
+) -> RendezvousParameters:
+    """Return the parameters of a job that forms when all nodes are there.
+
+    Args:
+        size: Its nodes.
+        endpoint: Where they meet.
+        backend: By which means.
+        run_id: Name of the job.
+        spare: How many of the nodes may be missing later.
+    """
+    least = size - spare
+    settings = JobSettings(min_nodes=least, max_nodes=size, max_restarts=1)
     return RendezvousParameters(
-        backend="c10d",
+        backend=backend,
         endpoint=endpoint,
-        run_id="benchmark",
-        min_nodes=size,
+        run_id=run_id,
+        min_nodes=least,
         max_nodes=size,
         settings=settings,
         policy=BudgetPolicy(settings.max_restarts),

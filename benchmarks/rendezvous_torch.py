@@ -1,15 +1,21 @@
 """torchrun's rendezvous handler under the clock; started by rendezvous.py.
 
-Prints a line when it is ready to begin, then the seconds of each act as it ends.
+Prints a line when it is ready to begin, then one for each act as it ends: the seconds,
+and for a backend over HTTP the requests and bytes of each node.
 """
 
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from torch.distributed.elastic.rendezvous import RendezvousParameters
-from torch.distributed.elastic.rendezvous.c10d_rendezvous_backend import create_backend
+import etcd_traffic
+from torch.distributed.elastic.rendezvous import (
+    RendezvousParameters,
+    c10d_rendezvous_backend,
+    etcd_rendezvous_backend,
+)
 from torch.distributed.elastic.rendezvous.dynamic_rendezvous import (
     DynamicRendezvousHandler,
     create_handler,
@@ -20,12 +26,15 @@ MONITOR_INTERVAL = 0.1
 """Seconds between two looks of torchrun's agent for nodes that wait: its default."""
 
 
-def node(endpoint: str, size: int) -> DynamicRendezvousHandler:
+_BACKENDS = {
+    "c10d": c10d_rendezvous_backend.create_backend,
+    "etcd-v2": etcd_rendezvous_backend.create_backend,
+}
+
+
+def node(params: RendezvousParameters) -> DynamicRendezvousHandler:
     """Return one node's handler, made as torchrun makes it."""
-    params = RendezvousParameters(
-        "c10d", endpoint, "benchmark", size, size, last_call_timeout=1
-    )
-    backend, store = create_backend(params)
+    backend, store = _BACKENDS[params.backend](params)
     return create_handler(store, backend, params)
 
 
@@ -36,29 +45,43 @@ def again(handler: DynamicRendezvousHandler, *, failed: bool) -> None:
     handler.next_rendezvous()
 
 
+def timed(act: Callable[[], object], size: int) -> None:
+    """Do something and print what it cost."""
+    before = etcd_traffic.so_far()
+    begin = time.perf_counter()
+    act()
+    seconds = time.perf_counter() - begin
+    said = etcd_traffic.so_far() - before
+    print(seconds, said.requests.total() / size, said.bytes / size, flush=True)
+
+
 def main() -> None:
     """Measure and print."""
-    size, endpoint = int(sys.argv[1]), f"127.0.0.1:{sys.argv[2]}"
+    backend, endpoint, run_id, nodes = sys.argv[1:]
+    size = int(nodes)
+    params = RendezvousParameters(
+        backend, endpoint, run_id, size, size, last_call_timeout=1
+    )
+    etcd_traffic.count()
     handlers: list[DynamicRendezvousHandler] = []
     hosted = threading.Event()
 
     def join(rank: int) -> None:
         if rank:
             hosted.wait()
-        handler = node(endpoint, size)
+        handler = node(params)
         hosted.set()
         handlers.append(handler)
         handler.next_rendezvous()
 
     with ThreadPoolExecutor(size) as pool:
         print("ready", flush=True)
-        begin = time.perf_counter()
-        list(pool.map(join, range(size)))
-        print(time.perf_counter() - begin, flush=True)
+        timed(lambda: list(pool.map(join, range(size))), size)
         time.sleep(1.0)  # agents start their workers, and watch them
-        begin = time.perf_counter()
-        list(pool.map(lambda h: again(h, failed=h is handlers[-1]), handlers))
-        print(time.perf_counter() - begin, flush=True)
+        last = handlers[-1]
+        timed(
+            lambda: list(pool.map(lambda h: again(h, failed=h is last), handlers)), size
+        )
 
 
 if __name__ == "__main__":
