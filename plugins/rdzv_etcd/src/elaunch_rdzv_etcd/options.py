@@ -27,13 +27,6 @@ def _needs_https(
         raise ValueError(f"{field.name!r} is for TLS only; add protocol=https")
 
 
-def _needs_cert(
-    options: "EtcdOptions", field: "attrs.Attribute[str | None]", value: str | None
-) -> None:
-    if value is not None and options.cert is None:
-        raise ValueError(f"{field.name!r} is the key of a certificate; add cert=FILE")
-
-
 def _path(_: object, field: "attrs.Attribute[str]", value: str) -> None:
     names = value.removeprefix("/").removesuffix("/").split("/")
     if value != "/" and not (value[:1] == "/" and all(map(_NAME.fullmatch, names))):
@@ -67,7 +60,7 @@ class EtcdOptions(RendezvousOptions):
     protocol: str = attrs.field(default="http", validator=_http_or_https)
     ca_cert: str | None = attrs.field(default=None, validator=_needs_https)
     cert: str | None = attrs.field(default=None, validator=_needs_https)
-    key: str | None = attrs.field(default=None, validator=[_needs_https, _needs_cert])
+    key: str | None = attrs.field(default=None, validator=_needs_https)
     username: str | None = None
     password_file: str | None = None
     prefix: str = attrs.field(default="/elaunch", validator=_path)
@@ -76,10 +69,73 @@ class EtcdOptions(RendezvousOptions):
     job_ttl: float = attrs.field(default=7200.0, validator=_positive)
 
     def __attrs_post_init__(self) -> None:
+        if self.key is not None and self.cert is None:
+            raise ValueError("'key' is the key of a certificate; add cert=FILE")
         if (self.username is None) != (self.password_file is None):
             raise ValueError("'username' and 'password_file' go together; give both")
 
 
+_OTHER_NAMES = {
+    "ssl_cert": "cert",
+    "ssl_cert_key": "key",
+    "cacert": "ca_cert",
+    "etcd_prefix": "prefix",
+    "read_timeout": "connect_timeout",
+}
+"""What torchelastic's backends `etcd-v2` and `etcd` call our options."""
+
+
 @attrs.frozen(kw_only=True)
 class EtcdV2Options(EtcdOptions):
-    """How to reach etcd, besides the times that every rendezvous has."""
+    """How to reach etcd, besides the times that every rendezvous has.
+
+    Attributes:
+        ssl_cert: Another name for ``cert``.
+        ssl_cert_key: Another name for ``key``.
+        cacert: Another name for ``ca_cert``.
+        etcd_prefix: Another name for ``prefix``.
+        read_timeout: Another name for ``connect_timeout``: torchelastic lets one
+            request wait so long, and then gives up. A request that is lost with the
+            leader of the cluster is never answered, so ours wait shorter, and again.
+        heartbeat_timeout: How long a renewal of the lease may wait for an answer, and
+            with it every request, where ``request_timeout`` is longer.
+    """
+
+    ssl_cert: str | None = attrs.field(default=None, validator=_needs_https)
+    ssl_cert_key: str | None = attrs.field(default=None, validator=_needs_https)
+    cacert: str | None = attrs.field(default=None, validator=_needs_https)
+    etcd_prefix: str | None = attrs.field(
+        default=None, validator=attrs.validators.optional(_path)
+    )
+    read_timeout: float | None = attrs.field(
+        default=None, validator=attrs.validators.optional(_positive)
+    )
+    heartbeat_timeout: float | None = attrs.field(
+        default=None, validator=attrs.validators.optional(_positive)
+    )
+
+    def __attrs_post_init__(self) -> None:
+        self.plain()
+
+    def plain(self) -> EtcdOptions:
+        """Return what was given, under the names that we have for it.
+
+        Raises:
+            ValueError: If two names of one option have different values.
+        """
+        fields = attrs.fields_dict(EtcdOptions)
+        values = {name: getattr(self, name) for name in fields}
+        for other, name in _OTHER_NAMES.items():
+            given = getattr(self, other)
+            if given is None:
+                continue
+            if values[name] not in (given, fields[name].default):
+                raise ValueError(
+                    f"{name!r} is {values[name]!r}, but its other name {other!r} is "
+                    f"{given!r}; give one of them"
+                )
+            values[name] = given
+        if self.heartbeat_timeout is not None:
+            shortest = min(self.request_timeout, self.heartbeat_timeout)
+            values["request_timeout"] = shortest
+        return EtcdOptions(**values)

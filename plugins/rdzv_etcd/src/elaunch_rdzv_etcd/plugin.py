@@ -29,9 +29,10 @@ def _create(params: RendezvousParameters, options: EtcdOptions) -> StoreRendezvo
     return _over(apis, params, options)
 
 
-def _create_v2(params: RendezvousParameters, options: EtcdV2Options) -> StoreRendezvous:
+def _create_v2(params: RendezvousParameters, given: EtcdV2Options) -> StoreRendezvous:
     from elaunch_rdzv_etcd.target import Target
 
+    options = given.plain()
     target = Target.parse(params.endpoint, options)
     return _over([_v2(target, options)], params, options)
 

@@ -1,0 +1,74 @@
+"""Options of `etcd-v2` under the names that torchelastic has for them."""
+
+import pytest
+
+from elaunch import get_rdzv_handler
+from elaunch.api import RendezvousParameters, UsageError
+from elaunch_rdzv_etcd.options import EtcdOptions, EtcdV2Options
+
+
+NAMES = {
+    "ssl_cert": ("cert", "c.pem"),
+    "ssl_cert_key": ("key", "k.pem"),
+    "cacert": ("ca_cert", "ca.pem"),
+    "etcd_prefix": ("prefix", "/torch/jobs"),
+    "read_timeout": ("connect_timeout", 90.0),
+}
+TLS = {"protocol": "https", "cert": "c.pem"}
+
+
+def options(**given: object) -> EtcdV2Options:
+    return EtcdV2Options(**{**TLS, **given})  # type: ignore[arg-type]  # any of them
+
+
+@pytest.mark.parametrize("other", NAMES)
+def test_torchelastics_names_mean_ours(other: str) -> None:
+    name, value = NAMES[other]
+
+    plain = options(**{other: value}).plain()
+
+    assert plain == EtcdOptions(**{**TLS, name: value})  # type: ignore[arg-type]  # one
+    assert options(**{other: value, name: value}).plain() == plain
+
+
+def test_a_pair_of_files_may_be_given_under_mixed_names() -> None:
+    given = EtcdV2Options(protocol="https", ssl_cert="c.pem", key="k.pem")
+
+    assert (given.plain().cert, given.plain().key) == ("c.pem", "k.pem")
+
+
+@pytest.mark.parametrize("other", NAMES)
+def test_two_values_of_one_option_are_refused_with_both_names(other: str) -> None:
+    name, value = NAMES[other]
+    different = 30.0 if isinstance(value, float) else "/different"
+
+    message = f"'{name}' is .*, but its other name '{other}' is .*; give one of them"
+    with pytest.raises(ValueError, match=message):
+        options(**{other: value, name: different})
+
+
+def test_what_a_user_of_torchrun_writes_is_understood() -> None:
+    with pytest.raises(
+        UsageError, match=r"'prefix' is '/a', but its other name 'etcd_prefix' is '/b'"
+    ):
+        get_rdzv_handler(
+            RendezvousParameters(
+                backend="etcd-v2",
+                endpoint="etcd",
+                run_id="job",
+                config={
+                    "protocol": "http",
+                    "timeout": "900",
+                    "last_call_timeout": "30",
+                    "read_timeout": "60",
+                    "prefix": "/a",
+                    "etcd_prefix": "/b",
+                },
+            )
+        )
+
+
+def test_no_timeout_of_torchelastic_lets_a_request_hang_longer() -> None:
+    assert EtcdV2Options(read_timeout=60.0).plain().request_timeout == 2.0
+    assert EtcdV2Options(heartbeat_timeout=60.0).plain().request_timeout == 2.0
+    assert EtcdV2Options(heartbeat_timeout=0.5).plain().request_timeout == 0.5
