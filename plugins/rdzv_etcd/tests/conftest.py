@@ -101,9 +101,11 @@ async def etcd_store(prefix: str) -> AsyncIterator[NewEtcdStore]:
     stores: list[EtcdV2Store] = []
 
     def new(port: int, *, patience: float = 15.0, **options: object) -> EtcdV2Store:
-        settings = EtcdV2Options(**options)  # type: ignore[arg-type]  # any of them
+        given = EtcdV2Options(**options)  # type: ignore[arg-type]  # any of them
+        settings = given.plain()
         target = Target.parse(f"127.0.0.1:{port}", settings)
-        stores.append(EtcdV2Store(target, patience, Paths(prefix)))
+        paths = Paths(prefix)
+        stores.append(EtcdV2Store(target, patience, paths, "/job/", settings.job_ttl))
         return stores[-1]
 
     yield new

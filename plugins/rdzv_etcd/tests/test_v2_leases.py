@@ -60,7 +60,7 @@ from elaunch_rdzv_etcd.target import Target
 
 async def main(port, prefix):
     target = Target.parse(f"127.0.0.1:{port}", EtcdV2Options())
-    store = EtcdV2Store(target, 15.0, Paths(prefix))
+    store = EtcdV2Store(target, 15.0, Paths(prefix), "/job/", 60.0)
     lease = await store.lease(0.5)
     for key in "/a/1", "/a/2":
         await store.put(key, b"", lease=lease)

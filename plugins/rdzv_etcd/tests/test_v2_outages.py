@@ -174,7 +174,10 @@ async def test_a_call_can_be_cancelled(etcd_store: NewStore, silent_port: int) -
 
 async def open_v2(target: Target, options: EtcdV2Options, record: Record) -> Store:
     paths = Paths(options.prefix)
-    api = Api("v2", lambda: EtcdV2Store(target, options.silence_limit, paths))
+    api = Api(
+        "v2",
+        lambda: EtcdV2Store(target, options.silence_limit, paths, "/job/", 60.0),
+    )
     return await open_store(str(target), [api], options.connect_timeout, record)
 
 

@@ -100,7 +100,7 @@ async def test_changes_between_two_polls_are_not_missed(
 async def test_an_expiry_is_a_deletion(etcd_port: int, etcd_store: NewStore) -> None:
     store = etcd_store(etcd_port)
     revision = store.link.ring.current.put(
-        store.paths.of_key("/a/key"), "created.x.", 1
+        store.paths.of_key("/a/key"), "created.leased.x.", 1
     )
 
     async with aclosing(store.watch("/a/", revision)) as events:
@@ -153,7 +153,7 @@ async def test_what_no_agent_writes_is_told(
     ):
         with pytest.raises(RendezvousCorrupt, match=path):
             await broken
-    store.link.ring.current.put(path, "created.x.not=base64", None)
+    store.link.ring.current.put(path, "created.kept.x.not=base64", None)
     with pytest.raises(RendezvousCorrupt, match=path):
         await store.get("/a/key")
 

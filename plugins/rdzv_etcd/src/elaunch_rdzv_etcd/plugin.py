@@ -25,7 +25,7 @@ def _create(params: RendezvousParameters, options: EtcdOptions) -> StoreRendezvo
     from elaunch_rdzv_etcd.target import Target
 
     target = Target.parse(params.endpoint, options)
-    apis = [_v3(target, params, options), _v2(target, options)]
+    apis = [_v3(target, params, options), _v2(target, params, options)]
     return _over(apis, params, options)
 
 
@@ -34,7 +34,7 @@ def _create_v2(params: RendezvousParameters, given: EtcdV2Options) -> StoreRende
 
     options = given.plain()
     target = Target.parse(params.endpoint, options)
-    return _over([_v2(target, options)], params, options)
+    return _over([_v2(target, params, options)], params, options)
 
 
 def _over(
@@ -62,13 +62,16 @@ def _v3(target: "Target", params: RendezvousParameters, options: EtcdOptions) ->
     return Api("v3", lambda: EtcdV3Store(target, options.silence_limit, keys, job))
 
 
-def _v2(target: "Target", options: EtcdOptions) -> "Api":
+def _v2(target: "Target", params: RendezvousParameters, options: EtcdOptions) -> "Api":
     from elaunch_rdzv_etcd.connect import Api
     from elaunch_rdzv_etcd.v2.paths import Paths
     from elaunch_rdzv_etcd.v2.store import EtcdV2Store
 
-    paths = Paths(options.prefix)
-    return Api("v2", lambda: EtcdV2Store(target, options.silence_limit, paths))
+    paths, job = Paths(options.prefix), f"/{params.run_id}/"
+    return Api(
+        "v2",
+        lambda: EtcdV2Store(target, options.silence_limit, paths, job, options.job_ttl),
+    )
 
 
 def _create_command(params: CommandParameters, _options: NoOptions) -> Command:

@@ -145,6 +145,28 @@ class EtcdClient:
                 raise ConditionFailed from error
         return True
 
+    def leaves(self, path: str) -> tuple[set[str], set[str]]:
+        """Return the files below a directory, and the directories that hold nothing."""
+        with self._translated():
+            try:
+                result = self._etcd.read(path, recursive=True, quorum=True)
+            except etcd.EtcdKeyNotFound:
+                return set(), set()
+        leaves = tuple(result.leaves)
+        empty = {leaf.key for leaf in leaves if leaf.dir}
+        return {leaf.key for leaf in leaves} - empty, empty
+
+    def remove(self, directory: str) -> bool:
+        """Delete a directory if there is nothing in it; return whether it is gone."""
+        with self._translated():
+            try:
+                self._etcd.delete(directory, dir=True)
+            except etcd.EtcdKeyNotFound:
+                return True
+            except etcd.EtcdDirNotEmpty:
+                return False
+        return True
+
     def watch(self, path: str, since: int, *, recursive: bool) -> Seen:
         """Wait a moment for the first change of a path after an index.
 

@@ -3,7 +3,7 @@
 A lease of etcd's v2 API is the time to live of each key, and renewing it counts as a
 modification: the ``modifiedIndex`` of a leased key moves although nothing has changed.
 So the revision of a key is not simply that index. The text of each file is
-``BASIS.WRITE_ID.BASE64``, and the basis says where the revision stands:
+``BASIS.LIFE.WRITE_ID.BASE64``, and the basis says where the revision stands:
 
 - ``created``: it is the ``createdIndex``, which renewals leave alone. For a key that a
   put or a creation wrote.
@@ -12,7 +12,9 @@ So the revision of a key is not simply that index. The text of each file is
 - digits: it is that number. A compared and set key that is to be renewed is written
   once more, with the revision that it had got.
 
-The write id tells whose write it was after a request that got no answer.
+The life tells who renews the time to live: ``leased``, who wrote it; ``kept``, whoever
+is there of the job, see `elaunch_rdzv_etcd.v2.upkeep`. The write id tells whose write
+it was after a request that got no answer.
 """
 
 import base64
@@ -26,13 +28,18 @@ from elaunch.api import RendezvousCorrupt
 
 CREATED = "created"
 MODIFIED = "modified"
+LEASED = "leased"
+KEPT = "kept"
 
-_TEXT = re.compile(r"(created|modified|\d+)\.(\w+)\.([A-Za-z0-9+/=]*)")
+MAX_VALUE = 1024 * 1024
+"""Most bytes of a value. etcd takes 10 MiB in one request, encoded twice."""
+
+_TEXT = re.compile(r"(created|modified|\d+)\.(leased|kept)\.(\w+)\.([A-Za-z0-9+/=]*)")
 
 
-def encode(basis: str, write_id: str, value: bytes) -> str:
+def encode(basis: str, life: str, write_id: str, value: bytes) -> str:
     """Return the text of a file."""
-    return f"{basis}.{write_id}.{base64.b64encode(value).decode()}"
+    return f"{basis}.{life}.{write_id}.{base64.b64encode(value).decode()}"
 
 
 @attrs.frozen
@@ -59,14 +66,24 @@ class Node:
             RendezvousCorrupt: If the text is not ours, as for all properties.
         """
         try:
-            return base64.b64decode(self._fields()[2], validate=True)
+            return base64.b64decode(self._fields()[3], validate=True)
         except binascii.Error:
             raise self._corrupt() from None
 
     @property
     def write_id(self) -> str:
         """Id of the write that put it."""
-        return self._fields()[1]
+        return self._fields()[2]
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether its life does not depend on who wrote it."""
+        return self._fields()[1] == KEPT
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether its revision stays when it is renewed."""
+        return self._fields()[0] != MODIFIED
 
     @property
     def revision(self) -> int:
@@ -76,12 +93,17 @@ class Node:
             return self.created
         return self.index if basis == MODIFIED else int(basis)
 
-    def _fields(self) -> tuple[str, str, str]:
+    def settled(self) -> str:
+        """Return the text that keeps its revision when it is renewed."""
+        _, life, write_id, _ = self._fields()
+        return encode(str(self.revision), life, write_id, self.value)
+
+    def _fields(self) -> tuple[str, str, str, str]:
         match = _TEXT.fullmatch(self.text)
         if match is None:
             raise self._corrupt()
-        basis, write_id, data = match.groups()
-        return basis, write_id, data
+        basis, life, write_id, data = match.groups()
+        return basis, life, write_id, data
 
     def _corrupt(self) -> RendezvousCorrupt:
         return RendezvousCorrupt(

@@ -12,6 +12,9 @@ import urllib.parse
 import attrs
 
 
+NOTE = "~note"
+"""Name of a file in the directory of a job that is no key, nor could be one."""
+
 _FILE = "="
 _EMPTY = "~"
 _RELATIVE = "~~"  # the directory of keys that don't begin with a slash

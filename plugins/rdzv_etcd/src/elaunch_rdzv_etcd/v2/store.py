@@ -5,14 +5,15 @@ from collections.abc import AsyncGenerator
 
 import attrs
 
-from elaunch.api import Entry, Lease, Listing, StoreEvent
+from elaunch.api import Entry, Lease, Listing, RendezvousUnreachable, StoreEvent
 from elaunch_rdzv_etcd.link import Link, closed
 from elaunch_rdzv_etcd.ring import Ring
 from elaunch_rdzv_etcd.target import Target
 from elaunch_rdzv_etcd.v2.client import EtcdClient
 from elaunch_rdzv_etcd.v2.lease import EtcdLease
-from elaunch_rdzv_etcd.v2.nodes import Node
+from elaunch_rdzv_etcd.v2.nodes import KEPT, LEASED, MAX_VALUE, Node
 from elaunch_rdzv_etcd.v2.paths import Paths
+from elaunch_rdzv_etcd.v2.upkeep import Upkeep
 from elaunch_rdzv_etcd.v2.watch import Watch
 from elaunch_rdzv_etcd.v2.writes import Deletion, Write, Written
 
@@ -29,14 +30,19 @@ class EtcdV2Store:
         target: Where etcd is.
         patience: Seconds without any answer after which a call or a watch gives up.
         paths: Where keys lie in etcd.
+        job: Prefix of all keys of the job, with a slash at its end.
+        job_ttl: Seconds that keys without a lease outlive the last client of the job.
     """
 
     target: Target
     patience: float
     paths: Paths
+    job: str
+    job_ttl: float
     link: Link[EtcdClient] = attrs.field(init=False)
     _renewals: Link[EtcdClient] = attrs.field(init=False)
     _leases: list[EtcdLease] = attrs.field(factory=list, init=False)
+    _upkeep: Upkeep = attrs.field(init=False)
     _closing: asyncio.Future[None] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -47,17 +53,18 @@ class EtcdV2Store:
         )
         self.link = Link(ring, _THREADS, self.patience)
         self._renewals = Link(ring, _RENEWAL_THREADS, self.patience)
+        directory = self.paths.of_prefix(self.job)
+        self._upkeep = Upkeep.begin(directory, self.job_ttl, self.link)
         self._closing = asyncio.get_running_loop().create_future()
 
     async def probe(self, limit: float) -> None:
-        """Ask etcd for something, once, to learn whether it is there.
+        """Ask etcd for what the job will ask for, once: may this client write?
 
         Raises:
             Unavailable: If there was no answer by the time of the limit.
             Refused: If it refuses, for example because it has no v2 API.
         """
-        path = self.paths.of_prefix("")
-        await self.link.attempt(lambda client: client.read(path), limit)
+        await self.link.attempt(self._upkeep.claim, limit)
 
     async def get(self, key: str) -> Entry | None:
         """Return the entry of a key, or `None`."""
@@ -88,6 +95,7 @@ class EtcdV2Store:
         """Delete a key, if ``expected`` is given only at that revision."""
         self._check_open()
         path = self.paths.of_key(key)
+        self._upkeep.touch(path)
         deleted = await self.link.call(Deletion(path, expected))
         if deleted:
             self._detach(path)
@@ -126,6 +134,7 @@ class EtcdV2Store:
             return
         self._closing.set_result(None)
         await asyncio.gather(*(lease.revoke() for lease in tuple(self._leases)))
+        await self._upkeep.end()
         self.link.close()
         self._renewals.close()
         self.link.ring.close()
@@ -135,13 +144,19 @@ class EtcdV2Store:
     ) -> Written | None:
         self._check_open()
         path = self.paths.of_key(key)
+        self._upkeep.touch(path)
+        if len(value) > MAX_VALUE:
+            raise RendezvousUnreachable(
+                f"the value of {key!r} is too large for etcd: it has {len(value)} "
+                f"bytes, and {MAX_VALUE} is the most"
+            )
         if lease is None:
-            write = Write(path, value, None, expected)
+            write = Write(path, value, self._upkeep.ttl, KEPT, expected)
             return await self._carry_out(key, write, None)
         if not isinstance(lease, EtcdLease):
             raise TypeError(f"a lease of another kind of store: {lease!r}")
         lease.check(key)
-        write = Write(path, value, lease.seconds, expected)
+        write = Write(path, value, lease.seconds, LEASED, expected)
         return await lease.see_through(self._carry_out(key, write, lease))
 
     async def _carry_out(

@@ -10,7 +10,7 @@ import attrs
 
 from elaunch.api import ABSENT
 from elaunch_rdzv_etcd.v2.client import ConditionFailed, EtcdClient
-from elaunch_rdzv_etcd.v2.nodes import CREATED, MODIFIED, Node, encode
+from elaunch_rdzv_etcd.v2.nodes import CREATED, KEPT, MODIFIED, Node, encode
 
 
 @attrs.frozen
@@ -33,14 +33,16 @@ class Write:
     Attributes:
         path: Path of the file.
         value: The value.
-        ttl: Seconds that the key lives unless it is renewed, `None` for ever.
+        ttl: Seconds that the key lives unless it is renewed.
+        life: Who renews it.
         expected: Revision that the key must have, or `None` for any.
         write_id: Tells this write from others of the same value.
     """
 
     path: str
     value: bytes
-    ttl: int | None
+    ttl: int
+    life: str
     expected: int | None = None
     write_id: str = attrs.field(factory=lambda: secrets.token_hex(8), init=False)
     _tried: bool = attrs.field(default=False, init=False)
@@ -90,8 +92,8 @@ class Write:
                 return self._restate(client, index, index)
 
     def _restate(self, client: EtcdClient, revision: int, index: int) -> Written:
-        """Write the revision down if renewals are going to move the index."""
-        if self.ttl is None or revision != index:
+        """Write the revision down if renewals are soon going to move the index."""
+        if self.life == KEPT or revision != index:
             return Written(revision, index)
         try:
             text = self._text(str(revision))
@@ -105,7 +107,7 @@ class Write:
         return Written(node.revision, node.index)
 
     def _text(self, basis: str) -> str:
-        return encode(basis, self.write_id, self.value)
+        return encode(basis, self.life, self.write_id, self.value)
 
 
 @attrs.define(eq=False)
