@@ -186,7 +186,7 @@ async def test_a_key_that_expired_ends_the_lease(
     etcd_port: int, etcd_store: NewStore
 ) -> None:
     store = etcd_store(etcd_port)
-    lease = await leased(store, 6.0)
+    lease = await leased(store, 20.0)
     await store.put("/a", b"", lease=lease)
     # As if the server's clock had jumped: it counts the time to live as over.
     node = raw(store, "/a")
