@@ -14,7 +14,7 @@ import attrs
 from elaunch.api import RendezvousUnreachable
 from elaunch_rdzv_etcd.endpoints import Endpoint
 from elaunch_rdzv_etcd.target import Target
-from elaunch_rdzv_etcd.trouble import NoSuchApi, Refused, Unusable
+from elaunch_rdzv_etcd.trouble import Denied, NoSuchApi, Refused, Unusable
 
 
 class Client(Protocol):
@@ -160,9 +160,8 @@ class Ring(Generic[ClientT]):
 
     def refused(self, reason: object) -> RendezvousUnreachable:
         """Return the error for a cluster that refuses."""
-        return RendezvousUnreachable(
-            f"etcd at '{self.target}' refuses: {reason}; is this the right server?"
-        )
+        hint = "" if isinstance(reason, Denied) else "; is this the right server?"
+        return RendezvousUnreachable(f"etcd at '{self.target}' refuses: {reason}{hint}")
 
     def close(self) -> None:
         """Close all connections."""

@@ -15,3 +15,7 @@ class NoSuchApi(Unusable):
 
 class Refused(Exception):
     """The cluster answers that it won't. A retry would not help."""
+
+
+class Denied(Refused):
+    """The cluster does not let this user do that; the message says what to grant."""

@@ -16,7 +16,7 @@ from elaunch.api import WatchCompacted
 from elaunch_rdzv_etcd.endpoints import Endpoint
 from elaunch_rdzv_etcd.http import Http, translated
 from elaunch_rdzv_etcd.target import Target
-from elaunch_rdzv_etcd.trouble import NoSuchApi, Refused, Unavailable
+from elaunch_rdzv_etcd.trouble import Denied, NoSuchApi, Refused, Unavailable
 from elaunch_rdzv_etcd.v2.nodes import Change, Node, Seen
 
 
@@ -44,11 +44,13 @@ class EtcdClient:
         target: The cluster, and how to speak to it.
         endpoint: The endpoint.
         connections: Connections that are kept open, one for each thread.
+        root: Directory of all that is asked for, for messages.
     """
 
     target: Target
     endpoint: Endpoint
     connections: int
+    root: str
     _http: Http = attrs.field(init=False)
     _etcd: Any = attrs.field(init=False)
 
@@ -60,8 +62,8 @@ class EtcdClient:
             port=self.endpoint.port,
             protocol=target.protocol,
             read_timeout=target.timeout,
-            username=user and user.name,
-            password=user and user.password,
+            username=user and _as_latin_1(user.name),
+            password=user and _as_latin_1(user.password),
         )
         # Its own pool would retry writes behind our back.
         self._etcd.http = self._http
@@ -241,8 +243,26 @@ class EtcdClient:
             raise Refused("another cluster answers at this endpoint now") from error
         except etcd.EtcdConnectionFailed as error:
             raise translated(_cause(error)) from error
+        except etcd.EtcdInsufficientPermissions as error:
+            raise self._denied() from error
         except etcd.EtcdException as error:
             raise _judge(error) from error
+
+    def _denied(self) -> Denied:
+        """Return the error for a refusal, of which etcd does not tell the reason."""
+        below = f"{self.root}/*"
+        user = self.target.user
+        if user is None:
+            return Denied(
+                f"it asks who we are; add username=NAME and password_file=FILE of a "
+                f"user who may read and write {below!r}"
+            )
+        return Denied(
+            f"the password of user {user.name!r} is wrong, or they may not read and "
+            f"write {below!r}; check the file of the password, and grant a role of "
+            f"theirs that: ETCDCTL_API=2 etcdctl role grant ROLE --path '{below}' "
+            f"--readwrite"
+        )
 
 
 def _judge(error: Any) -> Exception:
@@ -253,9 +273,8 @@ def _judge(error: Any) -> Exception:
             "the server does not offer the v2 API: start etcd up to 3.5 with "
             "--enable-v2; etcd 3.6 has it no more"
         )
-    denied = isinstance(error, etcd.EtcdInsufficientPermissions)
     # An answer without a code is none of etcd's, or one that was cut off.
-    if (code is None or code in _PASSING) and not denied:
+    if code is None or code in _PASSING:
         return Unavailable(str(error))
     return Refused(str(error))
 
@@ -267,6 +286,11 @@ def _node(result: Any) -> Node:
         created=int(result.createdIndex),
         index=int(result.modifiedIndex),
     )
+
+
+def _as_latin_1(text: str) -> str:
+    """Return what becomes UTF-8, as etcd expects it, when it is encoded as Latin-1."""
+    return text.encode().decode("latin-1")
 
 
 def _cause(error: Any) -> BaseException:

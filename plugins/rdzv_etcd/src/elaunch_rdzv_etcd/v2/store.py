@@ -49,7 +49,9 @@ class EtcdV2Store:
         threads = _THREADS + _RENEWAL_THREADS
         ring = Ring(
             self.target,
-            lambda endpoint: EtcdClient(self.target, endpoint, connections=threads),
+            lambda endpoint: EtcdClient(
+                self.target, endpoint, threads, self.paths.root
+            ),
         )
         self.link = Link(ring, _THREADS, self.patience)
         self._renewals = Link(ring, _RENEWAL_THREADS, self.patience)
