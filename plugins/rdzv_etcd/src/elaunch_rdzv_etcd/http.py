@@ -5,8 +5,10 @@ what may be sent twice. Neither proxies nor certificates are taken from the envi
 """
 
 import contextlib
+import http.client
 import socket
 import ssl
+from collections.abc import Iterator
 from typing import Any
 
 import attrs
@@ -17,6 +19,16 @@ from urllib3.util import parse_url
 from elaunch_rdzv_etcd.endpoints import Endpoint
 from elaunch_rdzv_etcd.target import Target
 from elaunch_rdzv_etcd.trouble import Unavailable, Unusable
+
+
+_HINT_WITHIN = 2.0  # seconds
+_CERTIFICATE_ADVICE = (
+    "give cert=FILE and key=FILE of one that etcd trusts and that is not over"
+)
+
+
+class WrongProtocol(urllib3.exceptions.HTTPError):
+    """Plain HTTP was sent to who speaks TLS, or the reverse."""
 
 
 @attrs.define(eq=False)
@@ -30,6 +42,7 @@ class Http:
     """
 
     _pool: urllib3.HTTPConnectionPool
+    _unknown: tuple[str, int] | None = None  # address, until it has answered
     response: urllib3.BaseHTTPResponse | None = attrs.field(default=None, init=False)
     _interrupted: bool = attrs.field(default=False, init=False)
 
@@ -39,22 +52,22 @@ class Http:
         host, port = endpoint.host, endpoint.port
         if endpoint.path:
             return cls(_UnixPool(endpoint.path, maxsize=connections))
-        if target.tls is None:
-            return cls(urllib3.HTTPConnectionPool(host, port, maxsize=connections))
-        return cls(
-            urllib3.HTTPSConnectionPool(
+        pool = urllib3.HTTPConnectionPool(host, port, maxsize=connections)
+        if target.tls:
+            pool = urllib3.HTTPSConnectionPool(
                 host, port, maxsize=connections, ssl_context=target.tls
             )
-        )
+        return cls(pool, (host.strip("[]"), port))
 
     def request(
         self, method: str, url: str, **options: Any
     ) -> urllib3.BaseHTTPResponse:
         """Make a request; ``options`` are those of urllib3."""
         self.response = None
-        self.response = self._pool.request(
-            method, parse_url(url).request_uri, retries=False, **options
-        )
+        with self._judged():
+            self.response = self._pool.request(
+                method, parse_url(url).request_uri, retries=False, **options
+            )
         if self._interrupted:
             self.interrupt()
         return self.response
@@ -64,9 +77,10 @@ class Http:
     ) -> urllib3.BaseHTTPResponse:
         """Make a request with the fields in its body, as python-etcd asks for it."""
         options["retries"] = False
-        return self._pool.request_encode_body(
-            method, parse_url(url).request_uri, **options
-        )
+        with self._judged():
+            return self._pool.request_encode_body(
+                method, parse_url(url).request_uri, **options
+            )
 
     def interrupt(self) -> None:
         """Make the request that is waiting end now; for use from another thread."""
@@ -83,23 +97,75 @@ class Http:
         """
         self._pool.close()
 
+    @contextlib.contextmanager
+    def _judged(self) -> Iterator[None]:
+        """Find out why one that never answered hangs up: etcd does not say it."""
+        try:
+            yield
+        except urllib3.exceptions.HTTPError as error:
+            hint = _hint(_root(error), self._unknown) if self._unknown else None
+            if hint:
+                raise WrongProtocol(hint) from None
+            raise
+        self._unknown = None
+
 
 def translated(error: BaseException) -> Unavailable:
     """Return what an error of urllib3 means, without the names of three libraries."""
     cause = _root(error)
     text = str(cause) or type(cause).__name__
+    if isinstance(cause, WrongProtocol):
+        return Unusable(text)
     if isinstance(cause, ssl.SSLCertVerificationError):
         return Unusable(f"its certificate can't be trusted: {text}")
     if isinstance(cause, ssl.SSLError) and "_ALERT_" in str(cause.reason):
-        return Unusable(f"it does not accept this client's certificate: {text}")
+        return Unusable(
+            f"it does not accept this client's certificate, or that there is none: "
+            f"{text}; {_CERTIFICATE_ADVICE}"
+        )
     if isinstance(cause, ssl.SSLError) and cause.reason == "WRONG_VERSION_NUMBER":
         return Unusable(f"it does not speak TLS: {text}; leave out protocol=https")
     return Unavailable(text)
 
 
 def _root(error: BaseException) -> BaseException:
-    inner = error.__cause__ or (error.args[0] if error.args else None)
-    return _root(inner) if isinstance(inner, BaseException) else error
+    inner = [e for e in (error.__cause__, *error.args) if isinstance(e, BaseException)]
+    return _root(inner[0]) if inner else error
+
+
+def _hint(cause: BaseException, address: tuple[str, int]) -> str | None:
+    """Return what to change if an endpoint hung up because of the wrong protocol."""
+    if isinstance(cause, http.client.RemoteDisconnected) and _speaks_tls(address):
+        return "it speaks TLS only; add protocol=https"
+    if isinstance(cause, ssl.SSLEOFError) and _speaks_http(address):
+        return "it does not speak TLS; leave out protocol=https"
+    return None
+
+
+def _speaks_tls(address: tuple[str, int]) -> bool:
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        with (
+            socket.create_connection(address, _HINT_WITHIN) as connection,
+            context.wrap_socket(connection),
+        ):
+            return True
+    except ssl.SSLError as error:
+        return "_ALERT_" in str(error.reason)  # it wants to see a certificate
+    except OSError:
+        return False
+
+
+def _speaks_http(address: tuple[str, int]) -> bool:
+    connection = http.client.HTTPConnection(*address, timeout=_HINT_WITHIN)
+    with contextlib.closing(connection):
+        try:
+            connection.request("GET", "/version")
+            return connection.getresponse().status == http.HTTPStatus.OK
+        except (OSError, http.client.HTTPException):
+            return False
 
 
 class _UnixConnection(HTTPConnection):
