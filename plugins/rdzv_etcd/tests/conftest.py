@@ -100,10 +100,13 @@ async def etcd_store(prefix: str) -> AsyncIterator[NewEtcdStore]:
     """A factory of stores; ``(port, patience=, **options)``."""
     stores: list[EtcdV2Store] = []
 
-    def new(port: int, *, patience: float = 15.0, **options: object) -> EtcdV2Store:
+    def new(
+        port: int | str, *, patience: float = 15.0, **options: object
+    ) -> EtcdV2Store:
         given = EtcdV2Options(**options)  # type: ignore[arg-type]  # any of them
         settings = given.plain()
-        target = Target.parse(f"127.0.0.1:{port}", settings)
+        endpoints = f"127.0.0.1:{port}" if isinstance(port, int) else port
+        target = Target.parse(endpoints, settings)
         paths = Paths(prefix)
         stores.append(EtcdV2Store(target, patience, paths, "/job/", settings.job_ttl))
         return stores[-1]

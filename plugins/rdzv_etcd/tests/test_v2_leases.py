@@ -204,7 +204,7 @@ async def test_a_write_of_something_else_ends_the_lease_with_a_reason(
     store = etcd_store(etcd_port)
     lease = await leased(store, 2.0)
     await store.put("/a", b"", lease=lease)
-    store.link.ring.current.put(store.paths.of_key("/a"), "no text of ours", None)
+    store.link.ring.current._etcd.write(store.paths.of_key("/a"), "no text of ours")
 
     async with asyncio.timeout(_LIMIT):
         reason = await lease.lost

@@ -99,8 +99,8 @@ async def test_changes_between_two_polls_are_not_missed(
 
 async def test_an_expiry_is_a_deletion(etcd_port: int, etcd_store: NewStore) -> None:
     store = etcd_store(etcd_port)
-    revision = store.link.ring.current.put(
-        store.paths.of_key("/a/key"), "created.leased.x.", 1
+    revision = store.link.ring.current.create(
+        store.paths.of_key("/a/key"), "modified.leased.x.", 1
     )
 
     async with aclosing(store.watch("/a/", revision)) as events:
@@ -116,7 +116,7 @@ async def test_directories_and_what_others_write_are_no_events(
     store = etcd_store(etcd_port)
     start = (await store.list("/")).revision
     store.link.ring.current._etcd.write(f"{prefix}/a/directory", None, dir=True)
-    store.link.ring.current.put(f"{prefix}/a/note", "from an administrator", None)
+    store.link.ring.current.create(f"{prefix}/a/note", "from an administrator", None)
     await store.put("/a/key", b"")
 
     async with aclosing(store.watch("/a/", start)) as events:
@@ -144,7 +144,7 @@ async def test_what_no_agent_writes_is_told(
 ) -> None:
     store = etcd_store(etcd_port)
     path = store.paths.of_key("/a/key")
-    start = store.link.ring.current.put(path, "no text of ours", None) - 1
+    start = store.link.ring.current.create(path, "no text of ours", None) - 1
 
     for broken in (
         store.get("/a/key"),
@@ -153,7 +153,7 @@ async def test_what_no_agent_writes_is_told(
     ):
         with pytest.raises(RendezvousCorrupt, match=path):
             await broken
-    store.link.ring.current.put(path, "created.kept.x.not=base64", None)
+    store.link.ring.current._etcd.write(path, "modified.kept.x.not=base64")
     with pytest.raises(RendezvousCorrupt, match=path):
         await store.get("/a/key")
 

@@ -93,10 +93,6 @@ class EtcdClient:
         nodes = [_node(leaf) for leaf in result.leaves if not leaf.dir]
         return nodes, int(result.etcd_index)
 
-    def put(self, path: str, text: str, ttl: int | None) -> int:
-        """Write a file whatever it held; return the index."""
-        return self._write(path, text, ttl)
-
     def create(self, path: str, text: str, ttl: int | None) -> int:
         """Write a file that does not exist; return the index.
 
@@ -283,7 +279,6 @@ def _node(result: Any) -> Node:
     return Node(
         path=result.key,
         text=result.value or "",
-        created=int(result.createdIndex),
         index=int(result.modifiedIndex),
     )
 

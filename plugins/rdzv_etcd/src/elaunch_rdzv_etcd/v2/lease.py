@@ -17,7 +17,7 @@ import attrs
 from elaunch.api import RendezvousError, RendezvousUnreachable, WatchCompacted
 from elaunch_rdzv_etcd.link import Link
 from elaunch_rdzv_etcd.v2.client import ConditionFailed, EtcdClient
-from elaunch_rdzv_etcd.v2.writes import Deletion
+from elaunch_rdzv_etcd.v2.writes import Deletion, Write, Written
 
 
 AnswerT = TypeVar("AnswerT")
@@ -43,6 +43,7 @@ class _Held:
     path: str
     write_id: str
     index: int
+    settled: str | None
     confirmed: float
     keeper: asyncio.Task[None] | None = None
 
@@ -95,20 +96,21 @@ class EtcdLease:
         return await asyncio.shield(task)
 
     async def attach(
-        self, key: str, path: str, write_id: str, *, index: int, since: float
+        self, key: str, write: Write, written: Written, since: float
     ) -> None:
         """Keep a key alive that was written not earlier than the time ``since``.
 
         Raises:
             RendezvousUnreachable: If the lease is over by now; the key is deleted.
         """
-        self.detach(path)
-        held = _Held(key, path, write_id, index, since)
+        self.detach(write.path)
+        settled = write.settled(written)
+        held = _Held(key, write.path, write.write_id, written.index, settled, since)
         if self.lost.done():
             await self._delete(held)
             self.check(key)
         held.keeper = asyncio.create_task(self._keep(held))
-        self._held[path] = held
+        self._held[held.path] = held
 
     def detach(self, path: str) -> None:
         """Let a key be: it has another life now. An unknown one is fine."""
@@ -157,7 +159,7 @@ class EtcdLease:
             held.confirmed = sent
 
     async def _delete(self, held: _Held) -> None:
-        deletion = Deletion(held.path, write_id=held.write_id, index=held.index)
+        deletion = Deletion(held.path, write_id=held.write_id)
         limit = min(self.ttl, self._link.ring.target.timeout)
         with contextlib.suppress(RendezvousUnreachable):
             await self._link.call(deletion, limit)
@@ -178,20 +180,31 @@ class EtcdLease:
 def _renew(client: EtcdClient, held: _Held, ttl: int) -> _Fate:
     while True:
         try:
-            held.index = client.renew(held.path, ttl, held.index)
+            if held.settled is None:
+                held.index = client.renew(held.path, ttl, held.index)
+            else:
+                held.index = client.swap(held.path, held.settled, ttl, held.index)
         except ConditionFailed:
             node = client.read(held.path)
             if node is None or node.write_id != held.write_id:
                 return _fate(client, held)
             held.index = node.index  # an earlier attempt was carried out after all
+            held.settled = None if node.is_settled else held.settled
         else:
+            held.settled = None
             return _Fate.RENEWED
 
 
 def _fate(client: EtcdClient, held: _Held) -> _Fate:
     """Ask etcd's history what happened to a key that is not ours any more."""
-    try:
-        change = client.watch(held.path, held.index, recursive=False).change
-    except WatchCompacted:
-        return _Fate.EXPIRED
-    return _Fate.TAKEN if change and not change.expired else _Fate.EXPIRED
+    since = held.index
+    while True:
+        try:
+            change = client.watch(held.path, since, recursive=False).change
+        except WatchCompacted:
+            return _Fate.EXPIRED
+        if change is None or change.expired:
+            return _Fate.EXPIRED
+        if change.node is None or change.node.write_id != held.write_id:
+            return _Fate.TAKEN
+        since = change.index  # our own renewal, whose answer was lost

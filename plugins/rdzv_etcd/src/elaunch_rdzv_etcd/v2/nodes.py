@@ -5,12 +5,9 @@ modification: the ``modifiedIndex`` of a leased key moves although nothing has c
 So the revision of a key is not simply that index. The text of each file is
 ``BASIS.LIFE.WRITE_ID.BASE64``, and the basis says where the revision stands:
 
-- ``created``: it is the ``createdIndex``, which renewals leave alone. For a key that a
-  put or a creation wrote.
-- ``modified``: it is the ``modifiedIndex``. For a key that was compared and set, which
-  keeps its ``createdIndex``, and that is not renewed.
-- digits: it is that number. A compared and set key that is to be renewed is written
-  once more, with the revision that it had got.
+- ``modified``: it is the ``modifiedIndex``. The key was not renewed yet.
+- digits: it is that number. Whoever renews a key for the first time writes it again,
+  with the revision that it had got, and after that only gives it more time.
 
 The life tells who renews the time to live: ``leased``, who wrote it; ``kept``, whoever
 is there of the job, see `elaunch_rdzv_etcd.v2.upkeep`. The write id tells whose write
@@ -26,7 +23,6 @@ import attrs
 from elaunch.api import RendezvousCorrupt
 
 
-CREATED = "created"
 MODIFIED = "modified"
 LEASED = "leased"
 KEPT = "kept"
@@ -34,7 +30,7 @@ KEPT = "kept"
 MAX_VALUE = 1024 * 1024
 """Most bytes of a value. etcd takes 10 MiB in one request, encoded twice."""
 
-_TEXT = re.compile(r"(created|modified|\d+)\.(leased|kept)\.(\w+)\.([A-Za-z0-9+/=]*)")
+_TEXT = re.compile(r"(modified|\d+)\.(leased|kept)\.(\w+)\.([A-Za-z0-9+/=]*)")
 
 
 def encode(basis: str, life: str, write_id: str, value: bytes) -> str:
@@ -49,13 +45,11 @@ class Node:
     Attributes:
         path: Its path.
         text: Its content.
-        created: Index of etcd at its creation.
         index: Index of etcd at its last modification, renewals included.
     """
 
     path: str
     text: str = attrs.field(repr=False)
-    created: int
     index: int
 
     @property
@@ -89,14 +83,12 @@ class Node:
     def revision(self) -> int:
         """Index of etcd at its last change, renewals not included."""
         basis = self._fields()[0]
-        if basis == CREATED:
-            return self.created
         return self.index if basis == MODIFIED else int(basis)
 
     def settled(self) -> str:
-        """Return the text that keeps its revision when it is renewed."""
-        _, life, write_id, _ = self._fields()
-        return encode(str(self.revision), life, write_id, self.value)
+        """Return the text with which it keeps its revision when it is renewed."""
+        _, *rest = self._fields()
+        return ".".join((str(self.revision), *rest))
 
     def _fields(self) -> tuple[str, str, str, str]:
         match = _TEXT.fullmatch(self.text)

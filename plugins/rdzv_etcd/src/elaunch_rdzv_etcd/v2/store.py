@@ -169,9 +169,7 @@ class EtcdV2Store:
         if written:
             self._detach(write.path)
         if written and lease:
-            await lease.attach(
-                key, write.path, write.write_id, index=written.index, since=since
-            )
+            await lease.attach(key, write, written, since)
         return written
 
     def _detach(self, path: str) -> None:

@@ -1,7 +1,9 @@
 """Writes and deletions that are safe to make again after no answer.
 
 Each object is one write of one caller. Called again, it first finds out whether an
-earlier attempt did it.
+earlier attempt did it. One that got no answer may still be carried out, much later: a
+member that stood still finds the request in its socket. So each names the index that it
+replaces, and comes to nothing if the key has changed by then.
 """
 
 import secrets
@@ -10,7 +12,7 @@ import attrs
 
 from elaunch.api import ABSENT
 from elaunch_rdzv_etcd.v2.client import ConditionFailed, EtcdClient
-from elaunch_rdzv_etcd.v2.nodes import CREATED, KEPT, MODIFIED, Node, encode
+from elaunch_rdzv_etcd.v2.nodes import MODIFIED, Node, encode
 
 
 @attrs.frozen
@@ -19,7 +21,7 @@ class Written:
 
     Attributes:
         revision: The key's new revision.
-        index: Its ``modifiedIndex``, which is later if the key was written once more.
+        index: Its ``modifiedIndex``, which is later if it was renewed since.
     """
 
     revision: int
@@ -45,7 +47,6 @@ class Write:
     life: str
     expected: int | None = None
     write_id: str = attrs.field(factory=lambda: secrets.token_hex(8), init=False)
-    _tried: bool = attrs.field(default=False, init=False)
 
     def __call__(self, client: EtcdClient) -> Written | None:
         """Make it, once; `None` if the key has another revision.
@@ -53,53 +54,47 @@ class Write:
         Also `None` if an earlier attempt got no answer, but did set the key, and
         somebody else has already changed it since.
         """
-        again, self._tried = self._tried, True
         if self.expected is None:
-            return self._put(client, again=again)
+            return self._put(client)
         if self.expected == ABSENT:
             return self._create(client)
-        return self._swap(client, self.expected)
+        return self._swap(client, self.expected, self.expected)
 
-    def _put(self, client: EtcdClient, *, again: bool) -> Written:
-        earlier = self._mine(client.read(self.path)) if again else None
-        if earlier:
-            return earlier
-        index = client.put(self.path, self._text(CREATED), self.ttl)
-        return Written(index, index)
+    def settled(self, written: Written) -> str:
+        """Return the text with which the key keeps its revision when it is renewed."""
+        return self._text(str(written.revision))
+
+    def _put(self, client: EtcdClient) -> Written:
+        while True:
+            node = client.read(self.path)
+            if node is None:
+                written = self._create(client)
+            else:
+                written = self._mine(node) or self._swap(
+                    client, node.revision, node.index
+                )
+            if written:
+                return written
 
     def _create(self, client: EtcdClient) -> Written | None:
         try:
-            index = client.create(self.path, self._text(CREATED), self.ttl)
+            index = client.create(self.path, self._text(MODIFIED), self.ttl)
         except ConditionFailed:
             return self._mine(client.read(self.path))
         return Written(index, index)
 
-    def _swap(self, client: EtcdClient, expected: int) -> Written | None:
-        index = expected
+    def _swap(self, client: EtcdClient, expected: int, index: int) -> Written | None:
         while True:
             try:
                 index = client.swap(self.path, self._text(MODIFIED), self.ttl, index)
             except ConditionFailed:
                 node = client.read(self.path)
-                if node is None:
-                    return None
-                if node.write_id == self.write_id:
-                    return self._restate(client, node.revision, node.index)
-                if node.revision != expected:
-                    return None
+                mine = self._mine(node)
+                if mine or node is None or node.revision != expected:
+                    return mine
                 index = node.index  # only a renewal was faster
             else:
-                return self._restate(client, index, index)
-
-    def _restate(self, client: EtcdClient, revision: int, index: int) -> Written:
-        """Write the revision down if renewals are soon going to move the index."""
-        if self.life == KEPT or revision != index:
-            return Written(revision, index)
-        try:
-            text = self._text(str(revision))
-            return Written(revision, client.swap(self.path, text, self.ttl, index))
-        except ConditionFailed:
-            return Written(revision, index)  # it was replaced in this moment
+                return Written(index, index)
 
     def _mine(self, node: Node | None) -> Written | None:
         if node is None or node.write_id != self.write_id:
@@ -118,30 +113,28 @@ class Deletion:
         path: Path of the file.
         revision: Revision that the key must have, or `None` for any.
         write_id: Id of the write that must have put it, or `None` for any.
-        index: Where its ``modifiedIndex`` is thought to be, if that matters.
     """
 
     path: str
     revision: int | None = None
     write_id: str | None = None
-    index: int | None = None
     _tried: bool = attrs.field(default=False, init=False)
 
     def __call__(self, client: EtcdClient) -> bool:
         """Make it, once; return whether it deleted the key."""
         again, self._tried = self._tried, True
-        index = self.revision if self.index is None else self.index
         while True:
+            node = client.read(self.path)
+            if node is None:
+                return again  # what vanished after an attempt, that one deleted
+            if not self._means(node):
+                return False
             try:
-                # What vanished after an attempt without an answer, that one deleted.
-                return client.delete(self.path, index) or again
+                return client.delete(self.path, node.index) or again
             except ConditionFailed:
-                node = client.read(self.path)
-                if node is None or not self._means(node):
-                    return False
-                index = node.index  # only a renewal was faster
+                continue  # perhaps only a renewal was faster
 
     def _means(self, node: Node) -> bool:
         if self.write_id is not None:
             return node.write_id == self.write_id
-        return node.revision == self.revision
+        return self.revision is None or node.revision == self.revision
