@@ -51,6 +51,10 @@ class TestEtcdV2Store(StoreContract):
 
         return new
 
+    async def silence(self, store: Store) -> None:
+        assert isinstance(store, EtcdV2Store)
+        store._renewals.close()
+
 
 @pytest.mark.etcd
 class TestEtcdV3Store(StoreContract):

@@ -71,6 +71,11 @@ class Ring(Generic[ClientT]):
         return self.target.endpoints[self._index]
 
     @property
+    def cluster_id(self) -> str | None:
+        """Id of the cluster, `None` before the first answer."""
+        return self._cluster_id
+
+    @property
     def current(self) -> ClientT:
         """The client of the endpoint in use."""
         endpoint = self.endpoint

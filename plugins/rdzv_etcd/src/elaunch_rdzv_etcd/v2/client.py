@@ -74,6 +74,10 @@ class EtcdClient:
         cluster_id: str | None = self._etcd.expected_cluster_id
         return cluster_id
 
+    def expect(self, cluster_id: str | None) -> None:
+        """Refuse answers of another cluster, if this one is known."""
+        self._etcd.expected_cluster_id = cluster_id
+
     def read(self, path: str) -> Node | None:
         """Return the file at a path, or `None`. Reads are linearizable."""
         with self._translated():
@@ -236,7 +240,9 @@ class EtcdClient:
         except etcd.EtcdClusterIdChanged as error:
             # python-etcd tells it once and goes on with the new cluster.
             self._etcd.expected_cluster_id = known
-            raise Refused("another cluster answers at this endpoint now") from error
+            raise Refused(
+                f"another cluster answers at '{self.endpoint}' than before or elsewhere"
+            ) from error
         except etcd.EtcdConnectionFailed as error:
             raise translated(_cause(error)) from error
         except etcd.EtcdInsufficientPermissions as error:

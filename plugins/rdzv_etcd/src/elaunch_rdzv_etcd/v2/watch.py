@@ -99,7 +99,9 @@ class Watch:
 
     def _connect(self) -> EtcdClient:
         ring = self._link.ring
-        return EtcdClient(ring.target, ring.endpoint, 1, self._paths.root)
+        client = EtcdClient(ring.target, ring.endpoint, 1, self._paths.root)
+        client.expect(ring.cluster_id)
+        return client
 
     async def _until_closing(self, limit: float, *others: asyncio.Future[Any]) -> None:
         """Wait for a time or one of the others; raise if the store is closed."""
