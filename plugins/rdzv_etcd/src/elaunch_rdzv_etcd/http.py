@@ -8,6 +8,7 @@ import contextlib
 import http.client
 import socket
 import ssl
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -38,13 +39,14 @@ class Http:
     The headers of a watch come at once, its body when something changes.
 
     Attributes:
-        response: The last response.
+        response: The last response in any thread.
     """
 
     _pool: urllib3.HTTPConnectionPool
     _unknown: tuple[str, int] | None = None  # address, until it has answered
     response: urllib3.BaseHTTPResponse | None = attrs.field(default=None, init=False)
     _interrupted: bool = attrs.field(default=False, init=False)
+    _last: threading.local = attrs.field(factory=threading.local, init=False)
 
     @classmethod
     def to(cls, endpoint: Endpoint, target: Target, connections: int) -> "Http":
@@ -59,15 +61,21 @@ class Http:
             )
         return cls(pool, (host.strip("[]"), port))
 
+    @property
+    def last(self) -> urllib3.BaseHTTPResponse | None:
+        """The response to the last request of this thread, if there was one."""
+        return getattr(self._last, "response", None)
+
     def request(
         self, method: str, url: str, **options: Any
     ) -> urllib3.BaseHTTPResponse:
         """Make a request; ``options`` are those of urllib3."""
-        self.response = None
+        self._last.response = self.response = None
         with self._judged():
             self.response = self._pool.request(
                 method, parse_url(url).request_uri, retries=False, **options
             )
+        self._last.response = self.response
         if self._interrupted:
             self.interrupt()
         return self.response
@@ -77,10 +85,13 @@ class Http:
     ) -> urllib3.BaseHTTPResponse:
         """Make a request with the fields in its body, as python-etcd asks for it."""
         options["retries"] = False
+        self._last.response = None
         with self._judged():
-            return self._pool.request_encode_body(
+            self._last.response = self._pool.request_encode_body(
                 method, parse_url(url).request_uri, **options
             )
+        response: urllib3.BaseHTTPResponse = self._last.response
+        return response
 
     def interrupt(self) -> None:
         """Make the request that is waiting end now; for use from another thread."""
@@ -93,8 +104,11 @@ class Http:
     def clear(self) -> None:
         """Close the connections, those in use as soon as their request is over.
 
-        The name is python-etcd's, which does it, too.
+        The name is python-etcd's, which does it, too, when it does not like a response:
+        nobody reads that one, and so nobody would give its connection back.
         """
+        if self.last:
+            self.last.close()
         self._pool.close()
 
     @contextlib.contextmanager

@@ -209,7 +209,7 @@ class EtcdClient:
 
     def _watched_up_to(self, since: int, error: Exception) -> int:
         """Return the index at which etcd began to wait, having looked at all before."""
-        response = self._http.response
+        response = self._http.last
         if response is None:
             raise translated(_cause(error)) from error
         index = int(response.headers.get(_INDEX_HEADER, since))
