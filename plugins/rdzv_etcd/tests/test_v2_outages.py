@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Protocol
 
 import pytest
@@ -154,6 +154,42 @@ async def test_a_silent_server_is_unreachable(
                 RendezvousUnreachable, match=r"has not answered for 0\.3 s: .*time"
             ):
                 await call
+
+
+@pytest.mark.parametrize("status", [200, 404, 500])
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"\xff", b"<html>", b"[]", b"{}", b'{"node": 1}', b'{"errorCode": []}'],
+)
+async def test_what_is_no_answer_of_etcd_is_an_outage(
+    etcd_store: NewStore, status: int, body: bytes
+) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(
+                b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n" % (status, len(body))
+            )
+            writer.write(b"Connection: close\r\n\r\n" + body)
+            await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server, asyncio.timeout(_LIMIT):
+        store = etcd_store(server.sockets[0].getsockname()[1], patience=0.2)
+        calls = (
+            store.get("/a"),
+            store.list("/a"),
+            store.put("/a", b""),
+            store.delete("/a"),
+            anext(store.watch("/a", 1)),
+        )
+        for call in calls:
+            with pytest.raises(
+                RendezvousUnreachable, match=r"has not answered|refuses"
+            ):
+                await call
+        await store.close()
 
 
 async def test_a_call_can_be_cancelled(etcd_store: NewStore, silent_port: int) -> None:

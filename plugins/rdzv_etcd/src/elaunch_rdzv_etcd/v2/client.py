@@ -23,7 +23,10 @@ from elaunch_rdzv_etcd.v2.nodes import Change, Node, Seen
 _INDEX_HEADER = "X-Etcd-Index"
 _PASSING = frozenset({300, 301, 400})  # no quorum, an election, a recovery
 _GONE = frozenset({"delete", "expire", "compareAndDelete"})
+_NO_KEY = 100
 _NO_V2 = "404"
+_SENSELESS = (ValueError, TypeError, LookupError, AttributeError)
+"""What python-etcd makes of the answer of something else that listens there."""
 
 if logging.getLogger("etcd.client").level == logging.NOTSET:
     # It logs as an error what is retried here, and the end of every watch.
@@ -83,7 +86,8 @@ class EtcdClient:
         with self._translated():
             try:
                 result = self._etcd.read(path, quorum=True)
-            except etcd.EtcdKeyNotFound:
+            except etcd.EtcdKeyNotFound as error:
+                _check_absence(error)
                 return None
         return None if result.dir else _node(result)
 
@@ -93,6 +97,7 @@ class EtcdClient:
             try:
                 result = self._etcd.read(path, recursive=True, quorum=True)
             except etcd.EtcdKeyNotFound as error:
+                _check_absence(error)
                 return [], int(error.payload["index"])
         nodes = [_node(leaf) for leaf in result.leaves if not leaf.dir]
         return nodes, int(result.etcd_index)
@@ -141,7 +146,8 @@ class EtcdClient:
         with self._translated():
             try:
                 self._etcd.delete(path, **condition)
-            except etcd.EtcdKeyNotFound:
+            except etcd.EtcdKeyNotFound as error:
+                _check_absence(error)
                 return False
             except etcd.EtcdCompareFailed as error:
                 raise ConditionFailed from error
@@ -152,7 +158,8 @@ class EtcdClient:
         with self._translated():
             try:
                 result = self._etcd.read(path, recursive=True, quorum=True)
-            except etcd.EtcdKeyNotFound:
+            except etcd.EtcdKeyNotFound as error:
+                _check_absence(error)
                 return set(), set()
         leaves = tuple(result.leaves)
         empty = {leaf.key for leaf in leaves if leaf.dir}
@@ -163,7 +170,8 @@ class EtcdClient:
         with self._translated():
             try:
                 self._etcd.delete(directory, dir=True)
-            except etcd.EtcdKeyNotFound:
+            except etcd.EtcdKeyNotFound as error:
+                _check_absence(error)
                 return True
             except etcd.EtcdDirNotEmpty:
                 return False
@@ -224,11 +232,10 @@ class EtcdClient:
         with self._translated():
             try:
                 result = self._etcd.write(path, text, ttl=ttl, **condition)
-            except (
-                etcd.EtcdAlreadyExist,
-                etcd.EtcdCompareFailed,
-                etcd.EtcdKeyNotFound,
-            ) as error:
+            except (etcd.EtcdAlreadyExist, etcd.EtcdCompareFailed) as error:
+                raise ConditionFailed from error
+            except etcd.EtcdKeyNotFound as error:
+                _check_absence(error)
                 raise ConditionFailed from error
         return int(result.modifiedIndex)
 
@@ -249,6 +256,8 @@ class EtcdClient:
             raise self._denied() from error
         except etcd.EtcdException as error:
             raise _judge(error) from error
+        except _SENSELESS as error:
+            raise Unavailable(f"an answer that is none of etcd's: {error!r}") from error
 
     def _denied(self) -> Denied:
         """Return the error for a refusal, of which etcd does not tell the reason."""
@@ -267,6 +276,12 @@ class EtcdClient:
         )
 
 
+def _check_absence(error: Any) -> None:
+    """Raise unless etcd said that there is no key: python-etcd hears it in any 404."""
+    if error.payload.get("errorCode") != _NO_KEY:
+        raise _judge(error) from error
+
+
 def _judge(error: Any) -> Exception:
     payload = error.payload or {}
     code = payload.get("errorCode")
@@ -276,7 +291,7 @@ def _judge(error: Any) -> Exception:
             "--enable-v2; etcd 3.6 has it no more"
         )
     # An answer without a code is none of etcd's, or one that was cut off.
-    if code is None or code in _PASSING:
+    if not isinstance(code, int) or code in _PASSING:
         return Unavailable(str(error))
     return Refused(str(error))
 
