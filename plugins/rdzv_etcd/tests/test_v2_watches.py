@@ -69,6 +69,25 @@ async def test_a_quiet_watch_outlives_the_history(
     assert key == "/a/new"
 
 
+async def test_a_quiet_watch_is_no_silence_however_short_the_patience(
+    etcd_port: int, etcd_store: NewStore, until: Until
+) -> None:
+    store = etcd_store(etcd_port, patience=0.2, request_timeout=1.0)
+    start = await store.put("/a/old", b"")
+    watch = Watch("/a/", start, store.paths, store.link, store._closing)
+    try:
+        event = asyncio.create_task(watch.next())
+        later = await store.put("/elsewhere/key", b"")
+        await until(lambda: watch.since >= later or event.done())
+        await store.put("/a/new", b"")
+        async with asyncio.timeout(_LIMIT):
+            key = (await event).key
+    finally:
+        watch.close()
+
+    assert key == "/a/new"
+
+
 async def test_changes_between_two_polls_are_not_missed(
     etcd_port: int, etcd_store: NewStore
 ) -> None:

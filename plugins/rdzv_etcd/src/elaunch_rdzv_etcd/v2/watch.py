@@ -89,10 +89,12 @@ class Watch:
         poll = loop.run_in_executor(
             self._thread, lambda: client.watch(path, self.since, recursive=True)
         )
+        # A poll that hears nothing of the key has been answered all the same.
+        limit = self._link.patience + self._link.ring.target.timeout
         try:
-            await self._until_closing(self._link.patience, poll)
+            await self._until_closing(limit, poll)
             if not poll.done():
-                raise self._link.ring.unreachable(self._link.patience)
+                raise self._link.ring.unreachable(limit)
             return poll.result()
         finally:
             poll.cancel()
