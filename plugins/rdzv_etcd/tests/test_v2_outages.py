@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing, suppress
+from pathlib import Path
 from typing import Protocol
 
 import pytest
@@ -206,6 +207,31 @@ async def test_a_call_can_be_cancelled(etcd_store: NewStore, silent_port: int) -
 
     assert {call.cancelled() for call in done} == {True}
     assert len(done) == len(calls)
+
+
+async def test_a_socket_in_the_file_system_is_an_endpoint(
+    etcd_port: int, etcd_store: NewStore, tmp_path: Path
+) -> None:
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while chunk := await reader.read(65_536):
+            writer.write(chunk)
+        writer.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        etcd = await asyncio.open_connection("127.0.0.1", etcd_port)
+        await asyncio.gather(relay(reader, etcd[1]), relay(etcd[0], writer))
+
+    path = tmp_path / "etcd.sock"
+    server = await asyncio.start_unix_server(serve, path)
+    async with server, asyncio.timeout(_LIMIT):
+        store = etcd_store(f"unix:{path}")
+        lease = await store.lease(_LIMIT)
+        revision = await store.put("/a", b"value", lease=lease)
+        async with aclosing(store.watch("/a", revision - 1)) as events:
+            event = await anext(events)
+        await store.close()
+
+    assert (event.value, event.revision) == (b"value", revision)
 
 
 async def open_v2(target: Target, options: EtcdV2Options, record: Record) -> Store:
