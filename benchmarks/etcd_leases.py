@@ -94,7 +94,8 @@ class _V2Store(EtcdV2Store):
 
 def _store(backend: str, target: Target, run_id: str) -> _V3Store | _V2Store:
     if backend == "etcd-v2":
-        return _V2Store(target, TTL, Paths(OPTIONS.prefix))
+        paths, root = Paths(OPTIONS.prefix), f"/{run_id}/"
+        return _V2Store(target, TTL, paths, root, OPTIONS.job_ttl)
     job = Job.of(OPTIONS.prefix, run_id, OPTIONS.job_ttl)
     return _V3Store(target, TTL, Keys(OPTIONS.prefix), job)
 
