@@ -98,6 +98,14 @@ class Host:
             self.shell.run(f"ip address add {address} dev {interface} {quick}")
         self.shell.run(f"ip link set {interface} up")
 
+    def unplug(self, interface: str) -> None:
+        """Cut an interface off from its bridge; neither side is told."""
+        self._switch.run(f"ip link set {self.name}-{interface} nomaster")
+
+    def replug(self, interface: str, bridge: str) -> None:
+        """Connect it again."""
+        self._switch.run(f"ip link set {self.name}-{interface} master {bridge}")
+
     def knows(self, *lines: str) -> None:
         """Write its hosts file."""
         self._hosts.write_text("\n".join(("127.0.0.1 localhost", *lines, "")))
