@@ -95,7 +95,6 @@ class Job:
         """Start an agent."""
         node = self.launch(
             *("-v", "--rdzv-backend", self.backend, "--rdzv-endpoint", self.endpoints),
-            *("--max-restarts", "3"),
             *("--rdzv-id", self.run_id, "--nnodes", self.nnodes),
             *("--rdzv-conf", self.conf),
             *(*self.flags, str(self._script), str(self.directory)),

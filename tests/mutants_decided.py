@@ -77,6 +77,22 @@ DECIDED = (
         suite="planner",
     ),
     Mutant(
+        name="ask nobody whether a member is lost",
+        file="membership/planner.py",
+        old="if isinstance(decision, Wait) and suspicion.asks:",
+        new="if isinstance(decision, Wait) and not suspicion.asks:",
+        promise="a failure that no loss explains ends the job at once",
+        suite="planner",
+    ),
+    Mutant(
+        name="end the job before all have answered",
+        file="membership/planner.py",
+        old="return _suspend(view, decision, suspicion, now) if suspicion.asks else",
+        new="return",
+        promise="what fails because a node was lost ends no job",
+        suite="planner",
+    ),
+    Mutant(
         name="ignore the unit",
         file="membership/planner.py",
         old="size = settings.fitting(len(candidates))",

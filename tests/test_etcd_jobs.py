@@ -197,6 +197,7 @@ def test_an_outage_beyond_the_lease_stops_the_workers_until_it_is_over(
 def test_the_workers_of_each_generation_meet_at_a_new_place(
     server: EtcdServer, begin: Begin, work: str, flags: tuple[str, ...]
 ) -> None:
+    flags = ("--max-restarts", "2", *flags)
     job = begin(2, server.endpoint, run_id="place", nnodes="2", work=work, flags=flags)
     places = {works(job.nodes, 1)}
     for number, victim in enumerate(job.nodes, start=1):
@@ -206,6 +207,20 @@ def test_the_workers_of_each_generation_meet_at_a_new_place(
 
     assert len(places) == 3
     job.assert_ends_well()
+
+
+def test_a_failure_that_no_loss_explains_ends_the_job_before_a_lease_does(
+    server: EtcdServer, begin: Begin
+) -> None:
+    """Nobody waits for leases of a minute: the other node says that it lives."""
+    job = begin(2, server.endpoint, run_id="fails", nnodes="2", conf="lease_ttl=60")
+    works(job.nodes, 1)
+    (worker,) = job.nodes[0].workers()
+    worker.send_signal(signal.SIGKILL)
+
+    assert [node.wait() for node in job.nodes] == [128 + signal.SIGKILL] * 2
+    job.nodes[1].wait_for("SIGKILL; was a node lost before.; stopping the workers")
+    assert keys_of(server, "/elaunch/fails/") == {}
 
 
 def test_an_agent_waits_for_etcd_of_which_it_finds_a_part(

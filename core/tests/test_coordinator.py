@@ -9,7 +9,7 @@ import pytest_asyncio
 from elaunch.events import discard
 from elaunch.keyspace import Keyspace
 from elaunch.membership.coordinator import Coordinator, SteppedDownError
-from elaunch.membership.planner import Exclude, Form
+from elaunch.membership.planner import NO_SUSPICION, Exclude, Form
 from elaunch.membership.records import (
     Assignment,
     Holder,
@@ -41,7 +41,7 @@ async def coordinator(keyspace: Keyspace, number: int) -> Coordinator:
         token=keyspace.put(KEYS.coordinator, encode(Holder(node_id))),
         node_id=node_id,
         last_call_timeout=0,
-        suspicion=0,
+        suspicion=NO_SUSPICION,
         close_timeout=1,
         record=discard,
     )

@@ -8,6 +8,7 @@ import pytest
 
 from elaunch.failures import ProcessFailure
 from elaunch.membership.planner import (
+    NO_SUSPICION,
     RETURN_GRACE,
     STOP_MARGIN,
     Charge,
@@ -17,6 +18,7 @@ from elaunch.membership.planner import (
     Form,
     Refund,
     Seal,
+    Suspicion,
     Wait,
     plan,
 )
@@ -102,8 +104,10 @@ def with_settings(seen: View, **changes: Any) -> View:
     )
 
 
-def decide(seen: View, now: float = 0.0) -> Decision:
-    return plan(seen, BudgetPolicy(SETTINGS.max_restarts), LAST_CALL, now)
+def decide(
+    seen: View, now: float = 0.0, suspicion: Suspicion = NO_SUSPICION
+) -> Decision:
+    return plan(seen, BudgetPolicy(SETTINGS.max_restarts), LAST_CALL, now, suspicion)
 
 
 def sealed_over(decision: Decision) -> list[str]:
@@ -212,21 +216,35 @@ class TestSealed:
         assert [f.rank for f in decision.outcome.failures] == [1, 0]
         assert "rank 1 on 'host-1' failed: boom" in decision.outcome.reason
 
-    def test_the_end_waits_for_a_loss_that_explains_the_failure(self) -> None:
-        """A broken connection is noticed by workers long before the store is sure."""
+    def suspected(self) -> View:
+        """Return a generation that failed, whose other member may be lost."""
         failed = node("b", 2, NodePhase.FAILED, 1, failures=(failure(1),))
         seen = view(
             JobPhase.SEALED, [self.running()[0], failed], self.MEMBERS, restarts=1
         )
-        seen = attrs.evolve(seen, failed=frozenset({"b"}), failing_since=5.0)
-        policy = BudgetPolicy(1)
+        return attrs.evolve(seen, failed=frozenset({"b"}), failing_since=5.0)
 
-        assert plan(seen, policy, LAST_CALL, 5.1, 0.75) == Wait(5.75)
-        assert isinstance(plan(seen, policy, LAST_CALL, 5.75, 0.75), Close)
+    def test_the_end_waits_for_a_loss_that_explains_the_failure(self) -> None:
+        """A broken connection is noticed by workers long before the store is sure."""
+        seen = self.suspected()
+        soon = Suspicion(0.75)
+
+        assert decide(seen, now=5.1, suspicion=soon) == Wait(5.75)
+        assert isinstance(decide(seen, now=5.75, suspicion=soon), Close)
         all_failed = attrs.evolve(seen, failed=frozenset({"a", "b"}))
-        assert isinstance(plan(all_failed, policy, LAST_CALL, 5.1, 0.75), Close)
-        lost = attrs.evolve(seen, nodes={"b": failed})
-        assert plan(lost, policy, LAST_CALL, 5.1, 0.75) == Form("node 'a' was lost", 1)
+        assert isinstance(decide(all_failed, now=5.1, suspicion=soon), Close)
+        lost = attrs.evolve(seen, nodes={"b": seen.nodes["b"]})
+        assert decide(lost, now=5.1, suspicion=soon) == Form("node 'a' was lost", 1)
+
+    def test_members_are_asked_where_a_loss_is_noticed_late(self) -> None:
+        seen = self.suspected()
+        late = Suspicion(30.0, asks=True)
+        what = "rank 1 on 'host-1' failed: boom; was a node lost before?"
+
+        assert decide(seen, now=5.1, suspicion=late) == Form(what, 1)
+        assert isinstance(decide(seen, now=35.0, suspicion=late), Close)
+        all_failed = attrs.evolve(seen, failed=frozenset({"a", "b"}))
+        assert isinstance(decide(all_failed, now=5.1, suspicion=late), Close)
 
     def test_a_failure_of_an_earlier_generation_counts_no_more(self) -> None:
         failed = node("b", 2, NodePhase.FAILED, 1, failures=(failure(1),))
@@ -319,6 +337,26 @@ class TestForming:
 
         assert decide(self.failed(node("c", 3))) == Charge(reason, 1)
         assert isinstance(decide(self.failed(restarts=1)), Close)
+
+    def test_the_end_waits_for_the_answer_of_members_that_are_asked(self) -> None:
+        failed = node("b", 2, NodePhase.READY, 1, failures=(failure(1),))
+        silent = self.forming(node("a", 1, NodePhase.RUNNING, 1), failed)
+        silent = attrs.evolve(
+            silent,
+            job=attrs.evolve(silent.job, restarts=1),
+            failed=frozenset({"b"}),
+            failing_since=5.0,
+        )
+        late = Suspicion(30.0, asks=True)
+
+        assert decide(silent, now=6.0, suspicion=late) == Wait(35.0)
+        assert isinstance(decide(silent, now=35.0, suspicion=late), Close)
+        answers = attrs.evolve(silent, answered=frozenset({"a"}))
+        assert isinstance(decide(answers, now=6.0, suspicion=late), Close)
+        lost = attrs.evolve(silent, nodes={"b": failed})
+        assert isinstance(decide(lost, now=6.0, suspicion=late), Wait)
+        replaced = attrs.evolve(lost, nodes={"b": failed, "c": node("c", 3)})
+        assert sealed_over(decide(replaced, now=6.0, suspicion=late)) == ["c", "b"]
 
     def test_a_failure_is_counted_once(self) -> None:
         assert isinstance(decide(self.failed(restarts=1, failed=1)), Wait)

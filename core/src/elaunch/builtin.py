@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Collection, Iterable, Mapping
+from typing import ClassVar
 
 import attrs
 
@@ -125,6 +126,8 @@ class FileOptions(RendezvousOptions):
     Attributes:
         poll_interval: Seconds between two looks at the directory.
     """
+
+    sees_connections: ClassVar[bool] = False
 
     poll_interval: float = attrs.field(default=0.1, validator=attrs.validators.gt(0))
 

@@ -21,6 +21,7 @@ from elaunch.membership.planner import (
     Form,
     Refund,
     Seal,
+    Suspicion,
     Wait,
     plan,
 )
@@ -66,8 +67,8 @@ class Coordinator:
         token: Fencing token: the revision at which ``job/coordinator`` was created.
         node_id: The node it runs on, which is the last to leave.
         last_call_timeout: Seconds the first generation waits beyond the minimum.
-        suspicion: Seconds that a failure which would end the job waits for the loss of
-            a member, which may be its cause.
+        suspicion: How a failure that would end the job is told from the loss of a
+            member.
         close_timeout: Seconds a finished job waits for goodbyes before the clean-up.
         record: Told what happens.
     """
@@ -80,7 +81,7 @@ class Coordinator:
     token: int
     node_id: str
     last_call_timeout: float
-    suspicion: float
+    suspicion: Suspicion
     close_timeout: float
     record: Record
 

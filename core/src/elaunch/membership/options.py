@@ -1,8 +1,11 @@
 """Options that every store-based rendezvous shares (``--rdzv-conf``)."""
 
+from typing import ClassVar
+
 import attrs
 
 from elaunch.errors import UsageError
+from elaunch.membership.planner import Suspicion
 from elaunch.rendezvous import JobSettings
 
 
@@ -45,6 +48,10 @@ class RendezvousOptions:
             given, a job ends as soon as its minimum can't be reached any more.
     """
 
+    sees_connections: ClassVar[bool] = True
+    """Whether the store notices that a connection broke, or only that a lease is over.
+    """
+
     join_timeout: float | None = attrs.field(
         default=None, validator=attrs.validators.optional(_positive)
     )
@@ -85,9 +92,12 @@ class RendezvousOptions:
         return self.silence_limit / 10
 
     @property
-    def suspicion(self) -> float:
-        """Seconds in which the loss of a node whose connection broke is known."""
-        return 1.5 * self.reconnect_grace
+    def suspicion(self) -> Suspicion:
+        """How a failure that would end the job is told from the loss of a node."""
+        if self.sees_connections:
+            return Suspicion(1.5 * self.reconnect_grace)
+        # Some count a lease in whole seconds, and look at it now and then.
+        return Suspicion(1.5 * self.silence_limit + 1.0, asks=True)
 
     def complete(self, settings: JobSettings) -> JobSettings:
         """Return a job's settings with what these options add.

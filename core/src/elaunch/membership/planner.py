@@ -7,6 +7,8 @@ Laws:
 - A death, a departure, a failure or a node that fits makes a new generation form at
   once. Only failures cost restarts, and the policy is asked once for each generation
   that failed; what fails because a member is gone is no failure of its own.
+- A failure ends the job when no lost member can be its cause: each one has failed, too,
+  or has said that it stopped, or its loss would be known by now.
 - Enough nodes and a node that fits wait for nobody but members that still stop their
   workers; these have until the stop is overdue, then they are excluded.
 - The size of a generation is a multiple of the node unit. Nodes that don't fit are
@@ -97,6 +99,22 @@ class Close:
     outcome: Outcome
 
 
+@attrs.frozen
+class Suspicion:
+    """How a failure that would end a job is told from the loss of a member.
+
+    Attributes:
+        known_within: Seconds in which the loss of a member is known.
+        asks: Whether that is so long that members are asked: those that live stop
+            their workers and are ready for a next generation.
+    """
+
+    known_within: float
+    asks: bool = False
+
+
+NO_SUSPICION = Suspicion(0.0)
+
 Decision = Wait | Form | Charge | Refund | Seal | Exclude | Close
 
 
@@ -105,7 +123,7 @@ def plan(
     policy: RestartPolicy,
     last_call_timeout: float,
     now: float,
-    suspicion: float = 0.0,
+    suspicion: Suspicion = NO_SUSPICION,
 ) -> Decision:
     """Return what to do next.
 
@@ -113,8 +131,8 @@ def plan(
         view: What is known.
         policy: Asked when members report failures.
         last_call_timeout: Seconds the first generation waits beyond the minimum.
-        suspicion: Seconds that a failure which would end the job waits for the loss of
-            a member, which may be its cause and be noticed later.
+        suspicion: How a failure that would end the job is told from the loss of a
+            member, which may be its cause and be noticed later.
         now: Time on the clock of ``view.forming_since`` and ``view.quorum_since``.
     """
     match view.job.phase:
@@ -123,18 +141,16 @@ def plan(
         case JobPhase.SEALED:
             return _plan_sealed(view, policy, suspicion, now)
         case JobPhase.FORMING:
-            return _plan_forming(view, policy, last_call_timeout, now)
+            return _plan_forming(view, policy, last_call_timeout, now, suspicion)
 
 
 def _plan_sealed(
-    view: View, policy: RestartPolicy, suspicion: float, now: float
+    view: View, policy: RestartPolicy, suspicion: Suspicion, now: float
 ) -> Decision:
     job = view.job
     failures = view.failures()
     if failures and not view.causes():
-        return _suspend(
-            view, _after_failure(view, policy, failures, Form), suspicion, now
-        )
+        return _plan_failed(view, policy, failures, suspicion, now)
     absent = (*view.gone(), *view.idle())
     if absent:
         end = _end_of_hope(view, view.said_goodbye())
@@ -155,11 +171,30 @@ def _plan_sealed(
     return Form(f"{names(hosts)} joined", job.restarts)
 
 
-def _suspend(view: View, decision: Decision, suspicion: float, now: float) -> Decision:
+def _plan_failed(
+    view: View,
+    policy: RestartPolicy,
+    failures: tuple[ProcessFailure, ...],
+    suspicion: Suspicion,
+    now: float,
+) -> Decision:
+    """Restart or end the job; before its end, find out whether a member is lost."""
+    decision = _after_failure(view, policy, failures, Form)
+    decision = _suspend(view, decision, suspicion, now)
+    if isinstance(decision, Wait) and suspicion.asks:
+        what = _what(root_cause(failures))
+        return Form(f"{what}; was a node lost before?", view.job.restarts)
+    return decision
+
+
+def _suspend(
+    view: View, decision: Decision, suspicion: Suspicion, now: float
+) -> Decision:
     """Put off the end of a job while a member could be lost and nobody knows."""
     if not isinstance(decision, Close) or not view.suspects():
         return decision
-    known_by = (now if view.failing_since is None else view.failing_since) + suspicion
+    since = now if view.failing_since is None else view.failing_since
+    known_by = since + suspicion.known_within
     return decision if now >= known_by else Wait(known_by)
 
 
@@ -171,7 +206,7 @@ def _after_failure(
 ) -> Decision:
     job = view.job
     first = root_cause(failures)
-    what = f"rank {first.rank} on {first.host!r} failed: {first.message}"
+    what = _what(first)
     decision = policy.on_failure(
         FailureReport(
             generation=job.generation, restarts=job.restarts, failures=failures
@@ -189,11 +224,19 @@ def _after_failure(
     )
 
 
+def _what(first: ProcessFailure) -> str:
+    return f"rank {first.rank} on {first.host!r} failed: {first.message}"
+
+
 def _plan_forming(
-    view: View, policy: RestartPolicy, last_call_timeout: float, now: float
+    view: View,
+    policy: RestartPolicy,
+    last_call_timeout: float,
+    now: float,
+    suspicion: Suspicion,
 ) -> Decision:
     settings = view.job.settings
-    counted = _count_failure(view, policy)
+    counted = _count_failure(view, policy, suspicion, now)
     if counted:
         return counted
     stopping = view.stopping()
@@ -217,7 +260,9 @@ def _plan_forming(
     return Seal(members, view.job.departed + len(view.departed()))
 
 
-def _count_failure(view: View, policy: RestartPolicy) -> Decision | None:
+def _count_failure(
+    view: View, policy: RestartPolicy, suspicion: Suspicion, now: float
+) -> Decision | None:
     """Count a failure that met a change, or take back one that a loss explains."""
     job, causes = view.job, view.causes()
     counted = job.failed == job.members_of
@@ -225,7 +270,9 @@ def _count_failure(view: View, policy: RestartPolicy) -> Decision | None:
         return Refund(f"{departure(view, causes)}, and others failed", job.restarts - 1)
     failures = view.failures()
     if failures and not counted and not causes:
-        return _after_failure(view, policy, failures, Charge)
+        decision = _after_failure(view, policy, failures, Charge)
+        # Those that are not asked have been waited for while they were running.
+        return _suspend(view, decision, suspicion, now) if suspicion.asks else decision
     return None
 
 

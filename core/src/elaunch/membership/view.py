@@ -122,7 +122,8 @@ class View:
 
     def suspects(self) -> list[str]:
         """Return the members that could be lost without anybody knowing it yet."""
-        return [m for m in self.members if m not in self.failed | self.done]
+        known = self.failed | self.answered | self.done
+        return [m for m in self.members if m not in known]
 
     def departed(self) -> list[str]:
         """Return the members whose agents are gone: none of them is here again."""

@@ -10,10 +10,13 @@ import pytest
 from elaunch.api import (
     BudgetPolicy,
     Change,
+    ChangeKind,
     JobSettings,
     Membership,
     NodeFacts,
+    Outcome,
     ProcessFailure,
+    RendezvousClosed,
     RendezvousHandler,
     RendezvousParameters,
 )
@@ -74,6 +77,20 @@ async def next_change(handler: RendezvousHandler) -> Change:
     """Wait for what happens to a membership."""
     async with asyncio.timeout(LIMIT), aclosing(handler.changes()) as changes:
         return await anext(changes)
+
+
+async def the_end(handler: RendezvousHandler) -> Outcome | None:
+    """Wait for the end of a job whose workers failed; return how it ended.
+
+    Where a loss is noticed late, the members are asked before whether they live: they
+    stop their workers and are ready.
+    """
+    change = await next_change(handler)
+    if change.kind is ChangeKind.CLOSED:
+        return change.outcome
+    with pytest.raises(RendezvousClosed):
+        await join_all([handler])
+    return handler.outcome()
 
 
 class RendezvousFixtures:

@@ -1,6 +1,7 @@
 """What this plugin provides. Imports nothing heavy."""
 
 from collections.abc import Iterable
+from typing import ClassVar
 
 import attrs
 
@@ -23,6 +24,8 @@ class SqliteOptions(RendezvousOptions):
     Attributes:
         poll_interval: Seconds between two looks at the file.
     """
+
+    sees_connections: ClassVar[bool] = False
 
     poll_interval: float = 0.05
 

@@ -1,6 +1,7 @@
 """Options of the backends `etcd` and `etcd-v2` (``--rdzv-conf``)."""
 
 import re
+from typing import ClassVar
 
 import attrs
 
@@ -56,6 +57,8 @@ class EtcdOptions(RendezvousOptions):
         job_ttl: How long what a job has written outlives the last of its agents, in
             seconds.
     """
+
+    sees_connections: ClassVar[bool] = False
 
     protocol: str = attrs.field(default="http", validator=_http_or_https)
     ca_cert: str | None = attrs.field(default=None, validator=_needs_https)
