@@ -8,6 +8,10 @@ from pathlib import Path
 import psutil
 import pytest
 from agents import Agent, Launch
+from etcd_jobs import binary
+
+from elaunch_rdzv_etcd.server import EtcdServer
+from elaunch_rdzv_etcd.testing import QUICK
 
 
 pytestmark = pytest.mark.interop
@@ -116,3 +120,25 @@ def test_workers_meet_at_a_port_that_the_agent_found(
     assert_collected(agents, kills + 1, 1)
 
     assert [agent.wait() for agent in agents] == [0, 0]
+
+
+@pytest.mark.etcd
+def test_workers_of_a_job_in_etcd_come_up_again(
+    launch: Launch, script: Callable[[str], str]
+) -> None:
+    """After the end of a worker, and of an agent without which the others go on."""
+    binary()
+    with EtcdServer(flags=QUICK) as server:
+        job = [
+            *("--rdzv-backend", "etcd", "--rdzv-endpoint", server.endpoint),
+            *("--rdzv-id", "job", "--nnodes", "2:3", "--rdzv-conf", "lease_ttl=1"),
+            *("--max-restarts", "1", script(COLLECT)),
+        ]
+        agents = [launch(*job, KILLS="1") for _ in range(3)]
+        assert_collected(agents, 1, 1)
+        agents.pop().power_off()
+        pids = assert_collected(agents, 2, 1)
+        psutil.Process(pids[0]).send_signal(signal.SIGKILL)
+        assert_collected(agents, 3, 1)
+
+        assert [agent.wait() for agent in agents] == [0, 0]
