@@ -175,6 +175,20 @@ async def test_the_last_to_leave_takes_the_directories_along(
     }
 
 
+async def test_the_last_to_leave_takes_what_a_dead_one_left_in_its_directories(
+    etcd_port: int, prefix: str, etcd_store: NewStore
+) -> None:
+    dead, last = etcd_store(etcd_port), etcd_store(etcd_port)
+    await last.probe(asyncio.get_running_loop().time() + _LIMIT)
+    await dead.put("/job/deep/er/1", b"")
+    await last.put("/job/deep/2", b"", lease=await last.lease(_LIMIT))
+    await dead.delete("/job/deep/er/1")
+
+    await last.close()
+
+    assert tree(etcd_port, prefix).keys() == {prefix}
+
+
 async def test_a_job_that_goes_on_loses_nothing_when_one_leaves(
     etcd_port: int, etcd_store: NewStore
 ) -> None:

@@ -107,7 +107,8 @@ class Upkeep:
     def _clear(self, client: EtcdClient) -> None:
         # In this order what lies in a directory comes before it.
         for directory in sorted(self._used - {self.directory}, reverse=True):
-            if not client.remove(directory):
+            # One that is dead may have left an empty one in there.
+            if not client.remove(directory) and client.leaves(directory)[0]:
                 return  # others are there
         files, empty = client.leaves(self.directory)
         if files - {self._note}:
