@@ -72,6 +72,9 @@ class Watch:
     def close(self) -> None:
         """End the watch at once."""
         stream, self._stream = self._stream, None
+        if self._created:
+            # It was there until now, however little there was to tell.
+            self._heard = asyncio.get_running_loop().time()
         self._created = False
         if stream:
             stream.close()
