@@ -3,7 +3,6 @@
 import asyncio
 import socket
 from collections.abc import Collection, Iterable, Mapping
-from typing import ClassVar
 
 import attrs
 
@@ -127,9 +126,12 @@ class FileOptions(RendezvousOptions):
         poll_interval: Seconds between two looks at the directory.
     """
 
-    sees_connections: ClassVar[bool] = False
-
     poll_interval: float = attrs.field(default=0.1, validator=attrs.validators.gt(0))
+
+    @property
+    def sees_connections(self) -> bool:
+        """Nobody is connected to a directory."""
+        return False
 
 
 def _create_file(params: RendezvousParameters, options: FileOptions) -> StoreRendezvous:

@@ -89,6 +89,7 @@ class C10dBackend:
     loop: SimulatedLoop
     network: Network
     scenario: Scenario
+    options: type[RendezvousOptions] = attrs.field(default=C10dOptions, init=False)
     requests: int = attrs.field(default=0, init=False)
     process: Process = attrs.field(init=False)
     number: int = attrs.field(init=False)

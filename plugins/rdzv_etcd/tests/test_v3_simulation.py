@@ -70,6 +70,7 @@ class SimulatedEtcd:
     loop: SimulatedLoop
     network: Network
     scenario: Scenario
+    options: type[RendezvousOptions] = attrs.field(default=EtcdOptions, init=False)
     requests: int = attrs.field(default=0, init=False)
     process: Process = attrs.field(init=False)
     number: int = attrs.field(init=False)

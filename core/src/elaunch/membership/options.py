@@ -1,7 +1,5 @@
 """Options that every store-based rendezvous shares (``--rdzv-conf``)."""
 
-from typing import ClassVar
-
 import attrs
 
 from elaunch.errors import UsageError
@@ -48,10 +46,6 @@ class RendezvousOptions:
             given, a job ends as soon as its minimum can't be reached any more.
     """
 
-    sees_connections: ClassVar[bool] = True
-    """Whether the store notices that a connection broke, or only that a lease is over.
-    """
-
     join_timeout: float | None = attrs.field(
         default=None, validator=attrs.validators.optional(_positive)
     )
@@ -69,6 +63,14 @@ class RendezvousOptions:
     population: int | None = attrs.field(
         default=None, validator=attrs.validators.optional(_at_least_one)
     )
+
+    @property
+    def sees_connections(self) -> bool:
+        """Whether the store notices a broken connection, or only a lease that is over.
+
+        For a backend to override.
+        """
+        return True
 
     @property
     def join_limit(self) -> float:

@@ -115,6 +115,9 @@ class Suspicion:
 
 NO_SUSPICION = Suspicion(0.0)
 
+ASKING = "was a node lost before?"
+"""End of the reason for which a generation forms while members are asked."""
+
 Decision = Wait | Form | Charge | Refund | Seal | Exclude | Close
 
 
@@ -183,7 +186,7 @@ def _plan_failed(
     decision = _suspend(view, decision, suspicion, now)
     if isinstance(decision, Wait) and suspicion.asks:
         what = _what(root_cause(failures))
-        return Form(f"{what}; was a node lost before?", view.job.restarts)
+        return Form(f"{what}; {ASKING}", view.job.restarts)
     return decision
 
 

@@ -1,7 +1,6 @@
 """What this plugin provides. Imports nothing heavy."""
 
 from collections.abc import Iterable
-from typing import ClassVar
 
 import attrs
 
@@ -25,9 +24,12 @@ class SqliteOptions(RendezvousOptions):
         poll_interval: Seconds between two looks at the file.
     """
 
-    sees_connections: ClassVar[bool] = False
-
     poll_interval: float = 0.05
+
+    @property
+    def sees_connections(self) -> bool:
+        """Nobody is connected to a file."""
+        return False
 
 
 def create(params: RendezvousParameters, options: SqliteOptions) -> StoreRendezvous:

@@ -113,6 +113,11 @@ class C10dOptions(StoreOptions):
             )
 
     @property
+    def sees_connections(self) -> bool:
+        """Nobody is connected to a directory."""
+        return self.store_type == "tcp"
+
+    @property
     def connect_limit(self) -> float:
         """Seconds to try to reach a store that another node hosts."""
         if self.connect_timeout is None:

@@ -1,7 +1,6 @@
 """Options of the backends `etcd` and `etcd-v2` (``--rdzv-conf``)."""
 
 import re
-from typing import ClassVar
 
 import attrs
 
@@ -58,8 +57,6 @@ class EtcdOptions(RendezvousOptions):
             seconds.
     """
 
-    sees_connections: ClassVar[bool] = False
-
     protocol: str = attrs.field(default="http", validator=_http_or_https)
     ca_cert: str | None = attrs.field(default=None, validator=_needs_https)
     cert: str | None = attrs.field(default=None, validator=_needs_https)
@@ -70,6 +67,11 @@ class EtcdOptions(RendezvousOptions):
     request_timeout: float = attrs.field(default=2.0, validator=_positive)
     connect_timeout: float = attrs.field(default=60.0, validator=_positive)
     job_ttl: float = attrs.field(default=7200.0, validator=_positive)
+
+    @property
+    def sees_connections(self) -> bool:
+        """Only a lease ends with its time in etcd, not with a connection."""
+        return False
 
     def __attrs_post_init__(self) -> None:
         if self.key is not None and self.cert is None:

@@ -50,10 +50,12 @@ class Backend(Server, Protocol):
     Attributes:
         loop: The loop that it lives on.
         network: The network between it and its clients.
+        options: What options its rendezvous has.
     """
 
     loop: SimulatedLoop
     network: Network
+    options: type[RendezvousOptions]
 
     async def open(self, process: Process, options: RendezvousOptions) -> NumberedStore:
         """Connect a process of a node."""

@@ -12,6 +12,7 @@ from elaunch.agent.agent import EXITS_TIMEOUT
 from elaunch.api import EventName, Membership, StoreEvent
 from elaunch.errors import ChildFailedError, RendezvousClosed, SignalException
 from elaunch.events import Value
+from elaunch.membership.planner import ASKING
 from elaunch.membership.records import (
     Assignment,
     JobPhase,
@@ -245,7 +246,7 @@ class Laws:
             f"to {job.phase} {job.generation}",
         )
         spent = job.restarts - before.restarts
-        failed = "failed:" in job.reason
+        failed = "failed:" in job.reason and not job.reason.endswith(ASKING)
         forming = job.phase is JobPhase.FORMING
         refunded = step[:2] == (JobPhase.FORMING, JobPhase.FORMING) and not failed
         self._require(

@@ -54,12 +54,12 @@ class World:
         self.random = Random(scenario.seed + 1)  # noqa: S311 - reproducible
         self.network = Network(self.loop, self.random, slowest=scenario.slowest)
         self.loop.streams = Streams(self.network)
-        self.server, open_store = self._serve()
+        self.server, options, open_store = self._serve()
         self.laws = Laws(self.loop, self.server, self.nodes)
         self.moments = Moments()
         self.server.on_give_up = self._given_up
         self.watch_store()
-        self._add_nodes(open_store)
+        self._add_nodes(options, open_store)
 
     def watch_store(self) -> None:
         """Follow the store, which is a new one or the old one again."""
@@ -70,17 +70,19 @@ class World:
         """Do something after a while."""
         self.loop.call_later(delay, action, context=self.loop.root.context)
 
-    def _serve(self) -> tuple[Server, OpenStore | None]:
-        """Start the store; return it, and the way to it if it is a special one."""
+    def _serve(self) -> tuple[Server, type[RendezvousOptions], OpenStore | None]:
+        """Start the store; return it, its options, and the way to a special one."""
         if self.backend:
             server = self.backend(self.loop, self.network, self.scenario)
-            return server, server.open
-        history = self.scenario.history
-        return StoreServer(self.loop, self.network, history=history), None
+            return server, server.options, server.open
+        own = StoreServer(self.loop, self.network, history=self.scenario.history)
+        return own, RendezvousOptions, None
 
-    def _add_nodes(self, open_store: OpenStore | None) -> None:
+    def _add_nodes(
+        self, kind: type[RendezvousOptions], open_store: OpenStore | None
+    ) -> None:
         scenario = self.scenario
-        options = RendezvousOptions(
+        options = kind(
             last_call_timeout=scenario.last_call_timeout,
             keep_alive_interval=scenario.keep_alive_interval,
             keep_alive_max_attempt=3,
