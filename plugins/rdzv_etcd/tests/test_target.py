@@ -33,6 +33,16 @@ def test_a_list_of_endpoints_has_commas_and_no_doubles() -> None:
 
 
 @pytest.mark.parametrize(
+    ("given", "timeout"),
+    [({}, 2), ({"lease_ttl": 3}, 0.5), ({"request_timeout": 1, "lease_ttl": 60}, 1)],
+)
+def test_a_silent_endpoint_leaves_time_to_ask_others_before_a_lease_is_over(
+    given: dict[str, float], timeout: float
+) -> None:
+    assert Target.parse("etcd", EtcdOptions(**given)).timeout == timeout  # type: ignore[arg-type]  # any of them
+
+
+@pytest.mark.parametrize(
     "endpoint",
     [
         "",

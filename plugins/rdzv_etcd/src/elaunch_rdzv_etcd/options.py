@@ -50,7 +50,7 @@ class EtcdOptions(RendezvousOptions):
         password_file: File that holds their password, which nobody else may read.
         prefix: Directory in etcd under which all jobs lie.
         request_timeout: How long one request may wait for an answer before it is
-            tried again, at the next endpoint, in seconds.
+            tried again, at the next endpoint, in seconds; a sixth of the lease at most.
         connect_timeout: How long to wait for a server in seconds: at the start, and
             after an outage that has cost the lease.
         job_ttl: How long what a job has written outlives the last of its agents, in

@@ -13,6 +13,7 @@ from elaunch_rdzv_etcd.options import EtcdOptions
 
 
 _LONGEST_PASSWORD = 64 * 1024
+_ATTEMPTS = 6  # for which the time of a lease has to do
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
@@ -54,7 +55,9 @@ class Target:
         """
         found = parse_endpoints(endpoints)
         tls = _tls(options) if options.protocol == "https" else None
-        return cls(found, options.request_timeout, tls, _user(options))
+        # A member that says nothing must leave time to ask the next ones.
+        timeout = min(options.request_timeout, options.silence_limit / _ATTEMPTS)
+        return cls(found, timeout, tls, _user(options))
 
     @property
     def protocol(self) -> str:
