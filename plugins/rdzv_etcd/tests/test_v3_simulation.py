@@ -80,6 +80,7 @@ class SimulatedEtcd:
     )
     watches: dict[End, Any] = attrs.field(factory=dict, init=False)
     _writes: dict[str, bytes] = attrs.field(factory=dict, init=False)
+    _marks: dict[str, int] = attrs.field(factory=dict, init=False)
     _leases: dict[int, int] = attrs.field(factory=dict, init=False)
     _expiry: asyncio.TimerHandle | None = attrs.field(default=None, init=False)
     _numbers: Iterator[int] = attrs.field(
@@ -100,7 +101,7 @@ class SimulatedEtcd:
         if forget:
             self.number = next(self._numbers)
             self.keyspace = Keyspace(self.scenario.history)
-            self._writes, self._leases = {}, {}
+            self._writes, self._marks, self._leases = {}, {}, {}
         for lease in self._leases.values():
             self.keyspace.renew(lease, self.loop.now)
         self.network.listen(ADDRESS, self.process, self._accept)
@@ -144,6 +145,9 @@ class SimulatedEtcd:
         if key is None or entry is None:
             return None
         return Record(place, self._writes[key] + b" " + entry.value, entry.revision)
+
+    def revision(self, _: bytes) -> int:
+        return self.keyspace.revision
 
     def entries(self, start: bytes, _: bytes) -> tuple[tuple[Record, ...], int]:
         found = self.keyspace.list(KEYS.key(start) or "")
@@ -206,13 +210,21 @@ class SimulatedEtcd:
         return number is not None and number in self.keyspace._leases
 
     def _apply(self, transaction: Mapping[str, Any]) -> dict[str, Any]:
-        (compare,) = transaction["compare"]
+        compare, *marks = transaction["compare"]
         place = base64.b64decode(compare["key"])
         key, record = KEYS.key(place) or "", self.read(place)
-        if int(compare["mod_revision"]) != (record.revision if record else 0):
+        kept = [self._marks.get(mark["key"]) for mark in marks]
+        if any(kept) or int(compare["mod_revision"]) != (
+            record.revision if record else 0
+        ):
             kvs = [_kv(place, record.data, record.revision)] if record else []
-            return {"responses": [{"response_range": {"kvs": kvs}}]}
-        (change,) = transaction["success"]
+            found = [
+                [_kv(place, b"", revision)] if revision else [] for revision in kept
+            ]
+            return {
+                "responses": [{"response_range": {"kvs": k}} for k in (kvs, *found)]
+            }
+        change, *marking = transaction["success"]
         if "request_put" in change:
             put = change["request_put"]
             lease = self._leases[int(put["lease"])] if int(put["lease"]) else None
@@ -223,6 +235,8 @@ class SimulatedEtcd:
         else:
             self.keyspace.delete(key)
             kind = "response_delete_range"
+        for mark in marking:
+            self._marks[mark["request_put"]["key"]] = self.keyspace.revision
         header = {"revision": str(self.keyspace.revision)}
         return {"succeeded": True, "responses": [{kind: {"header": header}}]}
 

@@ -26,6 +26,12 @@ _HINT_WITHIN = 2.0  # seconds
 _CERTIFICATE_ADVICE = (
     "give cert=FILE and key=FILE of one that etcd trusts and that is not over"
 )
+_NO_HTTP = (
+    http.client.BadStatusLine,
+    http.client.LineTooLong,
+    http.client.UnknownProtocol,
+)
+_LONGEST_QUOTE = 50
 
 
 class WrongProtocol(urllib3.exceptions.HTTPError):
@@ -101,6 +107,13 @@ class Http:
             if self.response:
                 self.response.shutdown()
 
+    def wait(self, seconds: float) -> None:
+        """Let the rest of the last response come late, by so many seconds."""
+        connection = self.response.connection if self.response else None
+        sock = getattr(connection, "sock", None)
+        if sock:
+            sock.settimeout(seconds)
+
     def clear(self) -> None:
         """Close the connections, those in use as soon as their request is over.
 
@@ -139,6 +152,8 @@ def translated(error: BaseException) -> Unavailable:
         )
     if isinstance(cause, ssl.SSLError) and cause.reason == "WRONG_VERSION_NUMBER":
         return Unusable(f"it does not speak TLS: {text}; leave out protocol=https")
+    if isinstance(cause, _NO_HTTP) and not isinstance(cause, ConnectionError):
+        return Unusable(f"it does not speak HTTP: {text[:_LONGEST_QUOTE]!r}")
     return Unavailable(text)
 
 

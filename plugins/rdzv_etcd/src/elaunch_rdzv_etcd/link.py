@@ -9,7 +9,7 @@ import attrs
 
 from elaunch.api import RendezvousUnreachable
 from elaunch_rdzv_etcd.ring import ClientT, Ring
-from elaunch_rdzv_etcd.trouble import Refused, Unavailable
+from elaunch_rdzv_etcd.trouble import Busy, Refused, Unavailable
 
 
 AnswerT = TypeVar("AnswerT")
@@ -42,6 +42,16 @@ class Link(Generic[ClientT]):
     ) -> AnswerT:
         """Return the answer to a request, which is made again until there is one.
 
+        Args and errors are those of `timed`.
+        """
+        answer, _ = await self.timed(request, patience)
+        return answer
+
+    async def timed(
+        self, request: Callable[[ClientT], AnswerT], patience: float | None = None
+    ) -> tuple[AnswerT, float]:
+        """Return the answer to a request, and when the attempt began that got it.
+
         Args:
             request: Blocks; safe to be made again after it raised `Unavailable`, even
                 while an earlier attempt is still under way.
@@ -59,6 +69,7 @@ class Link(Generic[ClientT]):
             attempt = 0
             while True:
                 limit = min(first, max(start, self._answered)) + patience
+                began = clock()
                 try:
                     answer = await self.attempt(request, limit)
                 except Unavailable as error:
@@ -71,7 +82,7 @@ class Link(Generic[ClientT]):
                     raise self.ring.refused(error) from error
                 else:
                     self._answered = clock()
-                    return answer
+                    return answer, began
 
     async def attempt(
         self, request: Callable[[ClientT], AnswerT], limit: float
@@ -98,6 +109,8 @@ class Link(Generic[ClientT]):
             error = Unavailable("no answer in time")
             self.ring.failed(endpoint, error)
             raise error from None
+        except Busy:
+            raise
         except Unavailable as error:
             self.ring.failed(endpoint, error)
             raise

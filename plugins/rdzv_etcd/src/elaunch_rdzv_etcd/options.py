@@ -1,5 +1,6 @@
 """Options of the backends `etcd` and `etcd-v2` (``--rdzv-conf``)."""
 
+import math
 import re
 
 import attrs
@@ -13,6 +14,11 @@ _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 def _positive(_: object, field: "attrs.Attribute[float]", value: float) -> None:
     if not value > 0:
         raise ValueError(f"{field.name!r} must be greater than 0, not {value:g}")
+
+
+def _finite(_: object, field: "attrs.Attribute[float]", value: float) -> None:
+    if math.isinf(value):
+        raise ValueError(f"{field.name!r} must be a number of seconds, not {value:g}")
 
 
 def _http_or_https(_: object, field: "attrs.Attribute[str]", value: str) -> None:
@@ -64,9 +70,9 @@ class EtcdOptions(RendezvousOptions):
     username: str | None = None
     password_file: str | None = None
     prefix: str = attrs.field(default="/elaunch", validator=_path)
-    request_timeout: float = attrs.field(default=2.0, validator=_positive)
+    request_timeout: float = attrs.field(default=2.0, validator=[_positive, _finite])
     connect_timeout: float = attrs.field(default=60.0, validator=_positive)
-    job_ttl: float = attrs.field(default=7200.0, validator=_positive)
+    job_ttl: float = attrs.field(default=7200.0, validator=[_positive, _finite])
 
     @property
     def sees_connections(self) -> bool:

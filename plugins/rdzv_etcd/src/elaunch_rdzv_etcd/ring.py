@@ -14,7 +14,7 @@ import attrs
 from elaunch.api import RendezvousUnreachable
 from elaunch_rdzv_etcd.endpoints import Endpoint
 from elaunch_rdzv_etcd.target import Target
-from elaunch_rdzv_etcd.trouble import Denied, NoSuchApi, Refused, Unusable
+from elaunch_rdzv_etcd.trouble import Busy, Denied, NoSuchApi, Refused, Unusable
 
 
 class Client(Protocol):
@@ -98,9 +98,16 @@ class Ring(Generic[ClientT]):
         """
         if self._troubles.pop(endpoint, None):
             self._tell_change()
-        cluster_id = self._clients[endpoint].cluster_id
+        self.check(endpoint, self._clients[endpoint].cluster_id)
+
+    def check(self, endpoint: Endpoint, cluster_id: str | None) -> None:
+        """Note which cluster an endpoint belongs to, where that is known.
+
+        Raises:
+            Refused: If it is another one than before.
+        """
         self._cluster_id = self._cluster_id or cluster_id
-        if cluster_id != self._cluster_id:
+        if cluster_id not in {None, self._cluster_id}:
             raise Refused(
                 f"another cluster answers at '{endpoint}' than before or elsewhere"
             )
@@ -111,8 +118,11 @@ class Ring(Generic[ClientT]):
 
     @property
     def is_unusable(self) -> bool:
-        """Whether each endpoint was asked, and none of them will ever do."""
-        return self._all_are(Unusable)
+        """Whether each endpoint was asked, and none of them will ever do.
+
+        Of one that has answered before, this is never known.
+        """
+        return self._cluster_id is None and self._all_are(Unusable)
 
     @property
     def lacks_api(self) -> bool:
@@ -142,6 +152,10 @@ class Ring(Generic[ClientT]):
         """
         if self.is_unusable:
             raise self.refused(self.trouble) from error
+        if isinstance(error, Busy):
+            if left <= 0:
+                raise self.refused(f"{error} (for {patience:.3g} s)") from error
+            return min(pause(attempts - 1), left)
         if left <= 0:
             raise self.unreachable(patience) from error
         rounds, rest = divmod(attempts, len(self))

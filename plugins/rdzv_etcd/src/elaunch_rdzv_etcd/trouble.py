@@ -5,6 +5,10 @@ class Unavailable(Exception):
     """No answer; whether the request was carried out is unknown. Worth a retry."""
 
 
+class Busy(Unavailable):
+    """The cluster answers that it can't now; another endpoint would say the same."""
+
+
 class Unusable(Unavailable):
     """This endpoint won't do, however often it is asked; another one may."""
 

@@ -4,6 +4,10 @@ Each is a transaction that compares the key's revision, also where the caller do
 care which one it has: an attempt that got no answer may arrive late, and must not undo
 what was written since. The value carries the id of its write, ``WRITE_ID VALUE``, by
 which an earlier attempt that was carried out after all is known.
+
+A key that was created and is deleted looks as it did before, so that an attempt to
+create it could bring it back. Every attempt but the first therefore leaves a mark, with
+the lease of the key, and none does anything where there is one.
 """
 
 import base64
@@ -20,6 +24,8 @@ from elaunch.api import ABSENT, RendezvousCorrupt
 _VALUE = re.compile(rb"([0-9a-f]{16}) (.*)", re.DOTALL)
 
 NO_LEASE = 0
+
+_MARK = b"\xff"  # in no text, so that neither a key nor a prefix can meet it
 
 
 def text(data: bytes) -> str:
@@ -94,9 +100,11 @@ class Change:
     lease: int = NO_LEASE
     outcome: int | None = attrs.field(default=None, init=False)
     _write_id: bytes = attrs.field(init=False)
+    _mark: bytes = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._write_id = secrets.token_hex(8).encode()
+        self._mark = self.place + _MARK + self._write_id
         if self.expected is not None:
             self.basis = self.expected
 
@@ -105,31 +113,38 @@ class Change:
         """About how many bytes it takes in a request."""
         return len(self.place) + len(self.value or b"")
 
-    def operation(self) -> dict[str, Any]:
-        """Return the attempt that is to be made now, as a part of a transaction."""
-        key = text(self.place)
+    def operation(self, *, in_doubt: bool) -> dict[str, Any]:
+        """Return the attempt that is to be made now, as a part of a transaction.
+
+        Args:
+            in_doubt: Whether an earlier attempt got no answer.
+        """
+        conditions = [_at_revision(self.place, self.basis)]
         if self.value is None:
-            change: dict[str, Any] = {"request_delete_range": {"key": key}}
+            changes = [{"request_delete_range": {"key": text(self.place)}}]
         else:
-            put = {
-                "key": key,
-                "value": text(self._write_id + b" " + self.value),
-                "lease": str(self.lease),
-            }
-            change = {"request_put": put}
-        compare = {
-            "key": key,
-            "target": "MOD",
-            "result": "EQUAL",
-            "mod_revision": str(self.basis),
-        }
+            changes = [self._put(self.place, self._write_id + b" " + self.value)]
+        found = [_look(self.place)]
+        if self._creates:
+            conditions.append(_at_revision(self._mark, ABSENT))
+            found.append(_look(self._mark))
+            if in_doubt:
+                changes.append(self._put(self._mark, b""))
         return {
             "request_txn": {
-                "compare": [compare],
-                "success": [change],
-                "failure": [{"request_range": {"key": key}}],
+                "compare": conditions,
+                "success": changes,
+                "failure": found,
             }
         }
+
+    @property
+    def _creates(self) -> bool:
+        return self.value is not None and self.basis == ABSENT
+
+    def _put(self, place: bytes, data: bytes) -> dict[str, Any]:
+        put = {"key": text(place), "value": text(data), "lease": str(self.lease)}
+        return {"request_put": put}
 
     def settle(self, answer: Mapping[str, Any], *, in_doubt: bool) -> bool:
         """Read the answer to the last attempt.
@@ -149,8 +164,10 @@ class Change:
             absent = self.value is None and self.basis == ABSENT
             self.outcome = vanished if absent else int(change["header"]["revision"])
             return True
-        found = result["responses"][0]["response_range"].get("kvs", ())
-        record = Record.of(found[0]) if found else None
+        record, *marks = map(_found, result["responses"])
+        if marks and marks[0]:
+            self.outcome = marks[0].revision
+            return True
         if self.value is None and record is None:
             self.outcome = vanished
             return True
@@ -161,3 +178,21 @@ class Change:
             return True
         self.basis = record.revision if record else ABSENT
         return False
+
+
+def _at_revision(place: bytes, revision: int) -> dict[str, Any]:
+    return {
+        "key": text(place),
+        "target": "MOD",
+        "result": "EQUAL",
+        "mod_revision": str(revision),
+    }
+
+
+def _look(place: bytes) -> dict[str, Any]:
+    return {"request_range": {"key": text(place)}}
+
+
+def _found(response: Mapping[str, Any]) -> Record | None:
+    found = response["response_range"].get("kvs", ())
+    return Record.of(found[0]) if found else None

@@ -6,8 +6,8 @@ here but what was refused for a token that has expired.
 
 import contextlib
 import json
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import attrs
 import requests
@@ -30,6 +30,9 @@ PAGE = 500
 
 _LONGEST_LINE = 64 * 1024 * 1024
 _PIECE = 64 * 1024
+_LONGEST_REFUSAL = 64 * 1024
+
+AnswerT = TypeVar("AnswerT")
 
 
 class _Adapter(HTTPAdapter):
@@ -57,6 +60,10 @@ class _Adapter(HTTPAdapter):
                 preload_content=False,
                 decode_content=False,
             )
+            if response.status != requests.codes["ok"]:
+                with contextlib.closing(response):
+                    told = response.read(_LONGEST_REFUSAL, decode_content=True)
+                raise judge(told.decode(errors="replace"), response.status)
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise translated(error) from error
         return self.build_response(request, response)
@@ -81,6 +88,7 @@ class Gateway:
     connections: int
     login: Login
     cluster_id: str | None = attrs.field(default=None, init=False)
+    _token: str | None = attrs.field(default=None, init=False, repr=False)
     _http: Http = attrs.field(init=False)
     _session: requests.Session = attrs.field(init=False)
     _etcd: Etcd3Client = attrs.field(init=False)
@@ -103,9 +111,17 @@ class Gateway:
 
     def read(self, place: bytes) -> Record | None:
         """Return the entry at a place, or `None`. Reads are linearizable."""
-        answer = self._ask("/kv/range", {"key": text(place)})
-        found = answer.get("kvs", ())
-        return Record.of(found[0]) if found else None
+
+        def read(answer: dict[str, Any]) -> Record | None:
+            found = answer.get("kvs", ())
+            return Record.of(found[0]) if found else None
+
+        return self._ask("/kv/range", {"key": text(place)}, read)
+
+    def revision(self, place: bytes) -> int:
+        """Return the revision of the cluster; the place is one that we may read."""
+        request = {"key": text(place), "count_only": True}
+        return self._ask("/kv/range", request, _revision)
 
     def entries(self, start: bytes, end: bytes) -> tuple[tuple[Record, ...], int]:
         """Return the entries of a range, sorted, and the revision of that moment."""
@@ -115,23 +131,19 @@ class Gateway:
                 return self._entries(start, end)
 
     def _entries(self, start: bytes, end: bytes) -> tuple[tuple[Record, ...], int]:
-        records: tuple[Record, ...] = ()
+        records: list[Record] = []
         revision, more = 0, True
         while more:
-            begin = records[-1].place + b"\0" if records else start
-            answer = self._ask(
-                "/kv/range",
-                {
-                    "key": text(begin),
-                    "range_end": text(end),
-                    "limit": str(PAGE),
-                    "revision": str(revision),
-                },
-            )
-            records += tuple(Record.of(kv) for kv in answer.get("kvs", ()))
-            revision = revision or int(answer["header"]["revision"])
-            more = bool(answer.get("more"))
-        return records, revision
+            request = {
+                "key": text(records[-1].place + b"\0" if records else start),
+                "range_end": text(end),
+                "limit": str(PAGE),
+                "revision": str(revision),
+            }
+            page, now, more = self._ask("/kv/range", request, _page)
+            records += page
+            revision = revision or now
+        return tuple(records), revision
 
     def commit(self, operations: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
         """Do things with different keys in one transaction; return each's answer.
@@ -139,9 +151,11 @@ class Gateway:
         Raises:
             LeaseGone: If the lease of one of them is over; nothing was done.
         """
-        answers: Sequence[dict[str, Any]]
-        answers = self._ask("/kv/txn", {"success": operations})["responses"]
-        return answers
+
+        def read(answer: dict[str, Any]) -> list[dict[str, Any]]:
+            return [answer["responses"][index] for index in range(len(operations))]
+
+        return self._ask("/kv/txn", {"success": operations}, read)
 
     def grant(self, seconds: int, lease: int = 0) -> tuple[int, int]:
         """Grant a lease; return its id and its time to live in seconds.
@@ -153,13 +167,20 @@ class Gateway:
         Raises:
             LeaseExists: If there is a lease of this id.
         """
-        answer = self._ask("/lease/grant", {"TTL": str(seconds), "ID": str(lease)})
-        return int(answer["ID"]), int(answer["TTL"])
+
+        def read(answer: dict[str, Any]) -> tuple[int, int]:
+            return int(answer["ID"]), int(answer["TTL"])
+
+        request = {"TTL": str(seconds), "ID": str(lease)}
+        return self._ask("/lease/grant", request, read)
 
     def keep_alive(self, lease: int) -> bool:
         """Give a lease its whole time again; return whether there was one left."""
-        answer = self._ask("/lease/keepalive", {"ID": str(lease)})
-        return int(answer["result"].get("TTL", 0)) > 0
+
+        def read(answer: dict[str, Any]) -> bool:
+            return int(answer["result"].get("TTL", 0)) > 0
+
+        return self._ask("/lease/keepalive", {"ID": str(lease)}, read)
 
     def revoke(self, lease: int) -> None:
         """End a lease and delete its keys.
@@ -167,7 +188,7 @@ class Gateway:
         Raises:
             LeaseGone: If it is over.
         """
-        self._ask("/lease/revoke", {"ID": str(lease)})
+        self._ask("/lease/revoke", {"ID": str(lease)}, lambda _: None)
 
     def watch(
         self, start: bytes, end: bytes, since: int, idle: float
@@ -180,28 +201,26 @@ class Gateway:
             since: The revision.
             idle: Seconds of silence after which it is given up.
         """
-        request = {
+        request: dict[str, Any] = {
             "create_request": {
                 "key": text(start),
                 "range_end": text(end),
                 "start_revision": str(since + 1),
+                "fragment": True,
             }
         }
         # A member without a leader would keep silent for ever.
         headers = {"Grpc-Metadata-Hasleader": "true", **self._authorization()}
+        timeout = self.target.timeout
         with self._translated():
             url = self._etcd.get_url("/watch")
             answer = self._session.post(
-                url,
-                json=request,
-                headers=headers,
-                timeout=(self.target.timeout, idle),
-                stream=True,
+                url, json=request, headers=headers, timeout=timeout, stream=True
             )
-            if answer.status_code != requests.codes["ok"]:
-                raise judge(answer.text)
-            for line in _lines(answer):
-                yield _result(line)
+            with contextlib.closing(answer):
+                self._http.wait(idle)
+                for line in _lines(answer):
+                    yield _result(line)
 
     def interrupt(self) -> None:
         """End a watch that is waiting in another thread, and all later ones at once."""
@@ -211,23 +230,44 @@ class Gateway:
         """Close the connections, those in use as soon as their request is over."""
         self._http.clear()
 
-    def _ask(self, path: str, request: dict[str, Any]) -> dict[str, Any]:
+    def forget_token(self) -> None:
+        """Have the token of the last watch replaced: it may have expired."""
+        self.login.forget(self._token)
+
+    def _ask(
+        self,
+        path: str,
+        request: dict[str, Any],
+        read: Callable[[dict[str, Any]], AnswerT],
+    ) -> AnswerT:
         headers = self._authorization()
         try:
             answer = self._post(path, request, headers)
         except TokenRefused:
+            if self.target.user is None:
+                raise
             headers = self._authorization(headers.get("Authorization", ""))
-            answer = self._post(path, request, headers)
-        header = answer.get("header") or answer.get("result", {}).get("header", {})
-        self.cluster_id = header.get("cluster_id", self.cluster_id)
-        return answer
+            answer = self._post_again(path, request, headers)
+        with self._translated():
+            header = answer.get("header") or answer["result"]["header"]
+            self.cluster_id = str(header["cluster_id"])
+            return read(answer)
+
+    def _post_again(
+        self, path: str, request: dict[str, Any], headers: dict[str, str]
+    ) -> dict[str, Any]:
+        try:
+            return self._post(path, request, headers)
+        except TokenRefused as error:
+            # Users and roles are being changed, or another member is behind.
+            raise Unavailable(str(error)) from error
 
     def _authorization(self, stale: str | None = None) -> dict[str, str]:
         user = self.target.user
         if user is None:
             return {}
-        token = self.login.token(stale, lambda: self._fetch_token(user))
-        return {"Authorization": token} if token else {}
+        self._token = self.login.token(stale, lambda: self._fetch_token(user))
+        return {"Authorization": self._token} if self._token else {}
 
     def _fetch_token(self, user: User) -> str:
         request = {"name": user.name, "password": user.password}
@@ -235,7 +275,8 @@ class Gateway:
             answer = self._post("/auth/authenticate", request, {})
         except AuthDisabled:
             return ""
-        return str(answer["token"])
+        with self._translated():
+            return str(answer["token"])
 
     def _post(
         self, path: str, request: dict[str, Any], headers: dict[str, str]
@@ -250,11 +291,22 @@ class Gateway:
         try:
             yield
         except Etcd3Exception as error:
-            raise judge(error.detail_text or str(error)) from error
+            raise Unusable(f"it does not answer as etcd does: {error}") from error
         except requests.exceptions.JSONDecodeError as error:
             raise Unusable("it does not answer as etcd does") from error
         except (OSError, urllib3.exceptions.HTTPError) as error:
             raise translated(error) from error
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise Unusable("it does not answer as etcd does") from error
+
+
+def _revision(answer: dict[str, Any]) -> int:
+    return int(answer["header"]["revision"])
+
+
+def _page(answer: dict[str, Any]) -> tuple[list[Record], int, bool]:
+    records = [Record.of(kv) for kv in answer.get("kvs", ())]
+    return records, _revision(answer), bool(answer.get("more"))
 
 
 def _lines(answer: requests.Response) -> Iterator[bytes]:

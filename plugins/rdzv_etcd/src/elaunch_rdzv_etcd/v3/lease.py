@@ -44,9 +44,8 @@ class EtcdLease:
             RendezvousUnreachable: If etcd grants none.
         """
         seconds = max(1, math.ceil(ttl))
-        since = asyncio.get_running_loop().time()
-        lease, granted = await requests.call(lambda etcd: etcd.grant(seconds))
-        return cls(lease, float(granted), since, renewals)
+        (lease, granted), began = await requests.timed(lambda etcd: etcd.grant(seconds))
+        return cls(lease, float(granted), began, renewals)
 
     def __attrs_post_init__(self) -> None:
         self.lost = asyncio.get_running_loop().create_future()
@@ -74,19 +73,26 @@ class EtcdLease:
         """End the lease and delete its keys now; if that fails they end with it."""
         self.lose("it was revoked")
         limit = min(self.ttl, self._link.ring.target.timeout)
-        with contextlib.suppress(RendezvousUnreachable):
-            await self._link.call(lambda etcd: etcd.revoke(self.id), limit)
+        with contextlib.suppress(RendezvousUnreachable, TimeoutError):
+            async with asyncio.timeout(limit):
+                await self._link.call(lambda etcd: etcd.revoke(self.id), limit)
 
     async def _keep(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(self._confirmed + self.ttl / _RENEWALS - loop.time())
-            sent = loop.time()
             limit = self._confirmed + self.ttl * _TRUSTED
+            left = limit - loop.time()
+            if left <= 0:
+                silence = loop.time() - self._confirmed
+                self.lose(
+                    f"nothing renewed it for {silence:.3g} s: this host stood still"
+                )
+                return
             try:
                 async with asyncio.timeout_at(limit):
-                    alive = await self._link.call(
-                        lambda etcd: etcd.keep_alive(self.id), limit - sent
+                    alive, began = await self._link.timed(
+                        lambda etcd: etcd.keep_alive(self.id), left
                     )
             except TimeoutError:
                 silence = loop.time() - self._confirmed
@@ -98,4 +104,4 @@ class EtcdLease:
             if not alive:
                 self.lose("etcd let it expire")
                 return
-            self._confirmed = sent
+            self._confirmed = began

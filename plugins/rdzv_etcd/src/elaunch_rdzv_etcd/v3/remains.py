@@ -8,6 +8,7 @@ cut for example, etcd removes what they left.
 import asyncio
 import hashlib
 import math
+import random
 
 import attrs
 
@@ -50,7 +51,9 @@ class Remains:
 
     job: Job
     _link: Link[Gateway]
+    _renewal: asyncio.Task[None] | None = attrs.field(default=None, init=False)
     _keeper: asyncio.Task[None] | None = attrs.field(default=None, init=False)
+    _closed: bool = attrs.field(default=False, init=False)
 
     async def lease(self) -> int:
         """Return the id of the lease, which lives from now on.
@@ -58,23 +61,41 @@ class Remains:
         Raises:
             RendezvousUnreachable: If etcd does not answer, or refuses.
         """
-        if self._keeper is None or self._keeper.done():
-            await self._renew()
-            self._keeper = asyncio.create_task(self._keep())
+        if self._keeper is None:
+            await self.renew()
         return self.job.lease_id
+
+    async def renew(self) -> None:
+        """Make sure that the lease lives: once for all that ask at the same time.
+
+        Raises:
+            RendezvousUnreachable: If etcd does not answer, or refuses.
+        """
+        if self._renewal is None or self._renewal.done():
+            self._renewal = asyncio.create_task(self._renew())
+            self._renewal.add_done_callback(_is_noticed)
+        await asyncio.shield(self._renewal)
+        if self._keeper is None and not self._closed:
+            self._keeper = asyncio.create_task(self._keep())
 
     def close(self) -> None:
         """Keep it alive no more."""
+        self._closed = True
         if self._keeper:
             self._keeper.cancel()
 
     async def _keep(self) -> None:
-        try:
-            while True:
-                await asyncio.sleep(self.job.ttl / _RENEWALS)
-                await self._renew()
-        except RendezvousError:
-            return  # whoever puts something next finds out
+        delay = self.job.ttl / _RENEWALS
+        while True:
+            # All agents of a job begin at the same time.
+            await asyncio.sleep(delay * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load, no secret
+            try:
+                await self.renew()
+            except RendezvousError:
+                # Neither an outage nor a refusal need last as long as the job does.
+                delay = self.job.ttl / _RENEWALS**2
+            else:
+                delay = self.job.ttl / _RENEWALS
 
     async def _renew(self) -> None:
         lease, seconds = self.job.lease_id, math.ceil(self.job.ttl)
@@ -86,3 +107,9 @@ class Remains:
                     raise
             else:
                 return
+
+
+def _is_noticed(task: asyncio.Task[None]) -> None:
+    """Let no error be reported as lost when those who waited for it are gone."""
+    if not task.cancelled():
+        task.exception()

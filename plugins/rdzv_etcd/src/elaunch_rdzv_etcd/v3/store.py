@@ -44,7 +44,7 @@ class EtcdV3Store:
     job: Job
     link: Link[Gateway] = attrs.field(init=False)
     _renewals: Link[Gateway] = attrs.field(init=False)
-    _login: Login = attrs.field(factory=Login, init=False)
+    _login: Login = attrs.field(init=False)
     _writer: Writer = attrs.field(init=False)
     _remains: Remains = attrs.field(init=False)
     _leases: list[EtcdLease] = attrs.field(factory=list, init=False)
@@ -52,6 +52,7 @@ class EtcdV3Store:
     _closing: asyncio.Future[None] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self._login = Login(self.target.timeout)
         ring = Ring(self.target, self._connect)
         self.link = Link(ring, _THREADS, self.patience)
         self._renewals = Link(ring, _RENEWAL_THREADS, self.patience)
@@ -119,7 +120,6 @@ class EtcdV3Store:
             since,
             self.keys,
             self.link,
-            self._login,
             self._closing,
             lambda since: self._stream(start, end, since),
         )
@@ -142,11 +142,14 @@ class EtcdV3Store:
         if self._closing.done():
             return
         self._closing.set_result(None)
+        self._writer.close()
         self._remains.close()
-        await asyncio.gather(*(lease.revoke() for lease in tuple(self._leases)))
-        self.link.close()
-        self._renewals.close()
-        self.link.ring.close()
+        try:
+            await asyncio.gather(*(lease.revoke() for lease in tuple(self._leases)))
+        finally:
+            self.link.close()
+            self._renewals.close()
+            self.link.ring.close()
 
     def _connect(
         self, endpoint: Endpoint, connections: int = _THREADS + _RENEWAL_THREADS
@@ -155,7 +158,8 @@ class EtcdV3Store:
 
     def _stream(self, start: bytes, end: bytes, since: int) -> Stream:
         etcd = self._connect(self.link.ring.endpoint, connections=1)
-        return Stream(etcd, start, end, since, IDLE)
+        # The watch itself is the first to find it silent.
+        return Stream(etcd, start, end, since, 2 * IDLE)
 
     async def _write(
         self, key: str, value: bytes, expected: int | None, lease: Lease | None
@@ -173,10 +177,14 @@ class EtcdV3Store:
         try:
             await self._writer.carry_out(change)
         except RendezvousUnreachable as error:
-            if isinstance(lease, EtcdLease) and isinstance(error.__cause__, LeaseGone):
+            if not isinstance(error.__cause__, LeaseGone):
+                raise
+            if isinstance(lease, EtcdLease):
                 lease.lose("etcd let it expire")
                 lease.check(key)
-            raise
+            # What this job had put before is gone, but that is for the job to judge.
+            await self._remains.renew()
+            await self._writer.carry_out(change)
         self._remember(key, change.outcome)
         return change.outcome
 

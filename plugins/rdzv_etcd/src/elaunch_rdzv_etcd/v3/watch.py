@@ -20,7 +20,6 @@ from elaunch_rdzv_etcd.trouble import Refused, Unavailable
 from elaunch_rdzv_etcd.v3.changes import Record
 from elaunch_rdzv_etcd.v3.gateway import Gateway
 from elaunch_rdzv_etcd.v3.keys import Keys
-from elaunch_rdzv_etcd.v3.login import Login
 from elaunch_rdzv_etcd.v3.refusals import judge
 from elaunch_rdzv_etcd.v3.stream import Stream
 
@@ -44,7 +43,6 @@ class Watch:
     since: int
     _keys: Keys
     _link: Link[Gateway]
-    _login: Login
     _closing: asyncio.Future[None]
     _open: Callable[[int], Stream]
     _stream: Stream | None = attrs.field(default=None, init=False)
@@ -52,6 +50,7 @@ class Watch:
     _refused: bool = attrs.field(default=False, init=False)
     _failures: int = attrs.field(default=0, init=False)
     _heard: float = attrs.field(init=False)
+    _parts: list[Any] = attrs.field(factory=list, init=False)
     _seen: deque[StoreEvent] = attrs.field(factory=deque, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -75,7 +74,7 @@ class Watch:
         if self._created:
             # It was there until now, however little there was to tell.
             self._heard = asyncio.get_running_loop().time()
-        self._created = False
+        self._created, self._parts = False, []
         if stream:
             stream.close()
 
@@ -84,13 +83,13 @@ class Watch:
         if self._stream and self._stream.etcd.endpoint != ring.endpoint:
             self.close()
         endpoint = ring.endpoint
+        stream = self._stream = self._stream or self._open(self.since)
         try:
-            self._stream = self._stream or self._open(self.since)
-            said = await self._hear(self._stream)
+            said = await self._hear(stream)
             if said is None:
-                self.close()
+                await self._replace()
             else:
-                self._take(said)
+                await self._take(said)
         except Unavailable as error:
             self.close()
             ring.failed(endpoint, error)
@@ -101,7 +100,14 @@ class Watch:
                 raise ring.refused(error) from error
             # It may only be the token that has expired: etcd tells no difference here.
             self._refused = True
-            self._login.forget()
+            stream.etcd.forget_token()
+
+    async def _replace(self) -> None:
+        was_created = self._created
+        self.close()
+        # One that was never there must not follow each failure of other requests.
+        if not was_created:
+            await self._pause(Unavailable("no answer in time"))
 
     async def _hear(self, stream: Stream) -> dict[str, Any] | None:
         """Return what etcd says next; `None` if the stream has to be replaced."""
@@ -126,16 +132,35 @@ class Watch:
         finally:
             saying.cancel()
 
-    def _take(self, said: dict[str, Any]) -> None:
+    async def _take(self, said: dict[str, Any]) -> None:
         self._heard = asyncio.get_running_loop().time()
-        if said.get("canceled"):
-            raise self._canceled(said)
-        if said.get("created"):
-            self._created, self._refused = True, False
-            if int(said["header"]["revision"]) < self.since:
-                # The member is far behind, or the cluster has lost its data.
-                raise self._begin_anew("is behind it")
-        for event in said.get("events", ()):
+        try:
+            if said.get("canceled"):
+                raise self._canceled(said)
+            if said.get("created"):
+                self._created, self._refused = True, False
+                self._link.ring.check(
+                    self._link.ring.endpoint, said["header"].get("cluster_id")
+                )
+                await self._compare(int(said["header"]["revision"]))
+            self._parts += said.get("events", ())
+            # Parts of one message may be parts of one transaction.
+            if not said.get("fragment"):
+                self._tell()
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise Unavailable("it sends what etcd does not") from error
+
+    async def _compare(self, revision: int) -> None:
+        """Find out whether who knows less than we do is late, or has lost it."""
+        if revision < self.since:
+            start, _ = self._keys.range_of(self.prefix)
+            latest = await self._link.call(lambda etcd: etcd.revision(start))
+            if latest < self.since:
+                raise self._begin_anew(f"has lost all behind {latest}")
+
+    def _tell(self) -> None:
+        parts, self._parts = self._parts, []
+        for event in parts:
             self._failures = 0
             record = Record.of(event["kv"])
             self.since = max(self.since, record.revision)

@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 
 from elaunch.api import RendezvousUnreachable
-from elaunch_rdzv_etcd.link import Link
+from elaunch_rdzv_etcd.link import Link, closed
 from elaunch_rdzv_etcd.trouble import Refused
 from elaunch_rdzv_etcd.v3.changes import Change
 from elaunch_rdzv_etcd.v3.gateway import Gateway
@@ -30,6 +30,7 @@ MOST_BYTES = 512 * 1024
 @attrs.frozen(eq=False)
 class _Waiting:
     change: Change
+    since: float
     settled: asyncio.Future[None]
 
 
@@ -38,15 +39,19 @@ class _Commit:
     """One transaction; it may take several attempts."""
 
     changes: list[Change]
-    attempts: int = attrs.field(default=0, init=False)
-    _operations: list[dict[str, Any]] = attrs.field(init=False)
+    in_doubt: bool
+    _first: list[dict[str, Any]] = attrs.field(init=False)
+    _again: list[dict[str, Any]] = attrs.field(init=False)
+    _attempts: int = attrs.field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._operations = [change.operation() for change in self.changes]
+        self._first = [c.operation(in_doubt=self.in_doubt) for c in self.changes]
+        self._again = [c.operation(in_doubt=True) for c in self.changes]
 
     def __call__(self, etcd: Gateway) -> Sequence[dict[str, Any]]:
-        self.attempts += 1
-        return etcd.commit(self._operations)
+        self._attempts += 1
+        self.in_doubt = self.in_doubt or self._attempts > 1
+        return etcd.commit(self._again if self.in_doubt else self._first)
 
 
 @attrs.define(eq=False)
@@ -59,6 +64,7 @@ class Writer:
 
     link: Link[Gateway]
     _queue: deque[_Waiting] = attrs.field(factory=deque, init=False)
+    _batch: list[_Waiting] = attrs.field(factory=list, init=False)
     _task: asyncio.Task[None] | None = attrs.field(default=None, init=False)
 
     async def carry_out(self, change: Change) -> None:
@@ -69,15 +75,23 @@ class Writer:
         Raises:
             RendezvousUnreachable: If there was no answer in time, or a refusal.
         """
-        waiting = _Waiting(change, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(change, loop.time(), loop.create_future())
         self._queue.append(waiting)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
         await waiting.settled
 
+    def close(self) -> None:
+        """Make no more changes; those under way may be made or not."""
+        if self._task:
+            self._task.cancel()
+        self._tell([*self._batch, *self._queue], closed())
+
     async def _run(self) -> None:
         while batch := self._next_batch():
-            await self._commit(batch)
+            self._batch = batch
+            await self._commit(batch, in_doubt=False)
 
     def _next_batch(self) -> list[_Waiting]:
         """Take the next changes; of two of the same key the second one waits."""
@@ -96,33 +110,44 @@ class Writer:
                 size += change.size
         return batch
 
-    async def _commit(self, batch: list[_Waiting]) -> None:
+    async def _commit(self, batch: list[_Waiting], *, in_doubt: bool) -> None:
         changes = [waiting.change for waiting in batch]
-        in_doubt = False
         try:
             while changes:
-                commit = _Commit(changes)
-                answers = await self.link.call(commit)
-                in_doubt = in_doubt or commit.attempts > 1
+                commit = _Commit(changes, in_doubt)
+                try:
+                    answers = await self.link.call(commit)
+                finally:
+                    in_doubt = commit.in_doubt
                 changes = [
                     change
                     for change, answer in zip(changes, answers, strict=True)
                     if not change.settle(answer, in_doubt=in_doubt)
                 ]
         except RendezvousUnreachable as error:
-            if len(batch) > 1 and isinstance(error.__cause__, Refused):
+            if not isinstance(error.__cause__, Refused):
+                self._tell([*batch, *self._overdue()], error)
+            elif len(batch) == 1:
+                self._tell(batch, error)
+            else:
                 # Whose fault it is shows when each is asked for alone.
                 for waiting in batch:
-                    await self._commit([waiting])
-            else:
-                self._tell(batch, error)
-        except BaseException as error:
+                    if not waiting.settled.done():
+                        await self._commit([waiting], in_doubt=in_doubt)
+        except Exception as error:  # noqa: BLE001 - told to those who wait
             self._tell(batch, error)
-            raise
         else:
             self._tell(batch, None)
 
-    def _tell(self, batch: list[_Waiting], error: BaseException | None) -> None:
+    def _overdue(self) -> list[_Waiting]:
+        """Take those who have waited long enough, behind others that got no answer."""
+        limit = asyncio.get_running_loop().time() - self.link.patience
+        overdue = []
+        while self._queue and self._queue[0].since <= limit:
+            overdue.append(self._queue.popleft())
+        return overdue
+
+    def _tell(self, batch: list[_Waiting], error: Exception | None) -> None:
         for waiting in batch:
             if waiting.settled.done():
                 continue
