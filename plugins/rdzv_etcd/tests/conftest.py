@@ -15,6 +15,7 @@ from elaunch_rdzv_etcd.local.binary import find_binary
 from elaunch_rdzv_etcd.options import EtcdOptions, EtcdV2Options
 from elaunch_rdzv_etcd.server import EtcdServer, Tls
 from elaunch_rdzv_etcd.target import Target
+from elaunch_rdzv_etcd.testing import EtcdCluster
 from elaunch_rdzv_etcd.v2.paths import Paths
 from elaunch_rdzv_etcd.v2.store import EtcdV2Store
 from elaunch_rdzv_etcd.v3.keys import Keys
@@ -46,6 +47,21 @@ def etcd_port() -> Iterator[int]:
     """Port of a server that all tests share, each in a directory of its own."""
     with EtcdServer() as server:
         yield server.port
+
+
+@pytest.fixture(scope="session")
+def _cluster() -> Iterator[EtcdCluster]:
+    with EtcdCluster(v2=False) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(_cluster: EtcdCluster) -> Iterator[EtcdCluster]:
+    """Three members, which the test may hurt, for it alone while it runs."""
+    yield _cluster
+    for member in _cluster.members:
+        member.resume()
+    _cluster.start_all()
 
 
 @pytest.fixture(scope="session")
