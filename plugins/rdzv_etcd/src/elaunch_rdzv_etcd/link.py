@@ -67,12 +67,16 @@ class Link(Generic[ClientT]):
         async with self._slots:
             first = clock()
             attempt = 0
+            trouble: Unavailable | None = None
             while True:
                 limit = min(first, max(start, self._answered)) + patience
                 began = clock()
                 try:
+                    if trouble and began >= limit:
+                        raise trouble
                     answer = await self.attempt(request, limit)
                 except Unavailable as error:
+                    trouble = error
                     attempt += 1
                     left = limit - clock()
                     await asyncio.sleep(

@@ -154,7 +154,9 @@ class Ring(Generic[ClientT]):
             raise self.refused(self.trouble) from error
         if isinstance(error, Busy):
             if left <= 0:
-                raise self.refused(f"{error} (for {patience:.3g} s)") from error
+                raise RendezvousUnreachable(
+                    f"etcd at '{self.target}' has refused for {patience:.3g} s: {error}"
+                ) from error
             return min(pause(attempts - 1), left)
         if left <= 0:
             raise self.unreachable(patience) from error

@@ -3,10 +3,17 @@
 import json
 from typing import Any
 
-from elaunch_rdzv_etcd.trouble import Busy, NoSuchApi, Refused, Unavailable, Unusable
+from elaunch_rdzv_etcd.trouble import (
+    Busy,
+    Denied,
+    NoSuchApi,
+    Refused,
+    Unavailable,
+    Unusable,
+)
 
 
-class TokenRefused(Refused):
+class TokenRefused(Denied):
     """The token has expired, or was never valid: log in again."""
 
 
@@ -38,7 +45,8 @@ _MEANINGS = {
     "authentication is not enabled": AuthDisabled,
     "requested lease not found": LeaseGone,
     "lease already exists": LeaseExists,
-    "permission denied": Refused,
+    "permission denied": Denied,
+    "invalid user ID or password": Denied,
     "revision has been compacted": Compacted,
 }
 
