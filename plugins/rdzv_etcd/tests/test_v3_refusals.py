@@ -328,21 +328,26 @@ async def test_without_space_all_goes_on_but_what_needs_some(
     server = new_server()
     store = v3_store(server.port, patience=1.0)
     patient = v3_store(server.port, patience=_LIMIT)
-    lease = await store.lease(2.0)
+    lease, held = await store.lease(2.0), await patient.lease(2.0)
     revision = await store.put("/a", b"", lease=lease)
     events = store.watch("/", revision)
     await alarm(store, "ACTIVATE")
-    waiting = asyncio.create_task(patient.lease(2.0))
+    waiting = [
+        asyncio.create_task(patient.lease(2.0)),
+        asyncio.create_task(patient.put("/b", b"", lease=held)),
+    ]
     with pytest.raises(RendezvousUnreachable) as caught:
-        await store.lease(2.0)
+        await store.put("/c", b"", lease=lease)
     entry = await store.get("/a")
     deleted = await store.delete("/a")
     async with asyncio.timeout(_LIMIT):
         event = await anext(events)
-    still = not waiting.done() and not lease.lost.done()
+    futures: list[asyncio.Future[Any]] = [*waiting, lease.lost, held.lost]
+    still = not any(future.done() for future in futures)
     await alarm(store, "DEACTIVATE")
     async with asyncio.timeout(_LIMIT):
-        await waiting
+        await asyncio.gather(*waiting)
+        added = await anext(events)
     await events.aclose()
 
     assert "database space exceeded" in str(caught.value)
@@ -350,7 +355,7 @@ async def test_without_space_all_goes_on_but_what_needs_some(
     assert "'etcdctl alarm disarm'" in str(caught.value)
     assert entry is not None
     assert deleted
-    assert event.value is None
+    assert (event.key, event.value, added.key) == ("/a", None, "/b")
     assert still
     # It was no trouble of the endpoint.
     assert store.link.ring.trouble == ""
