@@ -1,0 +1,48 @@
+"""Options of the backend `etcd`: what is no sensible value is refused at once."""
+
+from typing import Any
+
+import pytest
+
+from elaunch_rdzv_etcd.options import EtcdOptions
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"request_timeout": 0.0}, "'request_timeout' must be greater than 0"),
+        ({"request_timeout": float("nan")}, "'request_timeout' must be greater than 0"),
+        ({"request_timeout": float("inf")}, "'request_timeout' must be a number of"),
+        ({"connect_timeout": -1.0}, "'connect_timeout' must be greater than 0"),
+        ({"job_ttl": 0.0}, "'job_ttl' must be greater than 0"),
+        ({"job_ttl": float("inf")}, "'job_ttl' must be a number of seconds, not inf"),
+        ({"protocol": "grpc"}, "'protocol' is 'http' or 'https', not 'grpc'"),
+        ({"prefix": "elaunch"}, "'prefix' is a path"),
+        ({"prefix": "/a//b"}, "'prefix' is a path"),
+        ({"prefix": "/../b"}, "'prefix' is a path"),
+        ({"username": "me"}, "'username' and 'password_file' go together"),
+        ({"password_file": "file"}, "'username' and 'password_file' go together"),
+        ({"ca_cert": "file"}, "'ca_cert' is for TLS only; add protocol=https"),
+        ({"cert": "file"}, "'cert' is for TLS only; add protocol=https"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        EtcdOptions(**options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"prefix": "/"},
+        {"prefix": "/a/b.c-d_e/"},
+        {"connect_timeout": float("inf")},
+        {"username": "me", "password_file": "file"},
+        {"protocol": "https", "cert": "file"},
+    ],
+)
+def test_what_makes_sense_is_taken(options: dict[str, Any]) -> None:
+    taken = EtcdOptions(**options)
+
+    assert {name: getattr(taken, name) for name in options} == options
