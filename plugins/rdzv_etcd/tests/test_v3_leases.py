@@ -86,12 +86,12 @@ async def test_an_outage_of_half_a_lease_costs_nothing(
 ) -> None:
     # As ten seconds are to a lease of twenty.
     server = new_server()
-    store = v3_store(server.port, patience=6.0)
-    lease = await leased(store, 6.0)
+    store = v3_store(server.port, patience=8.0)
+    lease = await leased(store, 8.0)
     await store.put("/a", b"", lease=lease)
     await asyncio.to_thread(server.member.kill)
     writing = asyncio.create_task(store.put("/b", b"", lease=lease))
-    await asyncio.wait([writing], timeout=3.0)
+    await asyncio.wait([writing], timeout=2.5)  # and the time that a start takes
     still = not lease.lost.done() and not writing.done()
     await asyncio.to_thread(server.start)
     started = asyncio.get_running_loop().time()

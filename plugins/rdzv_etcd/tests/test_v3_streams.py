@@ -287,7 +287,8 @@ async def test_the_end_of_a_watch_leaves_no_thread(
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1] if silent else etcd_port
         store = v3_store(port, patience=3600.0, request_timeout=1.0)
-        events = store.watch("/", 1)
+        start = 1 if silent else (await store.list("/")).revision
+        events = store.watch("/", start)
         waiting = asyncio.ensure_future(anext(events))
         await until(lambda: streams() > 0)
         if how == "close":

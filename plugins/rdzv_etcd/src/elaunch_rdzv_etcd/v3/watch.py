@@ -15,6 +15,7 @@ from typing import Any
 import attrs
 
 from elaunch.api import StoreEvent, WatchCompacted
+from elaunch_rdzv_etcd.endpoints import Endpoint
 from elaunch_rdzv_etcd.link import Link, closed
 from elaunch_rdzv_etcd.trouble import Refused, Unavailable
 from elaunch_rdzv_etcd.v3.changes import Record
@@ -89,7 +90,7 @@ class Watch:
             if said is None:
                 await self._replace()
             else:
-                await self._take(said)
+                await self._take(said, stream.etcd.endpoint)
         except Unavailable as error:
             self.close()
             ring.failed(endpoint, error)
@@ -132,16 +133,15 @@ class Watch:
         finally:
             saying.cancel()
 
-    async def _take(self, said: dict[str, Any]) -> None:
+    async def _take(self, said: dict[str, Any], endpoint: Endpoint) -> None:
         self._heard = asyncio.get_running_loop().time()
         try:
             if said.get("canceled"):
                 raise self._canceled(said)
             if said.get("created"):
                 self._created, self._refused = True, False
-                self._link.ring.check(
-                    self._link.ring.endpoint, said["header"].get("cluster_id")
-                )
+                cluster_id = said["header"].get("cluster_id")
+                self._link.ring.check(endpoint, cluster_id)
                 await self._compare(int(said["header"]["revision"]))
             self._parts += said.get("events", ())
             # Parts of one message may be parts of one transaction.
