@@ -15,7 +15,7 @@ from elaunch_rdzv_etcd.local.binary import find_binary
 from elaunch_rdzv_etcd.options import EtcdOptions, EtcdV2Options
 from elaunch_rdzv_etcd.server import EtcdServer, Tls
 from elaunch_rdzv_etcd.target import Target
-from elaunch_rdzv_etcd.testing import EtcdCluster
+from elaunch_rdzv_etcd.testing import QUICK, EtcdCluster
 from elaunch_rdzv_etcd.v2.paths import Paths
 from elaunch_rdzv_etcd.v2.store import EtcdV2Store
 from elaunch_rdzv_etcd.v3.keys import Keys
@@ -45,7 +45,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.fixture(scope="session")
 def etcd_port() -> Iterator[int]:
     """Port of a server that all tests share, each in a directory of its own."""
-    with EtcdServer() as server:
+    with EtcdServer(flags=QUICK) as server:
         yield server.port
 
 

@@ -58,7 +58,7 @@ class TestEtcdV2Store(StoreContract):
 
 @pytest.mark.etcd
 class TestEtcdV3Store(StoreContract):
-    min_lease_ttl = 2.0
+    min_lease_ttl = 1.0
 
     @pytest.fixture
     def new_store(

@@ -72,10 +72,9 @@ async def saying(
 ) -> AsyncIterator[str]:
     """Serve somebody who says the same to everybody; give the endpoint."""
 
-    talks: set[asyncio.Task[None] | None] = set()
+    talks: set[asyncio.Task[None]] = set()
 
     async def say(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        talks.add(asyncio.current_task())
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
             try:
                 writer.write(b"" if answer.startswith(b"HTTP") else answer)
@@ -84,14 +83,17 @@ async def saying(
             finally:
                 writer.close()
 
-    server = await asyncio.start_server(say, "127.0.0.1", 0, ssl=context)
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        talks.add(asyncio.create_task(say(reader, writer)))
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=context)
     try:
         yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
         server.close()
-        for talk in filter(None, talks):
+        for talk in talks:
             talk.cancel()
-        await asyncio.gather(*filter(None, talks), return_exceptions=True)
+        await asyncio.gather(*talks, return_exceptions=True)
 
 
 def http(status: str, body: bytes, *headers: str) -> bytes:

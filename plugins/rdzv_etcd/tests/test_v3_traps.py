@@ -135,7 +135,9 @@ async def test_endpoints_take_turns_and_the_first_that_answers_is_stayed_with(
             await store.put("/a", b"", lease=lease)
 
     assert str(used) == str(kept) == cluster.members[0].endpoint
-    assert str(store.link.ring.endpoint) == cluster.members[1].endpoint
+    # Which of the others depends on whom they elect meanwhile.
+    others = {member.endpoint for member in cluster.members[1:]}
+    assert str(store.link.ring.endpoint) in others
     assert not lease.lost.done()
 
 

@@ -104,14 +104,16 @@ class Link(Generic[ClientT]):
         if loop.time() >= limit:
             raise Unavailable(self.ring.trouble)
         # Connecting and reading have a time-out each; resolving a name has none.
-        limit = min(limit, loop.time() + 3 * self.ring.target.timeout)
+        enough = loop.time() + 3 * self.ring.target.timeout
         endpoint, client = self.ring.endpoint, self.ring.current
         try:
-            async with asyncio.timeout_at(limit):
+            async with asyncio.timeout_at(min(limit, enough)):
                 answer = await loop.run_in_executor(self._executor, request, client)
         except TimeoutError:
             error = Unavailable("no answer in time")
-            self.ring.failed(endpoint, error)
+            # Who had less time than an answer takes has not learnt anything new.
+            known = self.ring.trouble_at(endpoint) if limit < enough else None
+            self.ring.failed(endpoint, known or error)
             raise error from None
         except Busy:
             raise

@@ -83,6 +83,10 @@ class Ring(Generic[ClientT]):
             self._clients[endpoint] = self._open(endpoint)
         return self._clients[endpoint]
 
+    def trouble_at(self, endpoint: Endpoint) -> Exception | None:
+        """What was wrong last at an endpoint, if it has not answered since."""
+        return self._troubles.get(endpoint)
+
     def failed(self, endpoint: Endpoint, error: Exception) -> None:
         """Note what was wrong with an endpoint, and go on to the next one."""
         self._troubles[endpoint] = error
