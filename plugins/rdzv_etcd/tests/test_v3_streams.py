@@ -19,6 +19,7 @@ from elaunch_rdzv_etcd.v3 import watch as watch_module
 from elaunch_rdzv_etcd.v3.changes import text
 from elaunch_rdzv_etcd.v3.gateway import Gateway
 from elaunch_rdzv_etcd.v3.store import EtcdV3Store
+from elaunch_rdzv_etcd.v3.stream import Stream
 from elaunch_rdzv_etcd.v3.watch import Watch
 
 
@@ -216,18 +217,20 @@ async def test_a_slow_reader_misses_nothing(etcd_port: int, v3_store: NewStore) 
 async def test_a_quiet_watch_outlives_a_broken_connection(
     proxy: EtcdProxy, v3_store: NewStore
 ) -> None:
-    store = v3_store(proxy.port, patience=0.5)
+    store = v3_store(proxy.port, patience=0.5, request_timeout=0.25)
     start = (await store.list("/")).revision
     async with aclosing(store.watch("/", start)) as events:
         waiting = asyncio.ensure_future(following(events))
         # Nothing changes for longer than the store's patience with silence.
         await asyncio.wait({waiting}, timeout=1.0)
+        quiet = proxy.count(_WATCH)
         await proxy.cut()
         await asyncio.wait({waiting}, timeout=0.1)
         await store.put("/a", b"")
         event = await waiting
 
     assert event.key == "/a"
+    assert quiet == 1
 
 
 async def test_a_silent_stream_is_replaced_and_nobody_takes_it_for_trouble(
@@ -274,8 +277,39 @@ async def test_a_stream_that_breaks_again_and_again_makes_no_storm(
     await asyncio.gather(watching, reading, return_exceptions=True)
     server.close()
 
-    # Each of the two: six until the pauses last for up to a second.
-    assert len(times) < 2 * (6 + 2 * 4)
+    # Each of the two: seven until the pauses last for up to a second, and two in each
+    # second then; and each time it looks whether TLS is wanted there.
+    assert len(times) < 2 * 2 * (7 + 2 * 4)
+
+
+async def test_a_watch_does_not_follow_each_failure_of_others(
+    v3_store: NewStore, until: Until, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[float] = []
+    open_stream = EtcdV3Store._stream
+
+    def count(store: EtcdV3Store, *args: Any) -> Stream:
+        opened.append(asyncio.get_running_loop().time())
+        return open_stream(store, *args)
+
+    monkeypatch.setattr(EtcdV3Store, "_stream", count)
+    with socket.create_server(("127.0.0.1", 0)) as silent, socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        ports = [each.getsockname()[1] for each in (silent, nobody)]
+        store = v3_store(
+            ",".join(f"127.0.0.1:{port}" for port in ports),
+            patience=_LIMIT,
+            request_timeout=0.1,
+        )
+        tasks = [asyncio.ensure_future(store.get(f"/{n}")) for n in range(30)]
+        tasks.append(asyncio.ensure_future(anext(store.watch("/", 1))))  # type: ignore[arg-type]  # any of them
+        await until(lambda: bool(opened) and opened[-1] - opened[0] > 3)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # Two for each round: seven until the pauses last for up to a second.
+    assert len(opened) < 2 * (7 + 2 * 4)
 
 
 @pytest.mark.parametrize("silent", [True, False])

@@ -14,7 +14,7 @@ from typing import Any
 
 import attrs
 import urllib3
-from urllib3.connection import HTTPConnection
+from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.util import parse_url
 
 from elaunch_rdzv_etcd.endpoints import Endpoint
@@ -61,10 +61,12 @@ class Http:
         if endpoint.path:
             return cls(_UnixPool(endpoint.path, maxsize=connections))
         pool = urllib3.HTTPConnectionPool(host, port, maxsize=connections)
+        pool.ConnectionCls = _PlainConnection
         if target.tls:
             pool = urllib3.HTTPSConnectionPool(
                 host, port, maxsize=connections, ssl_context=target.tls
             )
+            pool.ConnectionCls = _TlsConnection
         return cls(pool, (host.strip("[]"), port))
 
     @property
@@ -109,10 +111,9 @@ class Http:
 
     def wait(self, seconds: float) -> None:
         """Let the rest of the last response come late, by so many seconds."""
-        connection = self.response.connection if self.response else None
-        sock = getattr(connection, "sock", None)
-        if sock:
-            sock.settimeout(seconds)
+        connection: object = self.response.connection if self.response else None
+        if isinstance(connection, _Connection):
+            connection.opened.settimeout(seconds)
 
     def clear(self) -> None:
         """Close the connections, those in use as soon as their request is over.
@@ -197,7 +198,25 @@ def _speaks_http(address: tuple[str, int]) -> bool:
             return False
 
 
-class _UnixConnection(HTTPConnection):
+class _Connection:
+    """Knows its socket also when that is left to the last response."""
+
+    opened: socket.socket
+
+    def connect(self) -> None:
+        super().connect()  # type: ignore[misc]  # of those that it is mixed into
+        self.opened = self.sock  # type: ignore[attr-defined]  # see above
+
+
+class _PlainConnection(_Connection, HTTPConnection):
+    """HTTP."""
+
+
+class _TlsConnection(_Connection, HTTPSConnection):
+    """HTTP over TLS."""
+
+
+class _UnixConnection(_Connection, HTTPConnection):
     """HTTP through a socket in the file system."""
 
     def __init__(self, path: str, **options: Any) -> None:
