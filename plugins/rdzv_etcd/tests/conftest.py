@@ -12,7 +12,7 @@ import trustme
 
 from elaunch.api import UsageError
 from elaunch_rdzv_etcd.local.binary import find_binary
-from elaunch_rdzv_etcd.options import EtcdOptions, EtcdV2Options
+from elaunch_rdzv_etcd.options import EtcdOptions, GivenOptions
 from elaunch_rdzv_etcd.server import EtcdServer, Tls
 from elaunch_rdzv_etcd.target import Target
 from elaunch_rdzv_etcd.testing import QUICK, EtcdCluster
@@ -119,7 +119,7 @@ async def etcd_store(prefix: str) -> AsyncIterator[NewEtcdStore]:
     def new(
         port: int | str, *, patience: float = 15.0, **options: object
     ) -> EtcdV2Store:
-        given = EtcdV2Options(**options)  # type: ignore[arg-type]  # any of them
+        given = GivenOptions(**options)  # type: ignore[arg-type]  # any of them
         settings = given.plain()
         endpoints = f"127.0.0.1:{port}" if isinstance(port, int) else port
         target = Target.parse(endpoints, settings)

@@ -6,7 +6,7 @@ import pytest
 
 from elaunch.api import UsageError
 from elaunch_rdzv_etcd.endpoints import Endpoint, parse_endpoints
-from elaunch_rdzv_etcd.options import EtcdOptions, EtcdV2Options
+from elaunch_rdzv_etcd.options import EtcdOptions
 from elaunch_rdzv_etcd.target import Target
 
 
@@ -60,40 +60,6 @@ def test_a_silent_endpoint_leaves_time_to_ask_others_before_a_lease_is_over(
 def test_a_malformed_endpoint_is_refused_with_an_example(endpoint: str) -> None:
     with pytest.raises(UsageError, match=r"endpoint .*; write"):
         Target.parse(endpoint, EtcdOptions())
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"protocol": "ftp"}, "'protocol' is 'http' or 'https', not 'ftp'"),
-        ({"ca_cert": "ca.pem"}, "'ca_cert' is for TLS only; add protocol=https"),
-        ({"cert": "c.pem"}, "'cert' is for TLS only; add protocol=https"),
-        ({"protocol": "https", "key": "k.pem"}, "'key' is .*; add cert=FILE"),
-        ({"prefix": "elaunch"}, "'prefix' is a path of .*; write for example /elaunch"),
-        ({"prefix": "/a//b"}, "'prefix' is a path of"),
-        ({"prefix": "/a/../b"}, "'prefix' is a path of"),
-        ({"request_timeout": 0.0}, "'request_timeout' must be greater than 0"),
-        ({"connect_timeout": -1.0}, "'connect_timeout' must be greater than 0"),
-        ({"read_timeout": 0.0}, "'read_timeout' must be greater than 0"),
-        ({"heartbeat_timeout": -1.0}, "'heartbeat_timeout' must be greater than 0"),
-        ({"etcd_prefix": "jobs"}, "'etcd_prefix' is a path of"),
-        ({"ssl_cert": "c.pem"}, "'ssl_cert' is for TLS only; add protocol=https"),
-        ({"protocol": "https", "ssl_cert_key": "k.pem"}, "'key' is .*; add cert=FILE"),
-        ({"job_ttl": 0.0}, "'job_ttl' must be greater than 0"),
-        ({"username": "u"}, "'username' and 'password_file' go together; give both"),
-        ({"password_file": "p"}, "'username' and 'password_file' go together"),
-    ],
-)
-def test_an_option_that_makes_no_sense_is_refused(
-    options: dict[str, str], message: str
-) -> None:
-    with pytest.raises(ValueError, match=message):
-        EtcdV2Options(**options)  # type: ignore[arg-type]  # wrong on purpose
-
-
-@pytest.mark.parametrize("prefix", ["/", "/elaunch", "/team_1/jobs.v2/"])
-def test_a_prefix_is_a_directory(prefix: str) -> None:
-    assert EtcdOptions(prefix=prefix).prefix == prefix
 
 
 @pytest.mark.parametrize("name", ["ca_cert", "cert"])

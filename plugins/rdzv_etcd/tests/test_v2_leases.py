@@ -53,13 +53,13 @@ def renewed(until: Until) -> Renewed:
 
 HOLDER = """
 import asyncio, sys
-from elaunch_rdzv_etcd.options import EtcdV2Options
+from elaunch_rdzv_etcd.options import GivenOptions
 from elaunch_rdzv_etcd.v2.paths import Paths
 from elaunch_rdzv_etcd.v2.store import EtcdV2Store
 from elaunch_rdzv_etcd.target import Target
 
 async def main(port, prefix):
-    target = Target.parse(f"127.0.0.1:{port}", EtcdV2Options())
+    target = Target.parse(f"127.0.0.1:{port}", GivenOptions())
     store = EtcdV2Store(target, 15.0, Paths(prefix), "/job/", 60.0)
     lease = await store.lease(0.5)
     for key in "/a/1", "/a/2":

@@ -11,7 +11,7 @@ import pytest
 
 from elaunch.api import EventName, Record, RendezvousUnreachable, Store, discard
 from elaunch_rdzv_etcd.connect import Api, open_store
-from elaunch_rdzv_etcd.options import EtcdV2Options
+from elaunch_rdzv_etcd.options import GivenOptions
 from elaunch_rdzv_etcd.server import Tls
 from elaunch_rdzv_etcd.target import Target
 from elaunch_rdzv_etcd.v2.paths import Paths
@@ -234,7 +234,7 @@ async def test_a_socket_in_the_file_system_is_an_endpoint(
     assert (event.value, event.revision) == (b"value", revision)
 
 
-async def open_v2(target: Target, options: EtcdV2Options, record: Record) -> Store:
+async def open_v2(target: Target, options: GivenOptions, record: Record) -> Store:
     paths = Paths(options.prefix)
     api = Api(
         "v2",
@@ -249,7 +249,7 @@ async def test_opening_waits_for_a_server_and_says_so(
     server = new_server("--enable-v2")
     await asyncio.to_thread(server.stop)
     record = Recorder()
-    options = EtcdV2Options(connect_timeout=_LIMIT)
+    options = GivenOptions(connect_timeout=_LIMIT)
     target = Target.parse(f"127.0.0.1:{server.port}", options)
     opening = asyncio.create_task(open_v2(target, options, record))
     await until(lambda: bool(record.events))
@@ -270,7 +270,7 @@ async def test_opening_waits_for_a_server_and_says_so(
 
 
 async def test_opening_gives_up_with_the_last_error() -> None:
-    options = EtcdV2Options(connect_timeout=0.2)
+    options = GivenOptions(connect_timeout=0.2)
     target = Target.parse(f"127.0.0.1:{unused_port()}", options)
 
     with pytest.raises(
@@ -283,7 +283,7 @@ async def test_a_server_without_the_v2_api_is_told_at_once(
     new_server: NewServer,
 ) -> None:
     server = new_server("--enable-v2=false")
-    options = EtcdV2Options(connect_timeout=3600.0)
+    options = GivenOptions(connect_timeout=3600.0)
     target = Target.parse(f"127.0.0.1:{server.port}", options)
 
     with pytest.raises(RendezvousUnreachable, match=r"not offer the v2 API: .*--enabl"):
@@ -298,8 +298,8 @@ async def test_tls_trusts_the_given_certificates_only(
         monkeypatch.setenv(name, f"http://127.0.0.1:{unused_port()}")
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
         monkeypatch.setenv(name, "/missing")
-    trusting = EtcdV2Options(protocol="https", ca_cert=str(tls.ca))
-    doubting = EtcdV2Options(protocol="https", connect_timeout=3600.0)
+    trusting = GivenOptions(protocol="https", ca_cert=str(tls.ca))
+    doubting = GivenOptions(protocol="https", connect_timeout=3600.0)
     endpoint = f"127.0.0.1:{server.port}"
     async with asyncio.timeout(_LIMIT):
         store = await open_v2(Target.parse(endpoint, trusting), trusting, discard)

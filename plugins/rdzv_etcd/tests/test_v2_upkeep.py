@@ -34,13 +34,13 @@ _ROUNDS = 4  # last longer than that: there is a second between two at least
 
 HOLDER = """
 import asyncio, sys
-from elaunch_rdzv_etcd.options import EtcdV2Options
+from elaunch_rdzv_etcd.options import GivenOptions
 from elaunch_rdzv_etcd.v2.paths import Paths
 from elaunch_rdzv_etcd.v2.store import EtcdV2Store
 from elaunch_rdzv_etcd.target import Target
 
 async def main(port, prefix):
-    target = Target.parse(f"127.0.0.1:{port}", EtcdV2Options())
+    target = Target.parse(f"127.0.0.1:{port}", GivenOptions())
     store = EtcdV2Store(target, 15.0, Paths(prefix), "/job/", 3.0)
     state = await store.put("/job/state", b"0")
     await store.compare_and_set("/job/state", b"1", expected=state)

@@ -97,8 +97,8 @@ _OTHER_NAMES = {
 
 
 @attrs.frozen(kw_only=True)
-class EtcdV2Options(EtcdOptions):
-    """How to reach etcd, besides the times that every rendezvous has.
+class GivenOptions(EtcdOptions):
+    """The same as users may give it, with the names that torchelastic has for it.
 
     Attributes:
         ssl_cert: Another name for ``cert``.

@@ -13,7 +13,7 @@ from elaunch.api import (
     StoreRendezvous,
 )
 from elaunch.hookspecs import hookimpl
-from elaunch_rdzv_etcd.options import EtcdOptions, EtcdV2Options
+from elaunch_rdzv_etcd.options import EtcdOptions, GivenOptions
 
 
 if TYPE_CHECKING:
@@ -21,15 +21,16 @@ if TYPE_CHECKING:
     from elaunch_rdzv_etcd.target import Target
 
 
-def _create(params: RendezvousParameters, options: EtcdOptions) -> StoreRendezvous:
+def _create(params: RendezvousParameters, given: GivenOptions) -> StoreRendezvous:
     from elaunch_rdzv_etcd.target import Target
 
+    options = given.plain()
     target = Target.parse(params.endpoint, options)
     apis = [_v3(target, params, options), _v2(target, params, options)]
     return _over(apis, params, options)
 
 
-def _create_v2(params: RendezvousParameters, given: EtcdV2Options) -> StoreRendezvous:
+def _create_v2(params: RendezvousParameters, given: GivenOptions) -> StoreRendezvous:
     from elaunch_rdzv_etcd.target import Target
 
     options = given.plain()
@@ -88,13 +89,13 @@ def elaunch_register_rendezvous() -> Iterable[RendezvousProvider]:
             name="etcd",
             summary="nodes meet in an etcd cluster (v3 API; v2 where that is all)",
             create=_create,
-            options=EtcdOptions,
+            options=GivenOptions,
         ),
         RendezvousProvider(
             name="etcd-v2",
             summary="nodes meet in an etcd cluster with the v2 API (etcd 2.3 to 3.5)",
             create=_create_v2,
-            options=EtcdV2Options,
+            options=GivenOptions,
         ),
     )
 

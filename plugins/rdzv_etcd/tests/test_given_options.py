@@ -1,10 +1,10 @@
-"""Options of `etcd-v2` under the names that torchelastic has for them."""
+"""Options under the names that torchelastic has for them."""
 
 import pytest
 
 from elaunch import get_rdzv_handler
 from elaunch.api import RendezvousParameters, UsageError
-from elaunch_rdzv_etcd.options import EtcdOptions, EtcdV2Options
+from elaunch_rdzv_etcd.options import EtcdOptions, GivenOptions
 
 
 NAMES = {
@@ -17,8 +17,8 @@ NAMES = {
 TLS = {"protocol": "https", "cert": "c.pem"}
 
 
-def options(**given: object) -> EtcdV2Options:
-    return EtcdV2Options(**{**TLS, **given})  # type: ignore[arg-type]  # any of them
+def options(**given: object) -> GivenOptions:
+    return GivenOptions(**{**TLS, **given})  # type: ignore[arg-type]  # any of them
 
 
 @pytest.mark.parametrize("other", NAMES)
@@ -32,7 +32,7 @@ def test_torchelastics_names_mean_ours(other: str) -> None:
 
 
 def test_a_pair_of_files_may_be_given_under_mixed_names() -> None:
-    given = EtcdV2Options(protocol="https", ssl_cert="c.pem", key="k.pem")
+    given = GivenOptions(protocol="https", ssl_cert="c.pem", key="k.pem")
 
     assert (given.plain().cert, given.plain().key) == ("c.pem", "k.pem")
 
@@ -47,13 +47,31 @@ def test_two_values_of_one_option_are_refused_with_both_names(other: str) -> Non
         options(**{other: value, name: different})
 
 
-def test_what_a_user_of_torchrun_writes_is_understood() -> None:
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"read_timeout": 0.0}, "'read_timeout' must be greater than 0"),
+        ({"heartbeat_timeout": -1.0}, "'heartbeat_timeout' must be greater than 0"),
+        ({"etcd_prefix": "jobs"}, "'etcd_prefix' is a path of"),
+        ({"ssl_cert": "c.pem"}, "'ssl_cert' is for TLS only; add protocol=https"),
+        ({"protocol": "https", "ssl_cert_key": "k.pem"}, "'key' is .*; add cert=FILE"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_under_its_name(
+    given: dict[str, str], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        GivenOptions(**given)  # type: ignore[arg-type]  # wrong on purpose
+
+
+@pytest.mark.parametrize("backend", ["etcd", "etcd-v2"])
+def test_what_a_user_of_torchrun_writes_is_understood(backend: str) -> None:
     with pytest.raises(
         UsageError, match=r"'prefix' is '/a', but its other name 'etcd_prefix' is '/b'"
     ):
         get_rdzv_handler(
             RendezvousParameters(
-                backend="etcd-v2",
+                backend=backend,
                 endpoint="etcd",
                 run_id="job",
                 config={
@@ -69,6 +87,6 @@ def test_what_a_user_of_torchrun_writes_is_understood() -> None:
 
 
 def test_no_timeout_of_torchelastic_lets_a_request_hang_longer() -> None:
-    assert EtcdV2Options(read_timeout=60.0).plain().request_timeout == 2.0
-    assert EtcdV2Options(heartbeat_timeout=60.0).plain().request_timeout == 2.0
-    assert EtcdV2Options(heartbeat_timeout=0.5).plain().request_timeout == 0.5
+    assert GivenOptions(read_timeout=60.0).plain().request_timeout == 2.0
+    assert GivenOptions(heartbeat_timeout=60.0).plain().request_timeout == 2.0
+    assert GivenOptions(heartbeat_timeout=0.5).plain().request_timeout == 0.5

@@ -1,4 +1,4 @@
-"""Options of the backend `etcd`: what is no sensible value is refused at once."""
+"""Options of both backends: what is no sensible value is refused at once."""
 
 from typing import Any
 
@@ -24,6 +24,7 @@ from elaunch_rdzv_etcd.options import EtcdOptions
         ({"password_file": "file"}, "'username' and 'password_file' go together"),
         ({"ca_cert": "file"}, "'ca_cert' is for TLS only; add protocol=https"),
         ({"cert": "file"}, "'cert' is for TLS only; add protocol=https"),
+        ({"protocol": "https", "key": "k.pem"}, "'key' is .*; add cert=FILE"),
     ],
 )
 def test_what_makes_no_sense_is_refused(options: dict[str, Any], said: str) -> None:
