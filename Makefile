@@ -34,8 +34,10 @@ $(VENV)/.ready: requirements-dev.txt core/pyproject.toml $(wildcard plugins/*/py
 demo: setup
 	$(BIN)/elaunch run --standalone --nproc-per-node 4 examples/sum_ranks.py
 
+# Those of etcd wait for elections and leases most of the time: several at once.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m 'not etcd'
+	$(BIN)/python -m pytest -m etcd --numprocesses 4 --dist worksteal
 
 test-interop: setup
 	$(BIN)/python -c 'import torch' 2>/dev/null || $(PIP) install --quiet '$(TORCH)'
