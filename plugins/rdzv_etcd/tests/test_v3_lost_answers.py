@@ -123,6 +123,34 @@ async def test_a_creation_that_arrives_late_brings_nothing_back(
     assert await told(other, start) == [("/put", b"first"), ("/put", None)]
 
 
+@pytest.mark.parametrize("act", ["put", "create"])
+async def test_a_creation_that_arrives_late_finds_that_another_was_faster(
+    etcd_port: int, proxy: EtcdProxy, v3_store: NewStore, act: str
+) -> None:
+    store = v3_store(proxy.port, request_timeout=_QUICK)
+    other = v3_store(etcd_port)
+    await store.put("/before", b"")
+    await other.put("/a", b"other's")
+    start = (await other.list("/")).revision
+    proxy.hold = [_TXN]
+    async with asyncio.timeout(_LIMIT):
+        if act == "put":
+            await store.put("/a", b"mine")
+        else:
+            created = await store.compare_and_set("/a", b"mine", expected=ABSENT)
+            assert created is None
+        proxy.go_on.clear()
+        await other.delete("/a")
+        proxy.go_on.set()
+        await proxy.settled()
+
+    happened = [("/a", b"mine")] if act == "put" else []
+    assert await other.get("/a") is None
+    assert await told(other, start) == [*happened, ("/a", None)]
+    await store.put("/a", b"again")
+    assert await other.get("/a") is not None
+
+
 @pytest.mark.parametrize("later", [b"later", None])
 @pytest.mark.parametrize("act", ["put", "set", "delete", "delete at"])
 async def test_an_attempt_that_arrives_late_undoes_no_later_write(

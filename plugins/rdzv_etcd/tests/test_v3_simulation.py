@@ -80,7 +80,7 @@ class SimulatedEtcd:
     )
     watches: dict[End, Any] = attrs.field(factory=dict, init=False)
     _writes: dict[str, bytes] = attrs.field(factory=dict, init=False)
-    _marks: dict[str, int] = attrs.field(factory=dict, init=False)
+    _marks: dict[str, tuple[bytes, int]] = attrs.field(factory=dict, init=False)
     _leases: dict[int, int] = attrs.field(factory=dict, init=False)
     _expiry: asyncio.TimerHandle | None = attrs.field(default=None, init=False)
     _numbers: Iterator[int] = attrs.field(
@@ -138,6 +138,9 @@ class SimulatedEtcd:
             )
 
     # -- what it is asked ------------------------------------------------------
+
+    def probe(self, place: bytes) -> None:
+        """Whoever gets here may write."""
 
     def read(self, place: bytes) -> Record | None:
         key = KEYS.key(place)
@@ -218,9 +221,8 @@ class SimulatedEtcd:
             record.revision if record else 0
         ):
             kvs = [_kv(place, record.data, record.revision)] if record else []
-            found = [
-                [_kv(place, b"", revision)] if revision else [] for revision in kept
-            ]
+            self._mark(transaction["failure"][1 + len(marks) :])
+            found = [[_kv(place, *mark)] if mark else [] for mark in kept]
             return {
                 "responses": [{"response_range": {"kvs": k}} for k in (kvs, *found)]
             }
@@ -235,10 +237,14 @@ class SimulatedEtcd:
         else:
             self.keyspace.delete(key)
             kind = "response_delete_range"
-        for mark in marking:
-            self._marks[mark["request_put"]["key"]] = self.keyspace.revision
+        self._mark(marking)
         header = {"revision": str(self.keyspace.revision)}
         return {"succeeded": True, "responses": [{kind: {"header": header}}]}
+
+    def _mark(self, marking: Sequence[Mapping[str, Any]]) -> None:
+        for mark in marking:
+            put, revision = mark["request_put"], self.keyspace.revision
+            self._marks[put["key"]] = base64.b64decode(put["value"]), revision
 
     # -- the way to it ---------------------------------------------------------
 

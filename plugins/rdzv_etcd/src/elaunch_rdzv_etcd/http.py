@@ -5,11 +5,11 @@ what may be sent twice. Neither proxies nor certificates are taken from the envi
 """
 
 import contextlib
-import http.client
+import io
 import socket
-import ssl
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import attrs
@@ -17,38 +17,28 @@ import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.util import parse_url
 
+from elaunch_rdzv_etcd.diagnosis import WrongProtocol, hint
 from elaunch_rdzv_etcd.endpoints import Endpoint
 from elaunch_rdzv_etcd.target import Target
-from elaunch_rdzv_etcd.trouble import Unavailable, Unusable
 
 
-_HINT_WITHIN = 2.0  # seconds
-_CERTIFICATE_ADVICE = (
-    "give cert=FILE and key=FILE of one that etcd trusts and that is not over"
-)
-_NO_HTTP = (
-    http.client.BadStatusLine,
-    http.client.LineTooLong,
-    http.client.UnknownProtocol,
-)
-_LONGEST_QUOTE = 50
-
-
-class WrongProtocol(urllib3.exceptions.HTTPError):
-    """Plain HTTP was sent to who speaks TLS, or the reverse."""
+_LONGEST_ANSWER = 64 * 1024 * 1024
+_PIECE = 64 * 1024
+_FRAME = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 
 
 @attrs.define(eq=False)
 class Http:
-    """Connections to one endpoint, and the response that is being waited for.
-
-    The headers of a watch come at once, its body when something changes.
+    """Connections to one endpoint, for use by several threads.
 
     Attributes:
-        response: The last response in any thread.
+        response: The last response in any thread, which is the one that is being waited
+            for where there is one thread: the headers of a watch come at once, its body
+            when something changes.
     """
 
     _pool: urllib3.HTTPConnectionPool
+    _limit: float  # seconds in which an answer must be there as a whole
     _unknown: tuple[str, int] | None = None  # address, until it has answered
     response: urllib3.BaseHTTPResponse | None = attrs.field(default=None, init=False)
     _interrupted: bool = attrs.field(default=False, init=False)
@@ -57,9 +47,9 @@ class Http:
     @classmethod
     def to(cls, endpoint: Endpoint, target: Target, connections: int) -> "Http":
         """Return what keeps up to so many connections to an endpoint open."""
-        host, port = endpoint.host, endpoint.port
+        host, port, limit = endpoint.host, endpoint.port, 2 * target.timeout
         if endpoint.path:
-            return cls(_UnixPool(endpoint.path, maxsize=connections))
+            return cls(_UnixPool(endpoint.path, maxsize=connections), limit)
         pool = urllib3.HTTPConnectionPool(host, port, maxsize=connections)
         pool.ConnectionCls = _PlainConnection
         if target.tls:
@@ -67,7 +57,7 @@ class Http:
                 host, port, maxsize=connections, ssl_context=target.tls
             )
             pool.ConnectionCls = _TlsConnection
-        return cls(pool, (host.strip("[]"), port))
+        return cls(pool, limit, (host.strip("[]"), port))
 
     @property
     def last(self) -> urllib3.BaseHTTPResponse | None:
@@ -77,29 +67,66 @@ class Http:
     def request(
         self, method: str, url: str, **options: Any
     ) -> urllib3.BaseHTTPResponse:
-        """Make a request; ``options`` are those of urllib3."""
-        self._last.response = self.response = None
-        with self._judged():
-            self.response = self._pool.request(
-                method, parse_url(url).request_uri, retries=False, **options
-            )
-        self._last.response = self.response
-        if self._interrupted:
-            self.interrupt()
-        return self.response
+        """Make a request and read its answer; ``options`` are those of urllib3.
+
+        Raises:
+            urllib3.exceptions.HTTPError: Also if the answer has no end.
+        """
+        return self._whole(self.stream(method, url, **options))
 
     def request_encode_body(
         self, method: str, url: str, **options: Any
     ) -> urllib3.BaseHTTPResponse:
         """Make a request with the fields in its body, as python-etcd asks for it."""
         options["retries"] = False
+        return self._whole(
+            self._open(
+                lambda: self._pool.request_encode_body(
+                    method, parse_url(url).request_uri, **options
+                )
+            )
+        )
+
+    def stream(self, method: str, url: str, **options: Any) -> urllib3.BaseHTTPResponse:
+        """Make a request; its answer is to be read as it comes."""
+        return self._open(
+            lambda: self._pool.request(
+                method, parse_url(url).request_uri, retries=False, **options
+            )
+        )
+
+    def _open(
+        self, request: Callable[[], urllib3.BaseHTTPResponse]
+    ) -> urllib3.BaseHTTPResponse:
         self._last.response = None
         with self._judged():
-            self._last.response = self._pool.request_encode_body(
-                method, parse_url(url).request_uri, **options
-            )
-        response: urllib3.BaseHTTPResponse = self._last.response
+            response = request()
+        # By another name than the attribute: several threads are here at once.
+        self._last.response = self.response = response
+        if self._interrupted:
+            self.interrupt()
         return response
+
+    def _whole(self, response: urllib3.BaseHTTPResponse) -> urllib3.HTTPResponse:
+        """Read an answer; a time-out for each piece would let it go on for ever."""
+        deadline = time.monotonic() + self._limit
+        body = bytearray()
+        with contextlib.ExitStack() as unless_read:
+            unless_read.callback(response.close)
+            while piece := response.read1(_PIECE, decode_content=True):
+                body += piece
+                if len(body) > _LONGEST_ANSWER or time.monotonic() > deadline:
+                    raise urllib3.exceptions.HTTPError("its answer does not end")
+            unless_read.pop_all()
+        response.release_conn()
+        headers = {k: v for k, v in response.headers.items() if k.lower() not in _FRAME}
+        return urllib3.HTTPResponse(
+            body=io.BytesIO(body),
+            headers=headers,
+            status=response.status,
+            reason=response.reason,
+            preload_content=False,
+        )
 
     def interrupt(self) -> None:
         """Make the request that is waiting end now; for use from another thread."""
@@ -131,71 +158,11 @@ class Http:
         try:
             yield
         except urllib3.exceptions.HTTPError as error:
-            hint = _hint(_root(error), self._unknown) if self._unknown else None
-            if hint:
-                raise WrongProtocol(hint) from None
+            told = hint(error, self._unknown) if self._unknown else None
+            if told:
+                raise WrongProtocol(told) from None
             raise
         self._unknown = None
-
-
-def translated(error: BaseException) -> Unavailable:
-    """Return what an error of urllib3 means, without the names of three libraries."""
-    cause = _root(error)
-    text = str(cause) or type(cause).__name__
-    if isinstance(cause, WrongProtocol):
-        return Unusable(text)
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return Unusable(f"its certificate can't be trusted: {text}")
-    if isinstance(cause, ssl.SSLError) and "_ALERT_" in str(cause.reason):
-        return Unusable(
-            f"it does not accept this client's certificate, or that there is none: "
-            f"{text}; {_CERTIFICATE_ADVICE}"
-        )
-    if isinstance(cause, ssl.SSLError) and cause.reason == "WRONG_VERSION_NUMBER":
-        return Unusable(f"it does not speak TLS: {text}; leave out protocol=https")
-    if isinstance(cause, _NO_HTTP) and not isinstance(cause, ConnectionError):
-        return Unusable(f"it does not speak HTTP: {text[:_LONGEST_QUOTE]!r}")
-    return Unavailable(text)
-
-
-def _root(error: BaseException) -> BaseException:
-    inner = [e for e in (error.__cause__, *error.args) if isinstance(e, BaseException)]
-    return _root(inner[0]) if inner else error
-
-
-def _hint(cause: BaseException, address: tuple[str, int]) -> str | None:
-    """Return what to change if an endpoint hung up because of the wrong protocol."""
-    if isinstance(cause, http.client.RemoteDisconnected) and _speaks_tls(address):
-        return "it speaks TLS only; add protocol=https"
-    if isinstance(cause, ssl.SSLEOFError) and _speaks_http(address):
-        return "it does not speak TLS; leave out protocol=https"
-    return None
-
-
-def _speaks_tls(address: tuple[str, int]) -> bool:
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    try:
-        with (
-            socket.create_connection(address, _HINT_WITHIN) as connection,
-            context.wrap_socket(connection),
-        ):
-            return True
-    except ssl.SSLError as error:
-        return "_ALERT_" in str(error.reason)  # it wants to see a certificate
-    except OSError:
-        return False
-
-
-def _speaks_http(address: tuple[str, int]) -> bool:
-    connection = http.client.HTTPConnection(*address, timeout=_HINT_WITHIN)
-    with contextlib.closing(connection):
-        try:
-            connection.request("GET", "/version")
-            return connection.getresponse().status == http.HTTPStatus.OK
-        except (OSError, http.client.HTTPException):
-            return False
 
 
 class _Connection:

@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
 
 import attrs
 
 from elaunch.api import RendezvousUnreachable
 from elaunch_rdzv_etcd.ring import ClientT, Ring
+from elaunch_rdzv_etcd.threads import DaemonThreads
 from elaunch_rdzv_etcd.trouble import Busy, Refused, Unavailable
 
 
@@ -28,13 +28,13 @@ class Link(Generic[ClientT]):
     ring: Ring[ClientT]
     threads: int
     patience: float
-    _executor: ThreadPoolExecutor = attrs.field(init=False)
+    _executor: DaemonThreads = attrs.field(init=False)
     _slots: asyncio.Semaphore = attrs.field(init=False)
     _answered: float = attrs.field(default=0.0, init=False)
     _closed: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._executor = ThreadPoolExecutor(self.threads, "elaunch-etcd")
+        self._executor = DaemonThreads(self.threads, "elaunch-etcd")
         self._slots = asyncio.Semaphore(self.threads)
 
     async def call(

@@ -13,8 +13,9 @@ import attrs
 import etcd
 
 from elaunch.api import WatchCompacted
+from elaunch_rdzv_etcd.diagnosis import translated
 from elaunch_rdzv_etcd.endpoints import Endpoint
-from elaunch_rdzv_etcd.http import Http, translated
+from elaunch_rdzv_etcd.http import Http
 from elaunch_rdzv_etcd.target import Target
 from elaunch_rdzv_etcd.trouble import Denied, NoSuchApi, Refused, Unavailable
 from elaunch_rdzv_etcd.v2.nodes import Change, Node, Seen
@@ -220,6 +221,7 @@ class EtcdClient:
         response = self._http.last
         if response is None:
             raise translated(_cause(error)) from error
+        self._etcd._check_cluster_id(response)  # noqa: SLF001 - it saw no answer
         index = int(response.headers.get(_INDEX_HEADER, since))
         if index < since:
             # The server has lost its data, or is far behind: begin anew.

@@ -1,13 +1,13 @@
 """A watch of etcd's v2 API: one long poll after the other, each for the next change."""
 
 import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import attrs
 
 from elaunch.api import StoreEvent, WatchCompacted
 from elaunch_rdzv_etcd.link import Link, closed
+from elaunch_rdzv_etcd.threads import DaemonThreads
 from elaunch_rdzv_etcd.trouble import Refused, Unavailable
 from elaunch_rdzv_etcd.v2.client import EtcdClient
 from elaunch_rdzv_etcd.v2.nodes import Change, Seen
@@ -33,11 +33,11 @@ class Watch:
     _link: Link[EtcdClient]
     _closing: asyncio.Future[None]
     _client: EtcdClient = attrs.field(init=False)
-    _thread: ThreadPoolExecutor = attrs.field(init=False)
+    _thread: DaemonThreads = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._client = self._connect()
-        self._thread = ThreadPoolExecutor(1, "elaunch-etcd-watch")
+        self._thread = DaemonThreads(1, "elaunch-etcd-watch")
 
     async def next(self) -> StoreEvent:
         """Return the next change.

@@ -7,7 +7,8 @@ which an earlier attempt that was carried out after all is known.
 
 A key that was created and is deleted looks as it did before, so that an attempt to
 create it could bring it back. Every attempt but the first therefore leaves a mark, with
-the lease of the key, and none does anything where there is one.
+the lease of the key, whether it creates the key or finds another one's there, and none
+does anything where there is a mark.
 """
 
 import base64
@@ -26,6 +27,7 @@ _VALUE = re.compile(rb"([0-9a-f]{16}) (.*)", re.DOTALL)
 NO_LEASE = 0
 
 _MARK = b"\xff"  # in no text, so that neither a key nor a prefix can meet it
+_CREATED, _REFUSED = b"created", b"refused"  # what the attempt did that left a mark
 
 
 def text(data: bytes) -> str:
@@ -100,11 +102,9 @@ class Change:
     lease: int = NO_LEASE
     outcome: int | None = attrs.field(default=None, init=False)
     _write_id: bytes = attrs.field(init=False)
-    _mark: bytes = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._write_id = secrets.token_hex(8).encode()
-        self._mark = self.place + _MARK + self._write_id
+        self._write_id = _new_id()
         if self.expected is not None:
             self.basis = self.expected
 
@@ -126,10 +126,12 @@ class Change:
             changes = [self._put(self.place, self._write_id + b" " + self.value)]
         found = [_look(self.place)]
         if self._creates:
-            conditions.append(_at_revision(self._mark, ABSENT))
-            found.append(_look(self._mark))
+            mark = self.place + _MARK + self._write_id
+            conditions.append(_at_revision(mark, ABSENT))
+            found.append(_look(mark))
             if in_doubt:
-                changes.append(self._put(self._mark, b""))
+                changes.append(self._put(mark, _CREATED))
+                found.append(self._put(mark, _REFUSED))
         return {
             "request_txn": {
                 "compare": conditions,
@@ -157,27 +159,32 @@ class Change:
             Whether the change is settled; else another attempt must be made.
         """
         # What vanished after an attempt without an answer, that one deleted.
-        vanished = self.basis if in_doubt else None
+        vanished = (self.basis or None) if in_doubt else None
         result = answer["response_txn"]
         if result.get("succeeded"):
             (change,) = result["responses"][0].values()
             absent = self.value is None and self.basis == ABSENT
             self.outcome = vanished if absent else int(change["header"]["revision"])
             return True
-        record, *marks = map(_found, result["responses"])
-        if marks and marks[0]:
-            self.outcome = marks[0].revision
-            return True
-        if self.value is None and record is None:
-            self.outcome = vanished
-            return True
+        record, *marks = map(_found, result["responses"][:2])
+        mark = marks[0] if marks else None
         if record and record.write_id == self._write_id:
             self.outcome = record.revision
-            return True
-        if self.expected is not None:
-            return True
-        self.basis = record.revision if record else ABSENT
-        return False
+        elif mark and mark.data == _CREATED:
+            self.outcome = mark.revision
+        elif self.value is None and record is None:
+            self.outcome = vanished
+        elif self.expected is None:
+            self.basis = record.revision if record else ABSENT
+            if mark:
+                # What was sent until now does nothing any more, where it stands.
+                self._write_id = _new_id()
+            return False
+        return True
+
+
+def _new_id() -> bytes:
+    return secrets.token_hex(8).encode()
 
 
 def _at_revision(place: bytes, revision: int) -> dict[str, Any]:

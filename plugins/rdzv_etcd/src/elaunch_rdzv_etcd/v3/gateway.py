@@ -16,8 +16,9 @@ from etcd3gw import Etcd3Client
 from etcd3gw.exceptions import Etcd3Exception
 from requests.adapters import HTTPAdapter
 
+from elaunch_rdzv_etcd.diagnosis import translated
 from elaunch_rdzv_etcd.endpoints import Endpoint
-from elaunch_rdzv_etcd.http import Http, translated
+from elaunch_rdzv_etcd.http import Http
 from elaunch_rdzv_etcd.target import Target, User
 from elaunch_rdzv_etcd.trouble import Unavailable, Unusable
 from elaunch_rdzv_etcd.v3.changes import Record, text
@@ -28,9 +29,9 @@ from elaunch_rdzv_etcd.v3.refusals import AuthDisabled, Compacted, TokenRefused,
 PAGE = 500
 """Entries that one request lists."""
 
-_LONGEST_LINE = 64 * 1024 * 1024
+_LONGEST_LINE = 16 * 1024 * 1024
 _PIECE = 64 * 1024
-_LONGEST_REFUSAL = 64 * 1024
+_NEVER = 2**63 - 1  # a revision that etcd does not reach
 
 AnswerT = TypeVar("AnswerT")
 
@@ -46,23 +47,24 @@ class _Adapter(HTTPAdapter):
         self,
         request: requests.PreparedRequest,
         *,
+        stream: bool = False,
         timeout: Any = None,
         **_: Any,
     ) -> requests.Response:
-        connect, read = timeout if isinstance(timeout, tuple) else (timeout, timeout)
+        send = self._http.stream if stream else self._http.request
         try:
-            response = self._http.request(
+            response = send(
                 str(request.method),
                 str(request.url),
                 body=request.body,
                 headers=request.headers,
-                timeout=urllib3.Timeout(connect=connect, read=read),
+                timeout=timeout,
                 preload_content=False,
                 decode_content=False,
             )
             if response.status != requests.codes["ok"]:
                 with contextlib.closing(response):
-                    told = response.read(_LONGEST_REFUSAL, decode_content=True)
+                    told = response.read1(_PIECE, decode_content=True)
                 raise judge(told.decode(errors="replace"), response.status)
         except (urllib3.exceptions.HTTPError, OSError) as error:
             raise translated(error) from error
@@ -117,6 +119,21 @@ class Gateway:
             return Record.of(found[0]) if found else None
 
         return self._ask("/kv/range", {"key": text(place)}, read)
+
+    def probe(self, place: bytes) -> None:
+        """Find out whether etcd is there, and whether we may write at a place.
+
+        It asks for both branches of a transaction whether they are allowed, and carries
+        out the one that reads.
+        """
+        key = {"key": text(place)}
+        never = {**key, "target": "MOD", "result": "EQUAL", "mod_revision": str(_NEVER)}
+        request = {
+            "compare": [never],
+            "success": [{"request_put": key}],
+            "failure": [{"request_range": key}],
+        }
+        self._ask("/kv/txn", request, lambda _: None)
 
     def revision(self, place: bytes) -> int:
         """Return the revision of the cluster; the place is one that we may read."""
@@ -320,11 +337,15 @@ def _lines(answer: requests.Response) -> Iterator[bytes]:
     Raises:
         Unavailable: If one is too long to be of etcd.
     """
-    rest = b""
+    begun = bytearray()
     for piece in answer.iter_content(_PIECE):
-        *lines, rest = (rest + piece).split(b"\n")
-        yield from filter(None, lines)
-        if len(rest) > _LONGEST_LINE:
+        end, *more = piece.split(b"\n")
+        begun += end
+        if more:
+            *lines, rest = bytes(begun), *more
+            yield from filter(None, lines)
+            begun = bytearray(rest)
+        if len(begun) > _LONGEST_LINE:
             raise Unavailable(f"it sends a line of over {_LONGEST_LINE} bytes")
 
 

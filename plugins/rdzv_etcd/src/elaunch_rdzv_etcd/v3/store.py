@@ -61,14 +61,14 @@ class EtcdV3Store:
         self._closing = asyncio.get_running_loop().create_future()
 
     async def probe(self, limit: float) -> None:
-        """Ask etcd for something, once, to learn whether it is there.
+        """Ask etcd once whether it is there, and whether we may write.
 
         Raises:
             Unavailable: If there was no answer by the time of the limit.
             Refused: If it refuses.
         """
         place = self.keys.of_key("/")
-        await self.link.attempt(lambda etcd: etcd.read(place), limit)
+        await self.link.attempt(lambda etcd: etcd.probe(place), limit)
 
     async def get(self, key: str) -> Entry | None:
         """Return the entry of a key, or `None`."""

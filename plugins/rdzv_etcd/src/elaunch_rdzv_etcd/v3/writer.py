@@ -111,19 +111,21 @@ class Writer:
         return batch
 
     async def _commit(self, batch: list[_Waiting], *, in_doubt: bool) -> None:
-        changes = [waiting.change for waiting in batch]
         try:
-            while changes:
-                commit = _Commit(changes, in_doubt)
+            while batch:
+                commit = _Commit([waiting.change for waiting in batch], in_doubt)
                 try:
                     answers = await self.link.call(commit)
                 finally:
                     in_doubt = commit.in_doubt
-                changes = [
-                    change
-                    for change, answer in zip(changes, answers, strict=True)
-                    if not change.settle(answer, in_doubt=in_doubt)
-                ]
+                again = []
+                for waiting, answer in zip(batch, answers, strict=True):
+                    if waiting.change.settle(answer, in_doubt=in_doubt):
+                        # At once: what is done must not be done again with others.
+                        self._tell([waiting], None)
+                    else:
+                        again.append(waiting)
+                batch = again
         except RendezvousUnreachable as error:
             if not isinstance(error.__cause__, Refused):
                 self._tell([*batch, *self._overdue()], error)
@@ -132,12 +134,9 @@ class Writer:
             else:
                 # Whose fault it is shows when each is asked for alone.
                 for waiting in batch:
-                    if not waiting.settled.done():
-                        await self._commit([waiting], in_doubt=in_doubt)
+                    await self._commit([waiting], in_doubt=in_doubt)
         except Exception as error:  # noqa: BLE001 - told to those who wait
             self._tell(batch, error)
-        else:
-            self._tell(batch, None)
 
     def _overdue(self) -> list[_Waiting]:
         """Take those who have waited long enough, behind others that got no answer."""
