@@ -8,6 +8,7 @@ import pytest
 
 from elaunch.failures import ProcessFailure
 from elaunch.membership.planner import (
+    ASKING,
     NO_SUSPICION,
     RETURN_GRACE,
     STOP_MARGIN,
@@ -239,7 +240,7 @@ class TestSealed:
     def test_members_are_asked_where_a_loss_is_noticed_late(self) -> None:
         seen = self.suspected()
         late = Suspicion(30.0, asks=True)
-        what = "rank 1 on 'host-1' failed: boom; was a node lost before?"
+        what = f"rank 1 on 'host-1' failed: boom; {ASKING}"
 
         assert decide(seen, now=5.1, suspicion=late) == Form(what, 1)
         assert isinstance(decide(seen, now=35.0, suspicion=late), Close)

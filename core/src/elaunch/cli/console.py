@@ -63,10 +63,14 @@ def _plain(name: str, facts: Facts) -> str:
 
 def _waiting(facts: Facts) -> str:
     if facts["spare"]:
-        return (
-            f"waiting as a spare: the job runs with the {facts['max_nodes']} nodes "
-            f"that it takes at most"
-        )
+        size, most = facts["size"], facts["max_nodes"]
+        if size < most:
+            return (
+                f"waiting to be taken in: the job runs with {size} of at most {most} "
+                f"nodes; if its coordinator is gone, another follows when the lease is "
+                f"over"
+            )
+        return f"waiting as a spare: the job runs with {size} nodes, its most"
     least, most = facts["min_nodes"], facts["max_nodes"]
     wanted = f"{least}" if least == most else f"{least}-{most}"
     hosts = f" ({', '.join(facts['hosts'])})" if facts["hosts"] else ""

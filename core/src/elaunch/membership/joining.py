@@ -85,6 +85,7 @@ class Joining:
             EventName.RENDEZVOUS_WAITING,
             **progress(record, self.stay.settings, elapsed),
             spare=spare,
+            size=self.stay.job.size if self.stay.job else 0,
             address=self.stay.facts.address,
             store=f"{self.params.backend} {self.params.endpoint}".rstrip(),
         )

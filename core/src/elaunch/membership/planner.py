@@ -115,7 +115,7 @@ class Suspicion:
 
 NO_SUSPICION = Suspicion(0.0)
 
-ASKING = "was a node lost before?"
+ASKING = "asking first whether the loss of a node was the cause"
 """End of the reason for which a generation forms while members are asked."""
 
 Decision = Wait | Form | Charge | Refund | Seal | Exclude | Close

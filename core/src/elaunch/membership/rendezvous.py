@@ -47,6 +47,9 @@ from elaunch.store import Lease, Store
 LAST_DECISION_TIMEOUT = 1.0
 """Seconds that a member which leaves waits for the decision that follows from it."""
 
+GOODBYE_TIMEOUT = 5.0
+"""Seconds that a node which leaves tries to say so; its lease says it else."""
+
 REUSE_TIMEOUT = 2.0
 """Seconds that a store which was just lost gets to prove that it is there."""
 
@@ -295,7 +298,13 @@ class StoreRendezvous:
     async def retire(self, reason: str) -> None:
         """Tell the job that this node leaves as soon as its workers have stopped."""
         stay, membership = self._joined()
-        await stay.say(NodePhase.LEAVING, membership.generation, reason=reason)
+        try:
+            async with asyncio.timeout(GOODBYE_TIMEOUT):
+                await stay.say(NodePhase.LEAVING, membership.generation, reason=reason)
+        except TimeoutError:
+            raise RendezvousUnreachable(
+                f"the store has not taken a goodbye for {GOODBYE_TIMEOUT:g} s"
+            ) from None
 
     async def leave(self, reason: str) -> None:
         """Say goodbye for good: others act at once. Twice is fine."""
@@ -312,9 +321,10 @@ class StoreRendezvous:
             elif not over:
                 with contextlib.suppress(RendezvousUnreachable, TimeoutError):
                     about = self._membership.generation if self._membership else 0
-                    await stay.say(
-                        NodePhase.LEAVING, about or stay.stopped, reason=reason
-                    )
+                    async with asyncio.timeout(GOODBYE_TIMEOUT):
+                        await stay.say(
+                            NodePhase.LEAVING, about or stay.stopped, reason=reason
+                        )
                     await self._see_it_through(stay)
         self._params.record(EventName.RENDEZVOUS_LEFT, reason=reason)
         await self._end_stay()

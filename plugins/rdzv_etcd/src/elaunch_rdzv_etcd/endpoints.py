@@ -53,6 +53,13 @@ def _parse(text: str) -> Endpoint:
             f"example --rdzv-endpoint etcd-1:{DEFAULT_PORT},etcd-2:{DEFAULT_PORT}"
         )
     port = int(match["port"] or DEFAULT_PORT)
+    if port == 0:
+        # What the launcher fills in where the user gave none.
+        raise UsageError(
+            f"a job that meets in etcd needs its endpoint; write for example "
+            f"--rdzv-endpoint etcd-1:{DEFAULT_PORT},etcd-2:{DEFAULT_PORT}, or run "
+            f"'elaunch etcd' to try it"
+        )
     if not 0 < port <= _MAX_PORT:
         raise UsageError(
             f"the endpoint {text!r} of etcd has no valid port; "

@@ -32,6 +32,7 @@ ClientT = TypeVar("ClientT", bound=Client)
 
 _FIRST_PAUSE = 0.05  # seconds
 _LONGEST_PAUSE = 1.0
+_ADVICE = "; is it running, and is this its client port?"
 
 
 def pause(attempt: int) -> float:
@@ -179,8 +180,8 @@ class Ring(Generic[ClientT]):
         """Return the error for a cluster that was silent for so many seconds."""
         trouble = self.trouble or "no answer in time"
         return RendezvousUnreachable(
-            f"etcd at '{self.target}' has not answered for {silence:.3g} s: {trouble}; "
-            f"is it running, and is this its client port?"
+            f"etcd at '{self.target}' has not answered for {silence:.3g} s: {trouble}"
+            + ("" if self.cluster_id else _ADVICE)
         )
 
     def refused(self, reason: object) -> RendezvousUnreachable:

@@ -13,7 +13,7 @@ from elaunch.api import UsageError
 
 
 VARIABLES: Mapping[str, str] = {
-    "ELAUNCH_ETCD_BINARY": "the etcd program that `EtcdServer` runs",
+    "ELAUNCH_ETCD_BINARY": "the etcd program that `elaunch etcd` and `EtcdServer` run",
     "TORCHELASTIC_ETCD_BINARY_PATH": "the same, by torchelastic's name for it",
 }
 """Environment variables and their meanings; the first that is set counts."""

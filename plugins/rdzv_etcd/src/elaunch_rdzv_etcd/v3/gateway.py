@@ -6,6 +6,7 @@ here but what was refused for a token that has expired.
 
 import contextlib
 import json
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -25,6 +26,8 @@ from elaunch_rdzv_etcd.v3.changes import Record, text
 from elaunch_rdzv_etcd.v3.login import Login
 from elaunch_rdzv_etcd.v3.refusals import AuthDisabled, Compacted, TokenRefused, judge
 
+
+logger = logging.getLogger(__name__)
 
 PAGE = 500
 """Entries that one request lists."""
@@ -296,6 +299,7 @@ class Gateway:
         try:
             answer = self._post("/auth/authenticate", request, {})
         except AuthDisabled:
+            logger.warning("etcd asks nobody who they are: %r is not needed", user.name)
             return ""
         with self._translated():
             return str(answer["token"])
