@@ -47,7 +47,7 @@ async def test_each_request_gets_its_own_answer(
     keys = [f"/{number}" for number in range(8)]
     await asyncio.gather(*(store.put(key, key.encode()) for key in keys))
 
-    for _ in range(40):
+    for _ in range(150):
         found = await asyncio.gather(*map(store.get, keys))
 
         assert [entry.value.decode() for entry in found if entry] == keys
