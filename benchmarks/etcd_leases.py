@@ -11,13 +11,12 @@ from etcd_job import new_run_id, no_collector
 
 from elaunch.api import Lease
 from elaunch_rdzv_etcd.connect import EtcdStore
+from elaunch_rdzv_etcd.leases import RENEWALS
 from elaunch_rdzv_etcd.link import Link
 from elaunch_rdzv_etcd.options import EtcdOptions
 from elaunch_rdzv_etcd.target import Target
-from elaunch_rdzv_etcd.v2 import lease as v2_lease
 from elaunch_rdzv_etcd.v2.paths import Paths
 from elaunch_rdzv_etcd.v2.store import EtcdV2Store
-from elaunch_rdzv_etcd.v3 import lease as v3_lease
 from elaunch_rdzv_etcd.v3.keys import Keys
 from elaunch_rdzv_etcd.v3.remains import Job
 from elaunch_rdzv_etcd.v3.store import EtcdV3Store
@@ -76,7 +75,7 @@ class _V3Store(EtcdV3Store):
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
-        period = TTL / v3_lease._RENEWALS  # noqa: SLF001 - measured here
+        period = TTL / RENEWALS
         self.renewals = _Renewals(self.link.ring, 2, self.patience, period=period)
         self._renewals = self.renewals
 
@@ -87,7 +86,7 @@ class _V2Store(EtcdV2Store):
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
-        period = TTL / v2_lease._RENEWALS  # noqa: SLF001 - measured here
+        period = TTL / RENEWALS
         self.renewals = _Renewals(self.link.ring, 2, self.patience, period=period)
         self._renewals = self.renewals
 

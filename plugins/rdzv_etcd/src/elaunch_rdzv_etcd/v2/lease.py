@@ -15,18 +15,13 @@ from typing import Any, TypeVar
 import attrs
 
 from elaunch.api import RendezvousError, RendezvousUnreachable, WatchCompacted
+from elaunch_rdzv_etcd.leases import RENEWALS, TRUSTED
 from elaunch_rdzv_etcd.link import Link
 from elaunch_rdzv_etcd.v2.client import ConditionFailed, EtcdClient
 from elaunch_rdzv_etcd.v2.writes import Deletion, Write, Written
 
 
 AnswerT = TypeVar("AnswerT")
-
-# In one time to live, as many as of a lease of `c10d`: of 20 s, which are trusted for
-# 16, an eighth is over when an outage of 10 s begins; 3 s are left for the pause and
-# the attempt that are under way at its end.
-_RENEWALS = 8
-_TRUSTED = 0.8  # part of its time to live for which a renewal counts
 
 
 class _Fate(enum.Enum):
@@ -134,9 +129,9 @@ class EtcdLease:
     async def _keep(self, held: _Held) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(held.confirmed + self.ttl / _RENEWALS - loop.time())
+            await asyncio.sleep(held.confirmed + self.ttl / RENEWALS - loop.time())
             sent = loop.time()
-            limit = held.confirmed + self.ttl * _TRUSTED
+            limit = held.confirmed + self.ttl * TRUSTED
             try:
                 async with asyncio.timeout_at(limit):
                     fate = await self._link.call(

@@ -7,12 +7,9 @@ import math
 import attrs
 
 from elaunch.api import RendezvousError, RendezvousUnreachable
+from elaunch_rdzv_etcd.leases import RENEWALS, TRUSTED
 from elaunch_rdzv_etcd.link import Link
 from elaunch_rdzv_etcd.v3.gateway import Gateway
-
-
-_RENEWALS = 8  # in one time to live
-_TRUSTED = 0.8  # part of its time to live for which a renewal counts
 
 
 @attrs.define(eq=False)
@@ -80,8 +77,8 @@ class EtcdLease:
     async def _keep(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(self._confirmed + self.ttl / _RENEWALS - loop.time())
-            limit = self._confirmed + self.ttl * _TRUSTED
+            await asyncio.sleep(self._confirmed + self.ttl / RENEWALS - loop.time())
+            limit = self._confirmed + self.ttl * TRUSTED
             left = limit - loop.time()
             if left <= 0:
                 silence = loop.time() - self._confirmed
