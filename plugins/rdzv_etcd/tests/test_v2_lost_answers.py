@@ -239,6 +239,7 @@ async def test_a_cancelled_write_does_not_outlive_its_lease(
     lease = await store.lease(60.0)
     assert isinstance(lease, EtcdLease)
     start = (await other.list("/")).revision
+    proxy.held.clear()
     proxy.go_on.clear()
     writing = asyncio.create_task(store.put("/a", b"", lease=lease))
     async with asyncio.timeout(_LIMIT):

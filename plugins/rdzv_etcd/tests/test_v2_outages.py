@@ -144,6 +144,20 @@ async def test_a_lost_server_fails_all_that_wait_for_it(etcd_store: NewStore) ->
     assert {type(answer) for answer in answers} == {RendezvousUnreachable}
 
 
+async def test_no_lease_is_granted_while_the_server_is_away(
+    new_server: NewServer, etcd_store: NewStore
+) -> None:
+    # A node that was lost in an outage takes a lease for a sign that it is over.
+    server = new_server("--enable-v2")
+    store = etcd_store(server.port, patience=0.2)
+    await store.lease(_LIMIT)
+    await asyncio.to_thread(server.stop)
+
+    async with asyncio.timeout(_LIMIT):
+        with pytest.raises(RendezvousUnreachable, match="Connection refused; is it"):
+            await store.lease(_LIMIT)
+
+
 async def test_a_silent_server_is_unreachable(
     etcd_store: NewStore, silent_port: int
 ) -> None:

@@ -123,8 +123,16 @@ class EtcdV2Store:
             watch.close()
 
     async def lease(self, ttl: float) -> Lease:
-        """Grant a lease of ``ttl`` seconds, rounded up, and keep its keys alive."""
+        """Grant a lease of ``ttl`` seconds, rounded up, and keep its keys alive.
+
+        etcd has nothing to grant, but is asked whether it is there: whoever waits for
+        it to come back takes a lease for a sign of that.
+
+        Raises:
+            RendezvousUnreachable: If etcd does not answer, or refuses.
+        """
         self._check_open()
+        await self.link.call(self._upkeep.look)
         lease = EtcdLease.grant(ttl, self._renewals)
         lease.lost.add_done_callback(lambda _: self._leases.remove(lease))
         self._leases.append(lease)

@@ -70,6 +70,10 @@ class Upkeep:
         self._used.add(self.directory)
         return claimed
 
+    def look(self, client: EtcdClient) -> None:
+        """Ask etcd for the note, which most of its members must agree to answer."""
+        client.read(self._note)
+
     async def end(self) -> None:
         """Leave the job; remove its empty directories."""
         self._task.cancel()
