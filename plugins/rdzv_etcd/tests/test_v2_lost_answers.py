@@ -259,3 +259,23 @@ async def test_a_cancelled_write_does_not_outlive_its_lease(
 
     assert writing.cancelled()
     assert seen == [b"", None]
+
+
+async def test_closing_that_is_cancelled_leaves_no_connection_and_no_task(
+    proxy: Proxy, etcd_store: NewStore
+) -> None:
+    store = etcd_store(proxy.port, request_timeout=_LIMIT)
+    await store.put("/job/a", b"", lease=await store.lease(60.0))
+    proxy.go_on.clear()
+    proxy.held.clear()
+    closing = asyncio.create_task(store.close())
+    async with asyncio.timeout(_LIMIT):
+        await proxy.held.wait()
+        closing.cancel()
+        await asyncio.gather(closing, return_exceptions=True)
+        proxy.go_on.set()
+        await store.close()
+        await asyncio.gather(*filter(None, proxy.serving))
+        await asyncio.wait([store._upkeep._task])
+
+    assert closing.cancelled()

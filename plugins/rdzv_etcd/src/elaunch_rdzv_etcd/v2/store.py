@@ -143,11 +143,14 @@ class EtcdV2Store:
         if self._closing.done():
             return
         self._closing.set_result(None)
-        await asyncio.gather(*(lease.revoke() for lease in tuple(self._leases)))
-        await self._upkeep.end()
-        self.link.close()
-        self._renewals.close()
-        self.link.ring.close()
+        self._upkeep.close()
+        try:
+            await asyncio.gather(*(lease.revoke() for lease in tuple(self._leases)))
+            await self._upkeep.clear()
+        finally:
+            self.link.close()
+            self._renewals.close()
+            self.link.ring.close()
 
     async def _write(
         self, key: str, value: bytes, expected: int | None, lease: Lease | None

@@ -74,9 +74,12 @@ class Upkeep:
         """Ask etcd for the note, which most of its members must agree to answer."""
         client.read(self._note)
 
-    async def end(self) -> None:
-        """Leave the job; remove its empty directories."""
+    def close(self) -> None:
+        """Renew no more."""
         self._task.cancel()
+
+    async def clear(self) -> None:
+        """Leave the job: remove its empty directories."""
         if self._used:
             with contextlib.suppress(RendezvousError):
                 await self._link.call(self._clear, self._link.ring.target.timeout)
