@@ -4,6 +4,11 @@ Each object is one write of one caller. Called again, it first finds out whether
 earlier attempt did it. One that got no answer may still be carried out, much later: a
 member that stood still finds the request in its socket. So each names the index that it
 replaces, and comes to nothing if the key has changed by then.
+
+Only a creation has no index to name: "it does not exist" is all that etcd's v2 API lets
+it ask. If one attempt stands still, the next one creates the key, and somebody deletes
+that, then the first one creates it again. Nothing prevents that; the key goes with the
+lease that it was put under, or, if there is none, with the job.
 """
 
 import secrets
