@@ -66,6 +66,14 @@ def test_a_malformed_endpoint_is_refused_with_an_example(endpoint: str) -> None:
         Target.parse(endpoint, EtcdOptions())
 
 
+def test_a_socket_in_the_file_system_has_no_tls() -> None:
+    with pytest.raises(
+        UsageError,
+        match=r"https is not for a .* 'unix:a\.sock', .*; leave out protocol=",
+    ):
+        Target.parse("etcd,unix:a.sock", EtcdOptions(protocol="https"))
+
+
 @pytest.mark.parametrize("name", ["ca_cert", "cert"])
 def test_a_certificate_that_is_not_there_is_told_at_once(
     name: str, tmp_path: Path

@@ -51,9 +51,12 @@ class Target:
         """Read the endpoints, load the certificates and the password.
 
         Raises:
-            UsageError: If an endpoint is malformed or a file can't be used.
+            UsageError: If an endpoint is malformed, or one at which there can be no
+                TLS, or if a file can't be used.
         """
         found = parse_endpoints(endpoints)
+        if options.protocol == "https":
+            _check_tls(found)
         tls = _tls(options) if options.protocol == "https" else None
         # A member that says nothing must leave time to ask the next ones.
         timeout = min(options.request_timeout, options.silence_limit / _ATTEMPTS)
@@ -66,6 +69,15 @@ class Target:
 
     def __str__(self) -> str:
         return ",".join(map(str, self.endpoints))
+
+
+def _check_tls(endpoints: tuple[Endpoint, ...]) -> None:
+    for endpoint in endpoints:
+        if endpoint.path:
+            raise UsageError(
+                f"protocol=https is not for a socket like {str(endpoint)!r}, which is "
+                f"used without TLS; leave out protocol=https, or give HOST:PORT"
+            )
 
 
 def _tls(options: EtcdOptions) -> ssl.SSLContext:
