@@ -1,13 +1,15 @@
 """Options of the backends `etcd` and `etcd-v2` (``--rdzv-conf``)."""
 
-import math
 import re
+from collections.abc import Callable
 
 import attrs
 
 from elaunch.api import RendezvousOptions
 
 
+_LONGEST_LIFE = 9_000_000_000  # seconds; etcd lets nothing live longer
+_LONGEST_WAIT = 2_000_000  # seconds; a socket counts milliseconds in 32 bits
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 
 
@@ -16,9 +18,12 @@ def _positive(_: object, field: "attrs.Attribute[float]", value: float) -> None:
         raise ValueError(f"{field.name!r} must be greater than 0, not {value:g}")
 
 
-def _finite(_: object, field: "attrs.Attribute[float]", value: float) -> None:
-    if math.isinf(value):
-        raise ValueError(f"{field.name!r} must be a number of seconds, not {value:g}")
+def _at_most(most: int) -> "Callable[[object, attrs.Attribute[float], float], None]":
+    def check(_: object, field: "attrs.Attribute[float]", value: float) -> None:
+        if not value <= most:
+            raise ValueError(f"{field.name!r} is at most {most:,} s, not {value:g}")
+
+    return check
 
 
 def _http_or_https(_: object, field: "attrs.Attribute[str]", value: str) -> None:
@@ -70,9 +75,13 @@ class EtcdOptions(RendezvousOptions):
     username: str | None = None
     password_file: str | None = None
     prefix: str = attrs.field(default="/elaunch", validator=_path)
-    request_timeout: float = attrs.field(default=2.0, validator=[_positive, _finite])
+    request_timeout: float = attrs.field(
+        default=2.0, validator=[_positive, _at_most(_LONGEST_WAIT)]
+    )
     connect_timeout: float = attrs.field(default=60.0, validator=_positive)
-    job_ttl: float = attrs.field(default=7200.0, validator=[_positive, _finite])
+    job_ttl: float = attrs.field(
+        default=7200.0, validator=[_positive, _at_most(_LONGEST_LIFE)]
+    )
 
     @property
     def sees_connections(self) -> bool:
@@ -84,6 +93,13 @@ class EtcdOptions(RendezvousOptions):
             raise ValueError("'key' is the key of a certificate; add cert=FILE")
         if (self.username is None) != (self.password_file is None):
             raise ValueError("'username' and 'password_file' go together; give both")
+        if not self.silence_limit <= _LONGEST_LIFE:
+            given = "'lease_ttl'"
+            if self.lease_ttl is None:
+                given = "'keep_alive_interval' times 'keep_alive_max_attempt'"
+            raise ValueError(
+                f"{given} is at most {_LONGEST_LIFE:,} s, not {self.silence_limit:g}"
+            )
 
 
 _OTHER_NAMES = {
