@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 import trustme
+from cryptography.hazmat.primitives import serialization
 
 from elaunch.api import UsageError
 from elaunch_rdzv_etcd.local.binary import find_binary
@@ -75,6 +76,21 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> Tls:
     issued.private_key_pem.write_to_path(files.key)
     authority.cert_pem.write_to_path(files.ca)
     return files
+
+
+@pytest.fixture
+def locked_key(tls: Tls, tmp_path: Path) -> Path:
+    """File of the key of these certificates, with a pass phrase."""
+    key = serialization.load_pem_private_key(tls.key.read_bytes(), None)
+    path = tmp_path / "locked key.pem"
+    path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"phrase"),
+        )
+    )
+    return path
 
 
 @pytest.fixture

@@ -369,6 +369,19 @@ def test_who_has_no_certificate_is_refused(tls: Tls) -> None:
         assert session.get(url, timeout=_LIMIT).ok
 
 
+def test_a_key_with_a_pass_phrase_is_an_error(tls: Tls, locked_key: Path) -> None:
+    with pytest.raises(UsageError, match="has a pass phrase, and nobody is there to"):
+        EtcdServer(tls=attrs.evolve(tls, key=locked_key)).start()
+
+
+def test_a_certificate_that_is_not_there_is_an_error(tls: Tls, tmp_path: Path) -> None:
+    missing = tmp_path / "missing.pem"
+    with pytest.raises(
+        UsageError, match=r"'.*/missing\.pem' with .* be used: .*No such"
+    ):
+        EtcdServer(tls=attrs.evolve(tls, cert=missing)).start()
+
+
 def test_a_host_without_an_address_is_an_error() -> None:
     with pytest.raises(UsageError, match=r"host 'no\.such\.invalid' has no address"):
         EtcdServer(host="no.such.invalid").start()

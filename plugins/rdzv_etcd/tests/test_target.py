@@ -7,6 +7,7 @@ import pytest
 from elaunch.api import UsageError
 from elaunch_rdzv_etcd.endpoints import Endpoint, parse_endpoints
 from elaunch_rdzv_etcd.options import EtcdOptions
+from elaunch_rdzv_etcd.server import Tls
 from elaunch_rdzv_etcd.target import Target
 
 
@@ -82,6 +83,24 @@ def test_a_certificate_that_is_not_there_is_told_at_once(
     options = EtcdOptions(protocol="https", **{name: missing})  # type: ignore[arg-type]  # one of two
 
     with pytest.raises(UsageError, match=rf"{name} .*missing\.pem.* in PEM form"):
+        Target.parse("etcd", options)
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_key_with_a_pass_phrase_is_refused_and_nobody_is_asked_for_it(
+    tls: Tls, locked_key: Path, *, apart: bool
+) -> None:
+    cert, key = str(tls.cert), str(locked_key)
+    if not apart:
+        with locked_key.open("ab") as file:
+            file.write(tls.cert.read_bytes())
+    options = EtcdOptions(
+        protocol="https", cert=cert if apart else key, key=key if apart else None
+    )
+
+    with pytest.raises(
+        UsageError, match=f"{key}' has a pass .*: openssl pkey -in '{key}' -out FILE"
+    ):
         Target.parse("etcd", options)
 
 

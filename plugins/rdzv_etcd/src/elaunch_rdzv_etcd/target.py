@@ -9,6 +9,7 @@ import attrs
 
 from elaunch.api import UsageError
 from elaunch_rdzv_etcd.endpoints import Endpoint, parse_endpoints
+from elaunch_rdzv_etcd.identity import load_identity
 from elaunch_rdzv_etcd.options import EtcdOptions
 
 
@@ -91,7 +92,7 @@ def _tls(options: EtcdOptions) -> ssl.SSLContext:
         ) from error
     if options.cert is not None:
         try:
-            context.load_cert_chain(options.cert, options.key)
+            load_identity(context, options.cert, options.key)
         except OSError as error:
             raise UsageError(
                 f"cert {options.cert!r} with key {options.key!r} can't be used: "

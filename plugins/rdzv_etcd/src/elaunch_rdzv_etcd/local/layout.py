@@ -46,8 +46,10 @@ class Layout:
 
         Raises:
             UsageError: If there is no etcd, or no such address, or the directory holds
-                the data of another cluster.
+                the data of another cluster, or a certificate can't be used.
         """
+        if self.tls:
+            self.tls.context()  # etcd itself does not say of a key what it lacks
         if self.size == 1 and (home.directory / _PEER_PORTS).exists():
             raise UsageError(
                 f"the directory {str(home.directory)!r} holds a cluster of several "

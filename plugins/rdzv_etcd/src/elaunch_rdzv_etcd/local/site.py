@@ -10,6 +10,7 @@ from pathlib import Path
 import attrs
 
 from elaunch.api import UsageError
+from elaunch_rdzv_etcd.identity import load_identity
 
 
 @attrs.frozen
@@ -38,9 +39,20 @@ class Tls:
         return flags
 
     def context(self) -> ssl.SSLContext:
-        """Return what a client on this host uses, which shows the same certificate."""
-        context = ssl.create_default_context(cafile=str(self.ca))
-        context.load_cert_chain(self.cert, self.key)
+        """Return what a client on this host uses, which shows the same certificate.
+
+        Raises:
+            UsageError: If the files can't be used.
+        """
+        try:
+            context = ssl.create_default_context(cafile=str(self.ca))
+            load_identity(context, self.cert, self.key)
+        except OSError as error:
+            raise UsageError(
+                f"the certificate {str(self.cert)!r} with the key {str(self.key)!r} "
+                f"and the authority {str(self.ca)!r} can't be used: {error}; give "
+                f"files in PEM form that belong together"
+            ) from error
         return context
 
 
