@@ -10,6 +10,7 @@ import attrs
 import pytest
 
 from elaunch.api import UsageError
+from elaunch_rdzv_etcd.local import peer_ports
 from elaunch_rdzv_etcd.testing import EtcdCluster, EtcdFailed, EtcdMember, Tls
 
 
@@ -113,6 +114,28 @@ def test_a_directory_with_something_else_in_it_is_refused(tmp_path: Path) -> Non
         EtcdCluster(tmp_path).start()
 
     assert (tmp_path / "member0").exists()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[1, 2", "{}", "1", '["1", 2, 3]', "[0, 1, 2]", "[70000, 1, 2]"]
+)
+def test_a_cluster_that_does_not_say_where_its_members_meet_is_refused(
+    tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "peer-ports.json").write_text(text)
+    with pytest.raises(
+        UsageError, match=r"peer-ports\.json' does not say where .*; write the ports"
+    ):
+        EtcdCluster(tmp_path).start()
+
+
+def test_where_members_meet_is_written_all_or_not_at_all(tmp_path: Path) -> None:
+    peer_ports.write(tmp_path, [1, 2, 3])
+    (tmp_path / "peer-ports.new").mkdir()
+    with pytest.raises(UsageError, match=r"peer-ports\.json' can't be written: .*Is a"):
+        peer_ports.write(tmp_path, [4, 5, 6])
+
+    assert peer_ports.read(tmp_path) == [1, 2, 3]
 
 
 def test_a_start_that_fails_leaves_a_directory_that_can_be_used(tmp_path: Path) -> None:

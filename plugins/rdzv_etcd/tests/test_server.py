@@ -411,6 +411,25 @@ def test_a_port_that_is_none_is_an_error(port: int) -> None:
 def test_a_directory_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(
-        UsageError, match=r"data directory '.*/file/data' can't be made"
+        UsageError, match=r"data directory '.*/file/data' can't be used: .*; give one"
     ):
         EtcdServer(tmp_path / "file" / "data").start()
+
+
+def test_a_directory_that_cannot_be_written_is_an_error() -> None:
+    with pytest.raises(UsageError, match=r"'/proc' can't be used: .*; give one that"):
+        EtcdServer("/proc").start()
+
+
+def test_a_log_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "etcd.log").mkdir()
+    with pytest.raises(UsageError, match=r"log of etcd can't be .*etcd\.log'; give a"):
+        EtcdServer(tmp_path).start()
+
+
+def test_without_room_for_a_temporary_directory_the_error_names_the_variable(
+    temporary: Path,
+) -> None:
+    temporary.rmdir()
+    with pytest.raises(UsageError, match=r"no temporary directory .* in TMPDIR, or"):
+        EtcdServer().start()

@@ -21,11 +21,6 @@ class Home:
         self._guard: Guard | None = None
 
     @property
-    def is_open(self) -> bool:
-        """Whether servers can live here."""
-        return self._guard is not None
-
-    @property
     def directory(self) -> Path:
         """Where the data is, while it is open."""
         assert self._directory is not None  # noqa: S101 - `open` made it
@@ -41,19 +36,21 @@ class Home:
         """Make the directory.
 
         Raises:
-            UsageError: If that can't be done.
+            UsageError: If that can't be done, or nothing can be written there.
         """
         if self._guard is not None:
             return
         if self._directory is None:
-            self._directory = Path(tempfile.mkdtemp(prefix="elaunch-etcd-"))
+            self._directory = _made()
             self._guard = Guard(self._directory)
             return
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=self._directory).close()
         except OSError as error:
             raise UsageError(
-                f"the data directory {str(self._directory)!r} can't be made: {error}"
+                f"the data directory {str(self._directory)!r} can't be used: {error}; "
+                f"give one that can be written"
             ) from error
         self._guard = Guard()
 
@@ -66,3 +63,13 @@ class Home:
         if not self.kept:
             shutil.rmtree(self.directory, ignore_errors=True)
             self._directory = None
+
+
+def _made() -> Path:
+    try:
+        return Path(tempfile.mkdtemp(prefix="elaunch-etcd-"))
+    except OSError as error:
+        raise UsageError(
+            f"no temporary directory can be made: {error}; name one that can be "
+            f"written in TMPDIR, or give a data directory"
+        ) from error

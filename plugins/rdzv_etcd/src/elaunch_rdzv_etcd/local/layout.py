@@ -1,6 +1,5 @@
 """How members of a cluster are laid out: their ports, directories and command lines."""
 
-import json
 import os
 import secrets
 import shutil
@@ -10,13 +9,13 @@ from pathlib import Path
 import attrs
 
 from elaunch.api import UsageError
+from elaunch_rdzv_etcd.local import peer_ports
 from elaunch_rdzv_etcd.local.binary import find_binary, flags_of
 from elaunch_rdzv_etcd.local.home import Home
 from elaunch_rdzv_etcd.local.member import EtcdMember
 from elaunch_rdzv_etcd.local.site import LOOPBACK, Host, Site, Tls, free_ports
 
 
-_PEER_PORTS = "peer-ports.json"
 _MAX_PORT = 65_535
 
 
@@ -50,7 +49,7 @@ class Layout:
         """
         if self.tls:
             self.tls.context()  # etcd itself does not say of a key what it lacks
-        if self.size == 1 and (home.directory / _PEER_PORTS).exists():
+        if self.size == 1 and peer_ports.are_kept(home.directory):
             raise UsageError(
                 f"the directory {str(home.directory)!r} holds a cluster of several "
                 f"members; give the same number"
@@ -103,15 +102,14 @@ class Layout:
         """Return where members meet: their data names these ports for ever."""
         if self.size == 1 or not home.kept:
             return free
-        stored = home.directory / _PEER_PORTS
-        if not stored.exists():
+        if not peer_ports.are_kept(home.directory):
             if any(home.directory.iterdir()):
                 raise UsageError(
                     f"the directory {str(home.directory)!r} holds something else than "
                     f"a cluster of {self.size} members; give one that is empty"
                 )
             return free
-        ports: list[int] = json.loads(stored.read_text())
+        ports = peer_ports.read(home.directory)
         if len(ports) != self.size:
             raise UsageError(
                 f"the directory {str(home.directory)!r} holds a cluster of "
@@ -123,11 +121,11 @@ class Layout:
         """Remember what the members must find again, as they have served now."""
         if self.size > 1 and home.kept:
             ports = [member.site.peer_port for member in members]
-            (home.directory / _PEER_PORTS).write_text(json.dumps(ports))
+            peer_ports.write(home.directory, ports)
 
     def discard(self, home: Home, members: Sequence[EtcdMember]) -> None:
         """Remove what members have left that never served."""
-        if self.size > 1 and not (home.directory / _PEER_PORTS).exists():
+        if self.size > 1 and not peer_ports.are_kept(home.directory):
             for member in members:
                 shutil.rmtree(member.directory, ignore_errors=True)
 

@@ -11,11 +11,11 @@ import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import attrs
 
-from elaunch.api import RendezvousError
+from elaunch.api import RendezvousError, UsageError
 from elaunch_rdzv_etcd.local.home import Home
 from elaunch_rdzv_etcd.local.site import Site
 
@@ -106,13 +106,16 @@ class EtcdMember:
         wait_until_healthy([self], timeout)
 
     def spawn(self) -> None:
-        """Start it, unless it runs, without waiting for it."""
+        """Start it, unless it runs, without waiting for it.
+
+        Raises:
+            UsageError: If nothing can be written to its directory.
+        """
         if self._process is not None:
             return
-        self.directory.mkdir(mode=0o700, exist_ok=True)
         # Variables beginning with ETCD_ are flags of etcd.
         mine = {k: v for k, v in os.environ.items() if not k.startswith("ETCD_")}
-        with self.log.open("ab") as log:
+        with self._opened_log() as log:
             self._log_start = log.tell()
             self._process = subprocess.Popen(  # noqa: S603 - etcd, and our own flags
                 self._command,
@@ -214,6 +217,16 @@ class EtcdMember:
             self._process = None
             how = f"signal {-status}" if status < 0 else f"status {status}"
             raise self.failure(f"ended by itself with {how}")
+
+    def _opened_log(self) -> BinaryIO:
+        try:
+            self.directory.mkdir(mode=0o700, exist_ok=True)
+            return self.log.open("ab")
+        except OSError as error:
+            raise UsageError(
+                f"the log of etcd can't be written: {error}; give a data directory of "
+                f"this user"
+            ) from error
 
     def _signal(self, signum: int) -> None:
         if self._process is not None:
