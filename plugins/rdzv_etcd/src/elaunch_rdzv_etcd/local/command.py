@@ -86,6 +86,7 @@ def parser(prog: str) -> argparse.ArgumentParser:
         "--data-dir",
         metavar="DIR",
         default=None,
+        type=_directory,
         help="where to keep the data (default: a new directory, removed at the end)",
     )
     found.add_argument(
@@ -96,6 +97,14 @@ def parser(prog: str) -> argparse.ArgumentParser:
         help="members of the cluster; of 3 one may die (default: 1)",
     )
     return found
+
+
+def _directory(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError(
+            "'' names no directory; leave the flag out for one that is removed"
+        )
+    return text
 
 
 @contextlib.contextmanager
@@ -140,7 +149,13 @@ def _watch(cluster: EtcdCluster) -> NoReturn:
         try:
             member.check()
         except EtcdFailed as failure:
+            size = len(cluster.members)
             living = sum(each.pid is not None for each in cluster.members)
-            if 2 * living <= len(cluster.members):
+            if 2 * living > size:
+                sys.stderr.write(f"{living} of {size} members go on: {failure}\n")
+            elif living:
+                raise EtcdFailed(
+                    f"{living} of {size} members are too few, so all end: {failure}"
+                ) from None
+            else:
                 raise
-            sys.stderr.write(f"{failure}\n{living} members go on\n")

@@ -215,8 +215,12 @@ class EtcdMember:
         with contextlib.suppress(subprocess.TimeoutExpired):
             status = self._process.wait(patience)
             self._process = None
-            how = f"signal {-status}" if status < 0 else f"status {status}"
-            raise self.failure(f"ended by itself with {how}")
+            if status < 0:
+                # It had no time to write why into its log.
+                raise EtcdFailed(
+                    f"etcd at '{self.endpoint}' was ended by signal {-status}"
+                )
+            raise self.failure(f"ended by itself with status {status}")
 
     def _opened_log(self) -> BinaryIO:
         try:
