@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 import trustme
 from cryptography.hazmat.primitives import serialization
+from etcd_proxy import EtcdProxy
 
 from elaunch.api import UsageError
 from elaunch_rdzv_etcd.local.binary import find_binary
@@ -164,3 +165,10 @@ async def v3_store(prefix: str) -> AsyncIterator[NewV3Store]:
 
     yield new
     await asyncio.gather(*(store.close() for store in stores))
+
+
+@pytest_asyncio.fixture
+async def proxy(etcd_port: int) -> AsyncIterator[EtcdProxy]:
+    """A proxy before the server that all tests share."""
+    async with EtcdProxy.before(etcd_port) as proxy:
+        yield proxy

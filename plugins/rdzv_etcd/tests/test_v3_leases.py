@@ -5,11 +5,10 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
 import pytest
-import pytest_asyncio
 from etcd_proxy import EtcdProxy
 
 from elaunch.api import RendezvousUnreachable
@@ -27,12 +26,6 @@ Until = Callable[[Callable[[], bool]], Awaitable[None]]
 
 _LIMIT = 30.0  # seconds
 _RENEW = "/v3/lease/keepalive"
-
-
-@pytest_asyncio.fixture
-async def proxy(etcd_port: int) -> AsyncIterator[EtcdProxy]:
-    async with EtcdProxy.before(etcd_port) as proxy:
-        yield proxy
 
 
 async def leased(store: EtcdV3Store, ttl: float) -> EtcdLease:

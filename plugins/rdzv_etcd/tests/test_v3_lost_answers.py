@@ -1,11 +1,10 @@
 """Writes whose answer is lost, or that arrive late: carried out once, in order."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
 import pytest
-import pytest_asyncio
 from etcd_proxy import EtcdProxy
 
 from elaunch.api import ABSENT, RendezvousUnreachable
@@ -26,12 +25,6 @@ _TXN = "/v3/kv/txn"
 _RANGE = "/v3/kv/range"
 _GRANT = "/v3/lease/grant"
 _RENEW = "/v3/lease/keepalive"
-
-
-@pytest_asyncio.fixture
-async def proxy(etcd_port: int) -> AsyncIterator[EtcdProxy]:
-    async with EtcdProxy.before(etcd_port) as proxy:
-        yield proxy
 
 
 async def told(store: EtcdV3Store, since: int) -> Seen:

@@ -1,10 +1,9 @@
 """What is put without a lease lives as long as the job, and not for ever."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 
 import pytest
-import pytest_asyncio
 from etcd_proxy import EtcdProxy
 
 from elaunch_rdzv_etcd.options import EtcdOptions
@@ -25,12 +24,6 @@ Until = Callable[[Callable[[], bool]], Awaitable[None]]
 _LIMIT = 30.0  # seconds
 _RENEW = "/v3/lease/keepalive"
 _GRANT = "/v3/lease/grant"
-
-
-@pytest_asyncio.fixture
-async def proxy(etcd_port: int) -> AsyncIterator[EtcdProxy]:
-    async with EtcdProxy.before(etcd_port) as proxy:
-        yield proxy
 
 
 async def keys(store: EtcdV3Store) -> list[str]:

@@ -3,17 +3,16 @@
 import asyncio
 import logging
 import socket
-import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from typing import Any
 
 import attrs
 import pytest
-import pytest_asyncio
 from etcd_proxy import EtcdProxy
+from etcd_watches import compact, following, streams
 
-from elaunch.api import RendezvousUnreachable, StoreEvent, WatchCompacted
+from elaunch.api import RendezvousUnreachable, WatchCompacted
 from elaunch_rdzv_etcd.v3 import store as store_module
 from elaunch_rdzv_etcd.v3 import watch as watch_module
 from elaunch_rdzv_etcd.v3.changes import text
@@ -30,30 +29,6 @@ Until = Callable[[Callable[[], bool]], Awaitable[None]]
 
 _LIMIT = 30.0  # seconds
 _WATCH = "/v3/watch"
-
-
-@pytest_asyncio.fixture
-async def proxy(etcd_port: int) -> AsyncIterator[EtcdProxy]:
-    async with EtcdProxy.before(etcd_port) as proxy:
-        yield proxy
-
-
-async def following(events: AsyncGenerator[StoreEvent, None]) -> StoreEvent:
-    async with asyncio.timeout(_LIMIT):
-        return await anext(events)
-
-
-async def compact(store: EtcdV3Store) -> int:
-    """Make etcd forget everything but what is there now."""
-    revision = (await store.list("/")).revision
-    request = {"revision": str(revision), "physical": True}
-    await store.link.call(lambda etcd: etcd._post("/kv/compaction", request, {}))
-    return revision
-
-
-def streams() -> int:
-    """Return how many threads read streams of changes."""
-    return sum(t.name == "elaunch-etcd-watch" for t in threading.enumerate())
 
 
 async def test_what_is_compacted_while_disconnected_is_read_anew(

@@ -2,16 +2,13 @@
 
 import asyncio
 import itertools
-import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 
 import attrs
 import pytest
-import pytest_asyncio
-from etcd_proxy import EtcdProxy
+from etcd_watches import following, streams
 
-from elaunch.api import StoreEvent
 from elaunch_rdzv_etcd.testing import EtcdCluster
 from elaunch_rdzv_etcd.v3.store import EtcdV3Store
 
@@ -23,30 +20,6 @@ Until = Callable[[Callable[[], bool]], Awaitable[None]]
 
 _LIMIT = 30.0  # seconds
 _WATCH = "/v3/watch"
-
-
-@pytest_asyncio.fixture
-async def proxy(etcd_port: int) -> AsyncIterator[EtcdProxy]:
-    async with EtcdProxy.before(etcd_port) as proxy:
-        yield proxy
-
-
-async def following(events: AsyncGenerator[StoreEvent, None]) -> StoreEvent:
-    async with asyncio.timeout(_LIMIT):
-        return await anext(events)
-
-
-async def compact(store: EtcdV3Store) -> int:
-    """Make etcd forget everything but what is there now."""
-    revision = (await store.list("/")).revision
-    request = {"revision": str(revision), "physical": True}
-    await store.link.call(lambda etcd: etcd._post("/kv/compaction", request, {}))
-    return revision
-
-
-def streams() -> int:
-    """Return how many threads read streams of changes."""
-    return sum(t.name == "elaunch-etcd-watch" for t in threading.enumerate())
 
 
 @attrs.define
