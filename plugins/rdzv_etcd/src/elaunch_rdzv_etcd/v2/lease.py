@@ -8,14 +8,13 @@ overwritten is not given a time to live again.
 import asyncio
 import contextlib
 import enum
-import math
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 import attrs
 
 from elaunch.api import RendezvousError, RendezvousUnreachable, WatchCompacted
-from elaunch_rdzv_etcd.leases import RENEWALS, TRUSTED
+from elaunch_rdzv_etcd.leases import RENEWALS, TRUSTED, check_held, whole_seconds
 from elaunch_rdzv_etcd.link import Link
 from elaunch_rdzv_etcd.v2.client import ConditionFailed, EtcdClient
 from elaunch_rdzv_etcd.v2.writes import Deletion, Write, Written
@@ -62,7 +61,7 @@ class EtcdLease:
     def grant(cls, ttl: float, link: Link[EtcdClient]) -> "EtcdLease":
         """Return a lease without keys. etcd counts in whole seconds, from 1."""
         lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        return cls(max(1, math.ceil(ttl)), lost, link)
+        return cls(whole_seconds(ttl), lost, link)
 
     @property
     def ttl(self) -> float:
@@ -75,10 +74,7 @@ class EtcdLease:
         Raises:
             RendezvousUnreachable: If it is.
         """
-        if self.lost.done():
-            raise RendezvousUnreachable(
-                f"the lease of {key!r} is lost: {self.lost.result()}; join again"
-            )
+        check_held(self.lost, key)
 
     async def see_through(self, write: Coroutine[None, None, AnswerT]) -> AnswerT:
         """Write a key that is to be attached, also when the caller is cancelled.

@@ -2,12 +2,11 @@
 
 import asyncio
 import contextlib
-import math
 
 import attrs
 
 from elaunch.api import RendezvousError, RendezvousUnreachable
-from elaunch_rdzv_etcd.leases import RENEWALS, TRUSTED
+from elaunch_rdzv_etcd.leases import RENEWALS, TRUSTED, check_held, whole_seconds
 from elaunch_rdzv_etcd.link import Link
 from elaunch_rdzv_etcd.v3.gateway import Gateway
 
@@ -40,7 +39,7 @@ class EtcdLease:
         Raises:
             RendezvousUnreachable: If etcd grants none.
         """
-        seconds = max(1, math.ceil(ttl))
+        seconds = whole_seconds(ttl)
         (lease, granted), began = await requests.timed(lambda etcd: etcd.grant(seconds))
         return cls(lease, float(granted), began, renewals)
 
@@ -54,10 +53,7 @@ class EtcdLease:
         Raises:
             RendezvousUnreachable: If it is.
         """
-        if self.lost.done():
-            raise RendezvousUnreachable(
-                f"the lease of {key!r} is lost: {self.lost.result()}; join again"
-            )
+        check_held(self.lost, key)
 
     def lose(self, reason: str) -> None:
         """Note that the lease can't be counted on any more."""
