@@ -26,7 +26,7 @@ LAYERS = (
     ("polling_store", "locked_document"),
     ("polling",),
     ("store", "provider", "errors"),
-    ("failures",),
+    ("failures", "templates"),
 )
 """From the top down: a module imports only from lines below its own.
 

@@ -26,10 +26,13 @@ PollingStore ProcessFailure Provider Record RecorderParameters RendezvousClosed
 RendezvousCorrupt RendezvousError RendezvousGracefulExit RendezvousHandler
 RendezvousOptions RendezvousParameters RendezvousProvider RendezvousTimeout
 RendezvousUnreachable
-RestartPolicy RestartPolicyProvider STDERR_TAIL_LINES Severity Source SpawnError Spawner
-SpawnerParameters SpawnerProvider StopSchedule StopStep Store StoreEvent StoreRendezvous
+RestartPolicy RestartPolicyProvider ScriptEntry STDERR_TAIL_LINES Severity Source
+SpawnError
+Spawner SpawnerParameters SpawnerProvider StartMethod StartSettings StopSchedule
+StopStep Store StoreEvent StoreRendezvous
 Subscription UnknownLease UsageError Verdict WatchCompacted WorkerEntry WorkerExit
 WorkerGroup WorkerRanks WorkerSpec discard inherited_environment
+render
 """
 
 

@@ -1,7 +1,8 @@
 """The worker environment."""
 
-from elaunch.environ import TABLE, WorkerContext, worker_environment
+from elaunch.environ import TABLE, WorkerContext, names_of, worker_environment
 from elaunch.rendezvous import Membership
+from elaunch.templates import NAMES
 from elaunch.workers import WorkerRanks
 
 
@@ -72,3 +73,10 @@ def test_no_name_comes_twice() -> None:
     names = [variable.name for variable in TABLE]
 
     assert len(names) == len(set(names))
+
+
+def test_every_name_of_a_template_has_a_value() -> None:
+    names = names_of(CONTEXT, "n0")
+
+    assert names.keys() == NAMES.keys()
+    assert (names["rank"], names["local_rank"], names["host"]) == ("5", "1", "n0")

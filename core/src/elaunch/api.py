@@ -70,6 +70,8 @@ from elaunch.spawner import (
     Spawner,
     SpawnerParameters,
     SpawnerProvider,
+    StartMethod,
+    StartSettings,
     StopSchedule,
     StopStep,
     WorkerGroup,
@@ -83,9 +85,11 @@ from elaunch.store import (
     StoreEvent,
     WatchCompacted,
 )
+from elaunch.templates import render
 from elaunch.workers import (
     CommandEntry,
     FunctionEntry,
+    ScriptEntry,
     WorkerEntry,
     WorkerExit,
     WorkerRanks,
@@ -157,12 +161,15 @@ __all__ = [
     "RendezvousUnreachable",
     "RestartPolicy",
     "RestartPolicyProvider",
+    "ScriptEntry",
     "Severity",
     "Source",
     "SpawnError",
     "Spawner",
     "SpawnerParameters",
     "SpawnerProvider",
+    "StartMethod",
+    "StartSettings",
     "StopSchedule",
     "StopStep",
     "Store",
@@ -180,6 +187,7 @@ __all__ = [
     "WorkerSpec",
     "discard",
     "inherited_environment",
+    "render",
 ]
 
 

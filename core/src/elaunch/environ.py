@@ -127,6 +127,26 @@ def inherited_environment(agent: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in agent.items() if name not in WITHHELD}
 
 
+def names_of(context: WorkerContext, host: str) -> dict[str, str]:
+    """Return the value of each name that a template can use (`elaunch.templates`)."""
+    membership, ranks = context.membership, context.ranks
+    values: dict[str, object] = {
+        "run_id": context.run_id,
+        "generation": membership.generation,
+        "restart_count": membership.restart_count,
+        "rank": ranks.rank,
+        "local_rank": ranks.local_rank,
+        "role_rank": ranks.role_rank,
+        "group_rank": membership.group_rank,
+        "world_size": membership.world_size,
+        "local_world_size": context.local_world_size,
+        "group_world_size": membership.group_size,
+        "role": context.role,
+        "host": host,
+    }
+    return {name: str(value) for name, value in values.items()}
+
+
 def worker_environment(context: WorkerContext) -> dict[str, str]:
     """Return the variables of one worker, all but the bootstrap's and spawner's."""
     return {variable.name: str(variable.value(context)) for variable in TABLE}

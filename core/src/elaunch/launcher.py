@@ -236,7 +236,7 @@ class _Launch:
             bootstrap=self._bootstrap(node),
             monitors=self._monitors(),
             spawner=plugins.spawners.build(
-                config.spawner, "--spawner", SpawnerParameters(config.run_id)
+                config.spawner, "--spawner", SpawnerParameters(run_id=config.run_id)
             ),
             handler=get_rdzv_handler(params, plugins=plugins),
             entry=self.entry,

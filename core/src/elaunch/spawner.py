@@ -79,15 +79,47 @@ class Spawner(Protocol):
         """Release what outlives groups. Twice is fine."""
 
 
-@attrs.frozen
+class StartMethod(enum.StrEnum):
+    """How a worker's process comes to be."""
+
+    SPAWN = "spawn"
+    """A fresh program, for scripts, functions and other programs alike."""
+    FORK = "fork"
+    """A copy of the launching process as it was before the launch; functions only."""
+    FORKSERVER = "forkserver"
+    """A copy of a server that has imported the preloaded modules; Python only."""
+    WARM = "warm"
+    """The same, by the name that says what it is for."""
+
+
+@attrs.frozen(kw_only=True)
+class StartSettings:
+    """How workers are started.
+
+    Attributes:
+        method: How their processes come to be.
+        preload: Modules that the server imports for `StartMethod.FORKSERVER` and
+            `StartMethod.WARM`.
+        preload_anyway: Whether to go on where the imports left something that does
+            not survive a fork.
+    """
+
+    method: StartMethod = StartMethod.SPAWN
+    preload: tuple[str, ...] = ()
+    preload_anyway: bool = False
+
+
+@attrs.frozen(kw_only=True)
 class SpawnerParameters:
     """What every spawner is built with.
 
     Attributes:
         run_id: Id of the job.
+        start: How workers are started.
     """
 
     run_id: str
+    start: StartSettings = StartSettings()
 
 
 SpawnerProvider = Provider[SpawnerParameters, Spawner]

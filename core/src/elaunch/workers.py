@@ -1,5 +1,6 @@
 """Values about workers: what to start, where each one stands, how it ended."""
 
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -42,7 +43,29 @@ class FunctionEntry:
     name: str
 
 
-WorkerEntry = CommandEntry | FunctionEntry
+@attrs.frozen
+class ScriptEntry:
+    """Workers that run a Python script or module.
+
+    Attributes:
+        target: Path of the script, or name of the module.
+        args: Its arguments, the same for each worker.
+        name: What reports call it.
+        module: Whether the target is a module, as for ``python -m``.
+    """
+
+    target: str
+    args: tuple[str, ...]
+    name: str
+    module: bool = False
+
+    def command(self) -> tuple[str, ...]:
+        """Return the command that runs it in an interpreter of its own."""
+        target = ("-m", self.target) if self.module else (self.target,)
+        return (sys.executable, "-u", *target, *self.args)
+
+
+WorkerEntry = CommandEntry | ScriptEntry | FunctionEntry
 """What workers run."""
 
 
@@ -71,12 +94,14 @@ class WorkerSpec:
             agent's own environment.
         role: Role of its node.
         label: Prefix of its output lines on the console; empty for none.
+        names: Value of each name that a template can use (`elaunch.templates`).
     """
 
     ranks: WorkerRanks
     environment: Mapping[str, str]
     role: str
     label: str = ""
+    names: Mapping[str, str] = attrs.field(factory=dict)
 
 
 @attrs.frozen(kw_only=True)

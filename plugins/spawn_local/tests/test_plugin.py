@@ -12,7 +12,7 @@ def test_it_provides_a_spawner() -> None:
     [local] = plugin.elaunch_register_spawners()
 
     assert local.name == "local"
-    spawner = local.create(SpawnerParameters("job"), local.options())
+    spawner = local.create(SpawnerParameters(run_id="job"), local.options())
     assert isinstance(spawner, LocalSpawner)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 import attrs
 
-from elaunch.environ import WorkerContext, worker_environment
+from elaunch.environ import WorkerContext, names_of, worker_environment
 from elaunch.rendezvous import Membership, NodeFacts
 from elaunch.workers import WorkerRanks, WorkerSpec
 
@@ -63,6 +63,7 @@ class Placement:
                     environment={**worker_environment(context), **meeting},
                     role=self.node.role,
                     label=f"[{rank}] " if membership.world_size > 1 else "",
+                    names=names_of(context, self.node.host),
                 )
             )
         return specs

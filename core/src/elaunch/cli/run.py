@@ -13,7 +13,7 @@ from elaunch.config import LaunchConfig
 from elaunch.errors import UsageError
 from elaunch.launcher import launch_agent
 from elaunch.options import parse_pairs
-from elaunch.workers import CommandEntry
+from elaunch.workers import CommandEntry, ScriptEntry
 
 
 _LOGGING = {
@@ -95,7 +95,7 @@ def _all_pairs(texts: Sequence[str], flag: str) -> dict[str, str]:
     return {k: v for text in texts for k, v in parse_pairs(text, flag).items()}
 
 
-def entry_of(args: argparse.Namespace) -> CommandEntry:
+def entry_of(args: argparse.Namespace) -> CommandEntry | ScriptEntry:
     """Return what the workers run.
 
     Raises:
@@ -105,11 +105,10 @@ def entry_of(args: argparse.Namespace) -> CommandEntry:
     if args.no_python:
         return CommandEntry((script, *args.args), name=script)
     if args.module:
-        command = (sys.executable, "-u", "-m", script, *args.args)
-        return CommandEntry(command, name=script)
+        return ScriptEntry(script, tuple(args.args), name=script, module=True)
     if not Path(script).exists():
         raise UsageError(
             f"script {script!r} does not exist in {str(Path.cwd())!r}; "
             f"use -m for a module, --no-python for a program"
         )
-    return CommandEntry((sys.executable, "-u", script, *args.args), name=script)
+    return ScriptEntry(script, tuple(args.args), name=script)

@@ -13,7 +13,9 @@ from pathlib import Path
 import attrs
 
 from elaunch.api import (
+    CommandEntry,
     FunctionEntry,
+    ScriptEntry,
     SpawnError,
     WorkerEntry,
     WorkerSpec,
@@ -124,7 +126,7 @@ def _start_one(
         result = own / "result.pickle"
         argv = command(directory / CALL, result)
     else:
-        argv = entry.argv
+        argv = command_of(entry)
     environment = {
         **inherited_environment(os.environ),
         "PYTHONUNBUFFERED": os.environ.get("PYTHONUNBUFFERED", "1"),
@@ -143,6 +145,11 @@ def _start_one(
             f"can't start worker {spec.ranks.local_rank} of {entry.name!r}: "
             f"{_reason(error, argv)}"
         ) from error
+
+
+def command_of(entry: CommandEntry | ScriptEntry) -> tuple[str, ...]:
+    """Return the program and the arguments to start."""
+    return entry.argv if isinstance(entry, CommandEntry) else entry.command()
 
 
 def _begin(group: LocalGroup, name: str) -> None:
