@@ -6,6 +6,7 @@ from typing import Any
 import attrs
 
 from elaunch.errors import UsageError
+from elaunch.spawner import StartMethod, StartSettings
 
 
 def _check(rule: str, *, ok: bool) -> None:
@@ -36,6 +37,10 @@ class LaunchConfig:
         shutdown_timeout: Seconds workers get between the signal to stop and SIGKILL,
             whatever the reason.
         spawner: Spawner, as ``NAME[:key=value,...]``.
+        start_method: How workers' processes come to be: ``spawn``, ``fork``,
+            ``forkserver`` or ``warm`` (`elaunch.api.StartMethod`).
+        preload: Modules that a server imports once for all workers, with the last two.
+        preload_anyway: Whether to go on where that left what does not survive a fork.
         bootstrap: Bootstrap, likewise; ``auto`` is ``c10d`` where it is installed and
             ``port`` otherwise.
         restart_policy: Restart policy, likewise.
@@ -61,6 +66,9 @@ class LaunchConfig:
     node_rank: int | None = None
     shutdown_timeout: float = 30.0
     spawner: str = "local"
+    start_method: str = "spawn"
+    preload: tuple[str, ...] = ()
+    preload_anyway: bool = False
     bootstrap: str = "auto"
     restart_policy: str = "default"
     monitors: tuple[str, ...] = ()
@@ -89,6 +97,17 @@ class LaunchConfig:
             f"node_rank must be from 0 to {self.max_nodes - 1}, not {self.node_rank}",
             ok=self.node_rank is None or 0 <= self.node_rank < self.max_nodes,
         )
+        methods = tuple(method.value for method in StartMethod)
+        _check(
+            f"start_method must be one of {', '.join(methods)}, not "
+            f"{self.start_method!r}",
+            ok=self.start_method in methods,
+        )
+        _check(
+            f"preload is for the start method 'warm', not for {self.start_method!r}: "
+            f"give --start-method warm with it",
+            ok=not self.preload or self.start_method in ("warm", "forkserver"),
+        )
         if self.max_nodes > 1:
             _check(
                 f"nodes of a job of {nnodes} nodes need a place to meet: "
@@ -100,6 +119,15 @@ class LaunchConfig:
                 f"give all of them the same --rdzv-id",
                 ok=bool(self.run_id),
             )
+
+    @property
+    def start_settings(self) -> StartSettings:
+        """How workers are started, as spawners are told."""
+        return StartSettings(
+            method=StartMethod(self.start_method),
+            preload=self.preload,
+            preload_anyway=self.preload_anyway,
+        )
 
     def evolve(self, **changes: Any) -> "LaunchConfig":
         """Return a copy with some fields changed, validated like a new one."""

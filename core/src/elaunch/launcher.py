@@ -33,7 +33,7 @@ from elaunch.rendezvous import (
     RendezvousParameters,
 )
 from elaunch.slots import given_slot
-from elaunch.spawner import SpawnerParameters
+from elaunch.spawner import Spawner, SpawnerParameters
 from elaunch.workers import CommandEntry, FunctionEntry, WorkerEntry
 
 
@@ -129,7 +129,14 @@ def launch_agent(
             "elaunch runs on Linux and macOS; on Windows, use it inside WSL"
         )
     plugins = load_plugins(config.block_plugins)
-    launch = _Launch(_settled(config), entry, plugins, recorders)
+    config = _settled(config)
+    spawner = plugins.spawners.build(
+        config.spawner,
+        "--spawner",
+        SpawnerParameters(run_id=config.run_id, start=config.start_settings),
+    )
+    spawner.prepare(entry)
+    launch = _Launch(config, entry, plugins, spawner, recorders)
     if not _loop_is_running():
         return _unwrap(asyncio.run(launch.run()))
     with concurrent.futures.ThreadPoolExecutor(1, "elaunch-agent") as thread:
@@ -169,6 +176,7 @@ class _Launch:
     config: LaunchConfig
     entry: WorkerEntry
     plugins: Plugins
+    spawner: Spawner
     recorders: Sequence[EventRecorder]
 
     async def run(self) -> Result:
@@ -184,6 +192,7 @@ class _Launch:
             self._tell(recording, error)
             raise
         finally:
+            await self.spawner.close()
             recording.close()
         return result
 
@@ -235,9 +244,7 @@ class _Launch:
         agent = Agent(
             bootstrap=self._bootstrap(node),
             monitors=self._monitors(),
-            spawner=plugins.spawners.build(
-                config.spawner, "--spawner", SpawnerParameters(run_id=config.run_id)
-            ),
+            spawner=self.spawner,
             handler=get_rdzv_handler(params, plugins=plugins),
             entry=self.entry,
             node=node,

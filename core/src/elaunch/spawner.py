@@ -63,7 +63,18 @@ class WorkerGroup(Protocol):
 
 
 class Spawner(Protocol):
-    """Starts groups of workers."""
+    """Starts groups of workers, one after the other."""
+
+    def prepare(self, entry: WorkerEntry) -> None:
+        """Get ready to start workers, if there is anything to get ready.
+
+        Called once, before the first `start` and before this process has an event
+        loop or threads for the launch. Must not block.
+
+        Raises:
+            elaunch.errors.SpawnError: If it is known already that none can be started.
+            elaunch.errors.UsageError: If the settings don't allow such an entry.
+        """
 
     async def start(
         self, entry: WorkerEntry, workers: Sequence[WorkerSpec]
@@ -119,7 +130,7 @@ class SpawnerParameters:
     """
 
     run_id: str
-    start: StartSettings = StartSettings()
+    start: StartSettings = attrs.field(factory=StartSettings)
 
 
 SpawnerProvider = Provider[SpawnerParameters, Spawner]

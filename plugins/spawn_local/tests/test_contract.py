@@ -1,10 +1,10 @@
-"""Plugin and spawner keep their contracts, whatever tells the spawner of exits."""
+"""Plugin and spawner keep their contracts, by whatever method workers are started."""
 
 import pytest
 
-from elaunch.api import Spawner
+from elaunch.api import Spawner, StartMethod, StartSettings
 from elaunch.testing import PluginContract, SpawnerContract
-from elaunch_spawn_local.exit_watcher import PidfdWatcher, ThreadWatcher
+from elaunch.testing.spawner_functions import FunctionTests
 from elaunch_spawn_local.local import LocalSpawner
 
 
@@ -17,14 +17,23 @@ class TestPlugin(PluginContract):
     )
 
 
-@pytest.mark.skipif(not PidfdWatcher.available(), reason="no pidfds on this system")
-class TestLocalSpawnerWithPidfds(SpawnerContract):
+class TestSpawn(SpawnerContract):
     @pytest.fixture
     def spawner(self) -> Spawner:
-        return LocalSpawner("job", PidfdWatcher)
+        return LocalSpawner("job")
 
 
-class TestLocalSpawnerWithThreads(SpawnerContract):
+class TestWarm(SpawnerContract):
+    supports_programs = False
+
     @pytest.fixture
     def spawner(self) -> Spawner:
-        return LocalSpawner("job", ThreadWatcher)
+        return LocalSpawner("job", StartSettings(method=StartMethod.WARM))
+
+
+class TestFork(FunctionTests):
+    sends_functions = False
+
+    @pytest.fixture
+    def spawner(self) -> Spawner:
+        return LocalSpawner("job", StartSettings(method=StartMethod.FORK))

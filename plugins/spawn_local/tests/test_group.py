@@ -20,12 +20,9 @@ from elaunch.testing.groups import (
 )
 from elaunch.testing.lifeline import HOLD, Lifeline
 from elaunch_spawn_local import group as group_module
-from elaunch_spawn_local.child import Child
-from elaunch_spawn_local.exit_watcher import PidfdWatcher, ThreadWatcher
-from elaunch_spawn_local.local import LocalSpawner, NewWatcher
+from elaunch_spawn_local.fork_server.client import ForkServer
+from elaunch_spawn_local.local import LocalSpawner
 
-
-WATCHERS = pytest.mark.parametrize("new_watcher", [PidfdWatcher, ThreadWatcher])
 
 # A process of a new session whose parent has ended: no parenthood leads to it.
 _PARENT = """
@@ -91,12 +88,12 @@ async def test_a_daemon_of_a_worker_that_ended_is_killed(tmp_path: Path) -> None
 
 @pytest.mark.asyncio
 async def test_a_group_leaves_another_alone(tmp_path: Path) -> None:
-    spawner = LocalSpawner("job")
+    entry = python(HOLD + SLEEP)
     async with (
         Lifeline(tmp_path / "one") as one,
         Lifeline(tmp_path / "two") as two,
-        started(spawner, python(HOLD + SLEEP), worker(0, **one.environment)) as first,
-        started(spawner, python(HOLD + SLEEP), worker(0, **two.environment)),
+        started(LocalSpawner("job"), entry, worker(0, **one.environment)) as first,
+        started(LocalSpawner("job"), entry, worker(0, **two.environment)),
     ):
         await one.held_by(1)
         await two.held_by(1)
@@ -107,15 +104,12 @@ async def test_a_group_leaves_another_alone(tmp_path: Path) -> None:
         assert not await two.released()
 
 
-@WATCHERS
 @pytest.mark.asyncio
-async def test_a_stop_that_was_cancelled_can_be_asked_again(
-    tmp_path: Path, new_watcher: NewWatcher
-) -> None:
+async def test_a_stop_that_was_cancelled_can_be_asked_again(tmp_path: Path) -> None:
     async with Lifeline(tmp_path / "lifeline") as lifeline:
         one = worker(0, **lifeline.environment)
         code = IGNORE_SIGTERM + HOLD + SLEEP
-        spawner = LocalSpawner("job", new_watcher)
+        spawner = LocalSpawner("job")
         async with started(spawner, python(code), one) as group:
             await lifeline.held_by(1)
             first = Steps()
@@ -150,13 +144,16 @@ async def test_workers_that_end_during_the_grace_end_it(tmp_path: Path) -> None:
 async def test_who_cant_be_killed_is_named_and_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    async def left(_: ForkServer, __: float) -> list[int]:
+        return [pid]
+
     async with Lifeline(tmp_path / "lifeline") as lifeline:
         one = worker(0, **lifeline.environment)
         async with started(LocalSpawner("job"), python(HOLD + SLEEP), one) as group:
             [pid] = await lifeline.held_by(1)
             with monkeypatch.context() as patch:
                 patch.setattr(group_module, "KILL_LIMIT", 0.1)
-                patch.setattr(Child, "signal_group", lambda *_: None)
+                patch.setattr(ForkServer, "sweep", left)
                 await group.stop(StopSchedule(grace=0), Steps())
 
             [record] = caplog.records
@@ -166,12 +163,11 @@ async def test_who_cant_be_killed_is_named_and_not_waited_for(
             )
 
 
-@WATCHERS
 @pytest.mark.asyncio
-async def test_nothing_is_left_open(temporary: Path, new_watcher: NewWatcher) -> None:
+async def test_nothing_is_left_open(temporary: Path) -> None:
     await asyncio.to_thread(str)  # the executor's own thread and files come first
     threads, files = threading.active_count(), open_files()
-    spawner = LocalSpawner("job", new_watcher)
+    spawner = LocalSpawner("job")
     for entry in (python("raise SystemExit(1)"), FunctionEntry(str, (), "str")):
         group = await spawner.start(entry, [worker(0), worker(1)])
         await exits(group, 2)

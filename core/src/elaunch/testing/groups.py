@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import sys
 import textwrap
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ import attrs
 import pytest
 
 from elaunch.api import (
-    CommandEntry,
+    ScriptEntry,
     Spawner,
     StopStep,
     WorkerEntry,
@@ -32,7 +31,7 @@ IGNORE_SIGTERM = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n
 SLEEP = "import signal\nwhile True: signal.pause()\n"
 """Python code of a process that ends by signals alone."""
 
-Script = Callable[[str], CommandEntry]
+Script = Callable[[str], ScriptEntry]
 """Turns Python code into workers that run it."""
 
 
@@ -99,10 +98,10 @@ class SpawnerFixtures:
     def script(self, tmp_path: Path) -> Script:
         """Return what turns Python code into workers that run it."""
 
-        def write(code: str) -> CommandEntry:
+        def write(code: str) -> ScriptEntry:
             path = tmp_path / "script.py"
             path.write_text(textwrap.dedent(code))
-            return CommandEntry((sys.executable, str(path)), path.name)
+            return ScriptEntry(str(path), (), path.name)
 
         return write
 

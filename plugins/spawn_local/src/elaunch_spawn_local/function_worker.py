@@ -7,10 +7,26 @@ agent's private files, see `function_call`; nothing here comes from the network.
 import os
 import pickle
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from elaunch.worker import record
+
+
+def run(call: Path, result: Path) -> None:
+    """Perform the call that a file holds, and leave the value in another.
+
+    Args:
+        call: What `function_call.write_call` wrote.
+        result: Where the value is to be.
+    """
+    _hand_back(_perform(call), result)
+
+
+def call(function: Callable[..., Any], args: Sequence[Any], result: Path) -> None:
+    """Call a function, and leave the value in a file."""
+    _hand_back(record(function)(*args), result)
 
 
 @record
@@ -43,4 +59,4 @@ def _private(path: str, flags: int) -> int:
 
 
 if __name__ == "__main__":
-    _hand_back(_perform(Path(sys.argv[1])), Path(sys.argv[2]))
+    run(Path(sys.argv[1]), Path(sys.argv[2]))

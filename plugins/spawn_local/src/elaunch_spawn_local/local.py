@@ -4,11 +4,11 @@ import asyncio
 import errno
 import os
 import shutil
-import signal
-import subprocess
+import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -17,14 +17,18 @@ from elaunch.api import (
     FunctionEntry,
     ScriptEntry,
     SpawnError,
+    StartMethod,
+    StartSettings,
+    UsageError,
     WorkerEntry,
     WorkerSpec,
     inherited_environment,
 )
-from elaunch_spawn_local.child import Child, launch
-from elaunch_spawn_local.exit_watcher import ExitWatcher, new_exit_watcher
+from elaunch_spawn_local.fork_server.client import ForkServer, NotStarted, ServerLost
 from elaunch_spawn_local.function_call import command, write_call
-from elaunch_spawn_local.group import LocalGroup, Worker
+from elaunch_spawn_local.group import LocalGroup
+from elaunch_spawn_local.serving import new_server, ready
+from elaunch_spawn_local.worker import Worker
 
 
 ERROR_FILE = "TORCHELASTIC_ERROR_FILE"
@@ -38,8 +42,6 @@ _REMEDIES = {
     errno.ENOMEM: "free some memory",
 }
 
-NewWatcher = Callable[[asyncio.AbstractEventLoop], ExitWatcher]
-
 
 @attrs.define(eq=False)
 class LocalSpawner:
@@ -47,31 +49,65 @@ class LocalSpawner:
 
     Args:
         run_id: Id of the job.
-        new_watcher: Builds what tells a group of exits.
+        settings: How to start workers.
     """
 
     _run_id: str
-    _new_watcher: NewWatcher = new_exit_watcher
+    _settings: StartSettings = attrs.field(factory=StartSettings)
+    _server: ForkServer | None = attrs.field(default=None, init=False)
     _directory: Path | None = attrs.field(default=None, init=False)
-    _groups: list[LocalGroup] = attrs.field(factory=list, init=False)
+    _group: LocalGroup | None = attrs.field(default=None, init=False)
+
+    def prepare(self, entry: WorkerEntry) -> None:
+        """Start the fork server, which gets ready while the nodes meet.
+
+        Raises:
+            SpawnError: If it can't be started.
+            UsageError: If the entry can't be started by the method that was chosen.
+        """
+        method = self._settings.method
+        if method is StartMethod.FORK and not isinstance(entry, FunctionEntry):
+            raise UsageError(
+                f"start method 'fork' copies a process with a function in it, and "
+                f"{entry.name!r} is none; use 'warm' or 'spawn'"
+            )
+        if method not in (StartMethod.SPAWN, StartMethod.FORK) and isinstance(
+            entry, CommandEntry
+        ):
+            raise UsageError(
+                f"start method {method.value!r} is for Python, and {entry.name!r} is a "
+                f"program of any kind; use 'spawn'"
+            )
+        if self._server is None:
+            try:
+                self._server = new_server(self._settings, entry)
+            except OSError as error:
+                raise SpawnError(
+                    f"can't start the fork server of {entry.name!r}: {error}"
+                    f"{_remedy(error)}"
+                ) from error
 
     async def start(
         self, entry: WorkerEntry, workers: Sequence[WorkerSpec]
     ) -> LocalGroup:
-        """Start all workers or none.
+        """Start all workers or none; one group at a time.
 
         Raises:
             SpawnError: If one can't be started; those already started are killed first.
         """
+        if self._group and not self._group.closed:
+            raise SpawnError("the group before is still open; close it first")
+        server = await self._ready_server(entry)
         directory = await asyncio.to_thread(self._new_directory, workers)
-        if isinstance(entry, FunctionEntry):
+        if self._directory:
+            server.keep_house(str(self._directory))
+        in_memory = self._settings.method is StartMethod.FORK
+        if isinstance(entry, FunctionEntry) and not in_memory:
             await asyncio.to_thread(write_call, entry, directory / CALL)
-        group = self._new_group(directory, entry.name)
-        self._groups = [known for known in self._groups if not known.closed] + [group]
+        mark = os.fsencode(f"{ERROR_FILE}={directory}{os.sep}")
+        self._group = group = _new_group(server, directory, mark, entry.name)
         try:
-            for spec in workers:
-                _start_one(entry, spec, directory, group)
-                await asyncio.sleep(0)  # forks take their time; let others run between
+            await self._start_all(server, entry, workers, directory, group)
             _begin(group, entry.name)
         except BaseException:
             await group.close()
@@ -79,22 +115,90 @@ class LocalSpawner:
         return group
 
     async def close(self) -> None:
-        """Close groups that are open, remove the spawner's files. Twice is fine."""
-        for group in self._groups:
-            await group.close()
-        self._groups.clear()
+        """Close the group if it is open, end the server. Twice is fine."""
+        if self._group:
+            await self._group.close()
+            self._group = None
+        if self._server:
+            await self._server.close()
+            self._server = None
         if self._directory is not None:
             await asyncio.to_thread(shutil.rmtree, self._directory, ignore_errors=True)
             self._directory = None
 
-    def _new_group(self, directory: Path, name: str) -> LocalGroup:
-        mark = os.fsencode(f"{ERROR_FILE}={directory}{os.sep}")
-        watcher = self._new_watcher(asyncio.get_running_loop())
+    async def _ready_server(self, entry: WorkerEntry) -> ForkServer:
+        """Return a server that serves, a new one if the last one is gone."""
+        if self._server and self._server.lost:
+            await self._server.close()
+            self._server = None
+        self.prepare(entry)
+        assert self._server  # noqa: S101 - for mypy: `prepare` has seen to it
+        await ready(self._server, entry)
+        return self._server
+
+    async def _start_all(
+        self,
+        server: ForkServer,
+        entry: WorkerEntry,
+        workers: Sequence[WorkerSpec],
+        directory: Path,
+        group: LocalGroup,
+    ) -> None:
+        births = []
+        for spec in workers:
+            own = directory / str(spec.ranks.local_rank)
+            functional = isinstance(entry, FunctionEntry)
+            result = own / "result.pickle" if functional else None
+            worker = Worker(spec, own / "error.json", result)
+            group.adopt(worker)
+            births.append(
+                asyncio.ensure_future(
+                    _start_one(server, worker, self._request(entry, worker), group)
+                )
+            )
+            # All forks go on at once, but descriptors are opened one after the other.
+            await asyncio.sleep(0)
         try:
-            return LocalGroup(directory, mark, watcher)
-        except OSError as error:
-            remedy = _REMEDIES[errno.EMFILE]
-            raise SpawnError(f"can't start {name!r}: {error}; {remedy}") from error
+            for birth in births:
+                await birth
+        except NotStarted as failed:
+            raise SpawnError(
+                f"can't start worker {failed.rank} of {entry.name!r}: "
+                f"{_reason(failed.error, _program(entry))}"
+            ) from failed
+        except ServerLost as lost:
+            raise SpawnError(
+                f"can't start the workers of {entry.name!r}: the fork server is gone: "
+                f"{lost}"
+            ) from lost
+        finally:
+            for birth in births:
+                birth.cancel()
+            await asyncio.wait(births)
+
+    def _request(self, entry: WorkerEntry, worker: Worker) -> dict[str, Any]:
+        """Return what the fork server is asked for, all but the descriptors."""
+        request: dict[str, Any] = {
+            "environment": _environment(worker),
+            "directory": str(Path.cwd()),
+            "cpus": None,
+        }
+        forks = self._settings.method is not StartMethod.SPAWN
+        match entry:
+            case FunctionEntry():
+                call = worker.error_file.parents[1] / CALL
+                assert worker.result  # noqa: S101 - for mypy: functions have one
+                if forks:
+                    request["call"] = {"path": str(call), "result": str(worker.result)}
+                else:
+                    request["program"] = command(call, worker.result)
+            case ScriptEntry() if forks:
+                request["script"] = attrs.asdict(entry)
+            case ScriptEntry():
+                request["program"] = entry.command()
+            case CommandEntry():
+                request["program"] = entry.argv
+        return request
 
     def _new_directory(self, workers: Sequence[WorkerSpec]) -> Path:
         """Make a directory for a group, with one for each worker; blocks."""
@@ -113,43 +217,45 @@ class LocalSpawner:
         return group
 
 
-def _start_one(
-    entry: WorkerEntry,
-    spec: WorkerSpec,
-    directory: Path,
-    group: LocalGroup,
+async def _start_one(
+    server: ForkServer, worker: Worker, request: Mapping[str, Any], group: LocalGroup
 ) -> None:
-    own = directory / str(spec.ranks.local_rank)
-    error_file = own / "error.json"
-    result: Path | None = None
-    if isinstance(entry, FunctionEntry):
-        result = own / "result.pickle"
-        argv = command(directory / CALL, result)
-    else:
-        argv = command_of(entry)
-    environment = {
+    """Start a worker and wait until it runs.
+
+    Raises:
+        NotStarted: If it can't be started.
+        ServerLost: If the server is gone.
+    """
+    program = request.get("program")
+    if program is not None and not program:
+        raise NotStarted(worker.rank, ValueError("the command is empty"))
+    try:
+        stdio = group.output.open(worker.spec)
+    except OSError as error:
+        raise NotStarted(worker.rank, error) from error
+    try:
+        worker.pid = await server.start(worker.rank, request, stdio)
+    finally:
+        stdio.close()
+
+
+def _environment(worker: Worker) -> dict[str, str]:
+    return {
         **inherited_environment(os.environ),
         "PYTHONUNBUFFERED": os.environ.get("PYTHONUNBUFFERED", "1"),
-        **spec.environment,
-        ERROR_FILE: str(error_file),
+        **worker.spec.environment,
+        ERROR_FILE: str(worker.error_file),
     }
+
+
+def _new_group(
+    server: ForkServer, directory: Path, mark: bytes, name: str
+) -> LocalGroup:
     try:
-        child = launch(argv, environment)
-        try:
-            group.adopt(Worker(spec, child, error_file, result))
-        except OSError:
-            _undo(child)
-            raise
-    except (OSError, ValueError, subprocess.SubprocessError) as error:
-        raise SpawnError(
-            f"can't start worker {spec.ranks.local_rank} of {entry.name!r}: "
-            f"{_reason(error, argv)}"
-        ) from error
-
-
-def command_of(entry: CommandEntry | ScriptEntry) -> tuple[str, ...]:
-    """Return the program and the arguments to start."""
-    return entry.argv if isinstance(entry, CommandEntry) else entry.command()
+        return LocalGroup(server, directory, mark)
+    except OSError as error:
+        remedy = _REMEDIES[errno.EMFILE]
+        raise SpawnError(f"can't start {name!r}: {error}; {remedy}") from error
 
 
 def _begin(group: LocalGroup, name: str) -> None:
@@ -161,20 +267,26 @@ def _begin(group: LocalGroup, name: str) -> None:
         ) from error
 
 
-def _undo(child: Child) -> None:
-    child.signal_group(signal.SIGKILL)
-    child.popen.communicate()
+def _program(entry: WorkerEntry) -> str:
+    if isinstance(entry, CommandEntry):
+        return entry.argv[0] if entry.argv else ""
+    return sys.executable
 
 
-def _reason(error: Exception, argv: Sequence[str]) -> str:
-    program = repr(argv[0]) if argv else "no program"
+def _reason(error: Exception, program: str) -> str:
+    named = repr(program) if program else "no program"
     match error:
-        case FileNotFoundError() if Path(argv[0]).exists():
-            return f"{program} has no interpreter; check its first line"
+        case FileNotFoundError() if program and Path(program).exists():
+            return f"{named} has no interpreter; check its first line"
         case FileNotFoundError():
-            return f"no such file: {program}; check the path, or that it is on PATH"
+            return f"no such file: {named}; check the path, or that it is on PATH"
         case PermissionError():
-            return f"permission denied: {program}; is it executable?"
+            return f"permission denied: {named}; is it executable?"
         case OSError(errno=int(number)) if number in _REMEDIES:
-            return f"{program}: {error}; {_REMEDIES[number]}"
-    return f"{program}: {error}; check its arguments and environment"
+            return f"{named}: {error}{_remedy(error)}"
+    return f"{named}: {error}; check its arguments and environment"
+
+
+def _remedy(error: OSError) -> str:
+    remedy = _REMEDIES.get(error.errno or 0)
+    return f"; {remedy}" if remedy else ""

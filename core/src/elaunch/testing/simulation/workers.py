@@ -160,6 +160,9 @@ class SimulatedSpawner:
     on_start: Callable[[SimulatedGroup], None]
     on_end: Callable[[SimulatedGroup], None]
 
+    def prepare(self, entry: WorkerEntry) -> None:
+        """There is nothing to get ready."""
+
     async def start(
         self,
         entry: WorkerEntry,  # noqa: ARG002 - the port's signature

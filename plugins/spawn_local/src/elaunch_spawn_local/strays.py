@@ -1,14 +1,16 @@
-"""The processes that workers started, wherever they went.
+"""Processes that workers started and that no parent leads to.
 
-psutil tells processes apart that had the same id one after the other. It is imported
-where it is used, because most jobs end without a need for it.
+The fork server knows every process below it. Where it is gone, or the system does not
+give it the orphans (only Linux does), their environment tells whose they are. psutil
+tells processes apart that had the same id one after the other; it is imported where it
+is used, because most jobs end without a need for it.
 """
 
 import os
 import select
 import sys
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,28 +23,8 @@ _PROC = Path("/proc")
 _HAS_PROC = (_PROC / "self" / "environ").exists()
 
 
-def descendants(leaders: Iterable[int]) -> set["Process"]:
-    """Return all processes below the given ones, by parenthood.
-
-    A process keeps its identity (process id and time of creation), so that none of
-    them is ever mistaken for a later one that got its id.
-    """
-    below: dict[int, list[int]] = {}
-    for pid, parent in _parents():
-        below.setdefault(parent, []).append(pid)
-    pids: list[int] = []
-    level = list(leaders)
-    while level:
-        level = [child for pid in level for child in below.get(pid, ())]
-        pids += level
-    return _identified(pids)
-
-
 def marked(mark: bytes, besides: Collection[int]) -> set["Process"]:
     """Return all processes that were started with ``mark`` in their environment.
-
-    It finds those that no parent leads to any more: whose parent has ended, and who
-    left the session of the worker.
 
     Args:
         mark: Beginning of a ``NAME=value`` that only the workers got.
@@ -127,23 +109,6 @@ def _identified(pids: Collection[int]) -> set["Process"]:
         except psutil.Error:
             continue
     return found
-
-
-def _parents() -> Iterator[tuple[int, int]]:
-    """Yield process id and parent's id of every process."""
-    if _HAS_PROC:
-        for pid in _all_pids():
-            try:
-                stat = (_PROC / str(pid) / "stat").read_bytes()
-            except OSError:
-                continue
-            # pid (name, which may contain anything) state parent ...
-            yield pid, int(stat.rpartition(b")")[2].split(None, 2)[1])
-    else:
-        import psutil
-
-        for process in psutil.process_iter(["ppid"]):
-            yield process.pid, process.info["ppid"] or 0
 
 
 def _all_pids() -> list[int]:

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from elaunch.testing.groups import SLEEP
-from elaunch_spawn_local import tree
+from elaunch_spawn_local import strays
 
 
 PARENT = f"""
@@ -27,10 +27,10 @@ MARK = "ELAUNCH_TEST_MARK"
 def _source(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run each test by /proc where there is one, and as on other systems."""
     if request.param == "psutil":
-        monkeypatch.setattr(tree, "_HAS_PROC", False)
+        monkeypatch.setattr(strays, "_HAS_PROC", False)
         monkeypatch.delattr(os, "pidfd_open", raising=False)
         monkeypatch.setattr(sys, "platform", "other")
-    elif not tree._HAS_PROC:
+    elif not strays._HAS_PROC:
         pytest.skip("this system has no /proc")
 
 
@@ -43,26 +43,17 @@ def family() -> Iterator[tuple[int, set[int]]]:
     ) as parent:
         assert parent.stdout
         children = {int(pid) for pid in parent.stdout.readline().split()}
-        found = tree.descendants([parent.pid])
         yield parent.pid, children
         parent.kill()
-        tree.kill(found)
+        strays.kill(of(children))
+
+
+def of(children: set[int]) -> set[psutil.Process]:
+    return {psutil.Process(pid) for pid in children}
 
 
 def pids(processes: set[psutil.Process]) -> set[int]:
     return {process.pid for process in processes}
-
-
-def test_descendants_are_found_by_parenthood(family: tuple[int, set[int]]) -> None:
-    parent, children = family
-
-    assert pids(tree.descendants([parent])) == children
-    assert pids(tree.descendants([*children])) == set()
-    assert parent in pids(tree.descendants([os.getpid()]))
-
-
-def test_nobody_descends_from_nobody() -> None:
-    assert tree.descendants([]) == set()
 
 
 def test_the_marked_are_found_by_their_environment(
@@ -71,29 +62,29 @@ def test_the_marked_are_found_by_their_environment(
     parent, children = family
     mark = f"{MARK}={os.getpid()}/".encode()
 
-    assert pids(tree.marked(mark, [parent])) == children
-    assert pids(tree.marked(mark, [])) == {parent, *children}
-    assert tree.marked(b"ELAUNCH_NO_SUCH_MARK=", []) == set()
+    assert pids(strays.marked(mark, [parent])) == children
+    assert pids(strays.marked(mark, [])) == {parent, *children}
+    assert strays.marked(b"ELAUNCH_NO_SUCH_MARK=", []) == set()
 
 
 def test_the_killed_are_gone(family: tuple[int, set[int]]) -> None:
-    parent, children = family
-    found = tree.descendants([parent])
+    _, children = family
+    found = of(children)
 
-    tree.kill(found)
+    strays.kill(found)
 
     # Their parent doesn't reap them: zombies count as gone.
-    assert tree.wait_gone(found, 20.0) == set()
-    assert tree.alive(found) == set()
+    assert strays.wait_gone(found, 20.0) == set()
+    assert strays.alive(found) == set()
     assert {psutil.Process(pid).status() for pid in children} == {psutil.STATUS_ZOMBIE}
-    tree.kill(found)
+    strays.kill(found)
 
 
 def test_the_living_are_named_at_the_deadline(family: tuple[int, set[int]]) -> None:
-    parent, children = family
+    _, children = family
     before = time.monotonic()
 
-    left = tree.wait_gone(tree.descendants([parent]), 0.1)
+    left = strays.wait_gone(of(children), 0.1)
 
     assert pids(left) == children
     assert 0.1 <= time.monotonic() - before < 5
@@ -106,5 +97,5 @@ def test_a_successor_in_a_process_id_is_left_alone(
     other = psutil.Process(parent)
     monkeypatch.setattr(psutil.Process, "is_running", lambda _: False)
 
-    assert tree.alive([other]) == set()
-    assert tree.wait_gone([other], 20.0) == set()
+    assert strays.alive([other]) == set()
+    assert strays.wait_gone([other], 20.0) == set()

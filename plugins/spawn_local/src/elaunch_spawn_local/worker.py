@@ -1,0 +1,41 @@
+"""One worker of a group, from its start to its end."""
+
+import asyncio
+from pathlib import Path
+
+import attrs
+
+from elaunch.api import WorkerSpec
+
+
+@attrs.define(eq=False)
+class Worker:
+    """One worker that was asked for.
+
+    Attributes:
+        spec: What was asked for.
+        error_file: Where it may leave its error.
+        result: Where its function's value will be; `None` for a command.
+        pid: Id of its leading process, 0 before it is started.
+        status: Wait status of that process, once it was reaped.
+        gone: Set when the leading process was reaped.
+        read: Set when its output was read to the end.
+    """
+
+    spec: WorkerSpec
+    error_file: Path
+    result: Path | None
+    pid: int = attrs.field(default=0, init=False)
+    status: int = attrs.field(default=0, init=False)
+    gone: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
+    read: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
+
+    @property
+    def rank(self) -> int:
+        """Its local rank."""
+        return self.spec.ranks.local_rank
+
+    @property
+    def live(self) -> bool:
+        """Whether its leading process runs."""
+        return self.pid != 0 and not self.gone.is_set()
