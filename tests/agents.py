@@ -54,12 +54,13 @@ class Agent:
         return "\n".join(self.lines)
 
     def workers(self) -> list[psutil.Process]:
-        """Return the agent's descendants; remember them for the final sweep."""
+        """Return what its fork server has started; remember all for a final sweep."""
         try:
-            found = psutil.Process(self.pid).children(recursive=True)
+            servers = psutil.Process(self.pid).children()
+            found = [p for server in servers for p in server.children(recursive=True)]
         except psutil.NoSuchProcess:
             return []
-        self.seen_pids.update(process.pid for process in found)
+        self.seen_pids.update(process.pid for process in (*servers, *found))
         return found
 
     def wait_for(self, pattern: str, count: int = 1) -> list[re.Match[str]]:

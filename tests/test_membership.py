@@ -23,6 +23,9 @@ from elaunch.api import SpawnerProvider
 from elaunch.hookspecs import hookimpl
 
 class BrokenSpawner:
+    def prepare(self, entry):
+        pass
+
     async def start(self, entry, workers):
         raise RuntimeError("a bug in this node's spawner")
 

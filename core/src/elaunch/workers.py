@@ -43,6 +43,12 @@ class FunctionEntry:
     name: str
 
 
+_RUN_PATH = (
+    "import runpy, sys; del sys.argv[0]; "
+    "runpy.run_path(sys.argv[0], run_name='__main__')"
+)
+
+
 @attrs.frozen
 class ScriptEntry:
     """Workers that run a Python script or module.
@@ -52,16 +58,22 @@ class ScriptEntry:
         args: Its arguments, the same for each worker.
         name: What reports call it.
         module: Whether the target is a module, as for ``python -m``.
+        run_path: Whether a script is run by `runpy.run_path`.
     """
 
     target: str
     args: tuple[str, ...]
     name: str
     module: bool = False
+    run_path: bool = False
 
     def command(self) -> tuple[str, ...]:
         """Return the command that runs it in an interpreter of its own."""
-        target = ("-m", self.target) if self.module else (self.target,)
+        target: tuple[str, ...] = (self.target,)
+        if self.module:
+            target = ("-m", self.target)
+        elif self.run_path:
+            target = ("-c", _RUN_PATH, self.target)
         return (sys.executable, "-u", *target, *self.args)
 
 

@@ -4,6 +4,8 @@ import argparse
 from collections.abc import Sequence
 from typing import NoReturn
 
+from elaunch.cli import start
+
 
 OWN = ("run", "plugins")
 """Subcommands of the core; all others come from plugins."""
@@ -127,6 +129,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         help="role of this node's workers (default: default)",
     )
     _add_meeting(parser.add_argument_group("where nodes meet"))
+    start.add_flags(parser.add_argument_group("how workers start"))
     _add_failure(parser.add_argument_group("when something fails"))
     _add_backends(parser.add_argument_group("backends"))
     what = parser.add_argument_group("what to run")
@@ -141,6 +144,11 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         "--no-python",
         action="store_true",
         help="the script is a program, run without Python",
+    )
+    kind.add_argument(
+        "--run-path",
+        action="store_true",
+        help="run the script by runpy.run_path, as torchrun's flag of this name does",
     )
     what.add_argument("script", help="the script each worker runs")
     what.add_argument(

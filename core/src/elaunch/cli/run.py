@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from elaunch.cli import start
 from elaunch.cli.console import Console, Voice
 from elaunch.cli.where import where_to_meet
 from elaunch.config import LaunchConfig
@@ -67,6 +68,7 @@ def config_of(args: argparse.Namespace) -> LaunchConfig:
         node_rank=args.node_rank,
         shutdown_timeout=args.shutdown_timeout,
         spawner=args.spawner,
+        **start.settings_of(args),
         bootstrap=args.bootstrap,
         restart_policy=args.restart_policy,
         monitors=tuple(args.monitor),
@@ -111,4 +113,4 @@ def entry_of(args: argparse.Namespace) -> CommandEntry | ScriptEntry:
             f"script {script!r} does not exist in {str(Path.cwd())!r}; "
             f"use -m for a module, --no-python for a program"
         )
-    return ScriptEntry(script, tuple(args.args), name=script)
+    return ScriptEntry(script, tuple(args.args), name=script, run_path=args.run_path)

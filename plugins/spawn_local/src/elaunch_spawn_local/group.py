@@ -145,6 +145,10 @@ class LocalGroup:
 
     # -- what the fork server tells: see `fork_server.client.Listener` -------------
 
+    def started(self, rank: int, pid: int) -> None:
+        """Note that a worker runs."""
+        self._workers[rank].pid = pid
+
     def exited(self, rank: int, status: int) -> None:
         """Note the end of a worker, and tell it when its output was read."""
         self._ended(self._workers[rank], status, "")
@@ -161,8 +165,6 @@ class LocalGroup:
             self._ended(worker, signal.SIGKILL, why)
 
     def _ended(self, worker: Worker, status: int, why: str) -> None:
-        if not worker.live:  # its start failed
-            return
         worker.status = status
         worker.gone.set()
         self.output.worker_ended(worker.rank)

@@ -234,7 +234,7 @@ async def _start_one(
     except OSError as error:
         raise NotStarted(worker.rank, error) from error
     try:
-        worker.pid = await server.start(worker.rank, request, stdio)
+        await server.start(worker.rank, request, stdio)
     finally:
         stdio.close()
 

@@ -37,6 +37,9 @@ class NotStarted(Exception):
 class Listener(Protocol):
     """Who hears of workers; called in the loop's thread."""
 
+    def started(self, rank: int, pid: int) -> None:
+        """A worker runs; told before its end is, and before `start` returns."""
+
     def exited(self, rank: int, status: int) -> None:
         """A worker ended, with this wait status."""
 
@@ -61,7 +64,7 @@ class ForkServer:
     _outgoing: deque[tuple[bytes, Sequence[int]]] = attrs.field(
         factory=deque, init=False
     )
-    _starts: dict[int, "asyncio.Future[int]"] = attrs.field(factory=dict, init=False)
+    _starts: dict[int, "asyncio.Future[None]"] = attrs.field(factory=dict, init=False)
     _ready: "asyncio.Future[dict[str, Any]] | None" = attrs.field(
         default=None, init=False
     )
@@ -99,15 +102,15 @@ class ForkServer:
 
     def start(
         self, rank: int, request: Mapping[str, Any], stdio: Stdio
-    ) -> "asyncio.Future[int]":
-        """Ask for a worker; the future gives its process id.
+    ) -> "asyncio.Future[None]":
+        """Ask for a worker; the future is done when it runs.
 
         The descriptors stay the caller's, to be closed when the future is done.
 
         Raises:
             ServerLost: In the future, as `NotStarted` where it can't be done.
         """
-        future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         if self.lost:
             future.set_exception(ServerLost(self.lost))
             return future
@@ -202,7 +205,9 @@ class ForkServer:
     def _hear(self, answer: dict[str, Any]) -> None:
         match answer["told"]:
             case "started":
-                self._settle(answer["rank"], answer["pid"])
+                if self._listener:
+                    self._listener.started(answer["rank"], answer["pid"])
+                self._settle(answer["rank"], None)
             case "failed":
                 number, reason = answer["errno"], answer.get("reason")
                 error = (
@@ -222,14 +227,14 @@ class ForkServer:
             case "ready" | "unloaded" | "obstructed" if self._ready:
                 self._ready.set_result(answer)
 
-    def _settle(self, rank: int, outcome: int | Exception) -> None:
+    def _settle(self, rank: int, failure: Exception | None) -> None:
         future = self._starts.pop(rank, None)
         if future is None or future.done():
             return
-        if isinstance(outcome, Exception):
-            future.set_exception(outcome)
+        if failure:
+            future.set_exception(failure)
         else:
-            future.set_result(outcome)
+            future.set_result(None)
 
     def _lose(self, reason: str) -> None:
         if self.lost:

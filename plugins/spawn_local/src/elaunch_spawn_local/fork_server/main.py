@@ -24,7 +24,7 @@ def main(descriptor: int, agent: int) -> None:
         descriptor: Of the socket.
         agent: Process id of the agent.
     """
-    born = serve(socket.socket(fileno=descriptor), agent)
+    born = serve(_connection(descriptor), agent)
     if born:
         from elaunch_spawn_local import python_worker
 
@@ -50,7 +50,7 @@ def main_with(descriptor: int, agent: int, wishes: str) -> None:
     from elaunch_spawn_local.fork_server import preload
 
     del sys.path[0]  # it was put there to find this very module
-    connection = socket.socket(fileno=descriptor)
+    connection = _connection(descriptor)
     handlers = birth.ignore_signals()
     wish = json.loads(wishes)
     answer = preload.prepare(wish["modules"], wish["path"], anyway=wish["anyway"])
@@ -60,3 +60,9 @@ def main_with(descriptor: int, agent: int, wishes: str) -> None:
     born = Server(connection, agent, handlers).serve()
     if born:
         python_worker.be(born)
+
+
+def _connection(descriptor: int) -> socket.socket:
+    connection = socket.socket(fileno=descriptor)
+    connection.set_inheritable(False)  # it was handed to this program, and no further
+    return connection
