@@ -37,14 +37,14 @@ def be(request: Mapping[str, Any]) -> None:
 def run_script(path: str, args: Sequence[str]) -> None:
     """Run a script as ``python path args`` does; a directory or archive, too."""
     sys.argv[:] = [path, *args]
-    if not Path(path).is_file() or path.endswith((".zip", ".pyz")):
-        sys.path.insert(0, path)
+    # As the interpreter says it, in tracebacks as well.
+    file = os.path.abspath(path)  # noqa: PTH100 - `resolve` would follow links
+    if Path(path).is_dir() or _is_archive(path):
+        sys.path.insert(0, file)
         _new_main()
         _run(lambda: _runpy()._run_module_as_main("__main__", alter_argv=False))  # noqa: SLF001 - as the interpreter does
         return
     _put_first(str(Path(path).resolve().parent))
-    # As the interpreter says it, in tracebacks as well.
-    file = os.path.abspath(path)  # noqa: PTH100 - `resolve` would follow links
     main = _new_main(__file__=file, __cached__=None)
     main.__loader__ = SourceFileLoader("__main__", file)
     code = _compiled(file)
@@ -57,6 +57,16 @@ def run_module(name: str, args: Sequence[str]) -> None:
     _put_first(str(Path.cwd()))
     _new_main()
     _run(lambda: _runpy()._run_module_as_main(name))  # noqa: SLF001 - as above
+
+
+def _is_archive(path: str) -> bool:
+    import zipimport
+
+    try:
+        zipimport.zipimporter(path)
+    except zipimport.ZipImportError:
+        return False
+    return True
 
 
 def _put_first(directory: str) -> None:
@@ -95,7 +105,8 @@ def _run(work: Callable[[], Any]) -> Any:
 
 
 def _end_with(error: BaseException) -> NoReturn:
-    sys.excepthook(type(error), error, _theirs(error.__traceback__))
+    error.__traceback__ = _theirs(error.__traceback__)
+    sys.excepthook(type(error), error, error.__traceback__)
     sys.exit(130 if isinstance(error, KeyboardInterrupt) else 1)
 
 
