@@ -391,6 +391,14 @@ async def test_a_thread_that_remains_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_process_that_remains_is_named(tmp_path: Path) -> None:
+    code = "import subprocess, sys"
+    code += "; p = subprocess.Popen([sys.executable, '-c', 'input()'], stdin=-1)"
+
+    assert "it left process " in await refusal(tmp_path, code)
+
+
+@pytest.mark.asyncio
 async def test_a_function_that_cant_be_pickled_can_be_forked() -> None:
     lock = asyncio.Lock()
     generator = (number for number in range(3))

@@ -10,7 +10,7 @@ import sys
 
 TYPE_CHECKING = False  # see `frames`
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 
 HAS_PROC = sys.platform == "linux" and os.path.exists("/proc/self/stat")
@@ -25,12 +25,18 @@ def descendants(known: set[int]) -> set[int]:
     """
     if not HAS_PROC:
         return set(known)
+    # The first way is quick, but may miss some while others come and go.
+    found = _below(_children) or _below(_children_by_search)
+    return {pid for pid in found if _lives(pid)}
+
+
+def _below(children: Callable[[int], Iterable[int]]) -> set[int]:
     found: set[int] = set()
     level = {os.getpid()}
     while level:
-        level = {child for pid in level for child in _children(pid)} - found
+        level = {child for pid in level for child in children(pid)} - found
         found |= level
-    return {pid for pid in found if _lives(pid)}
+    return found
 
 
 def kill(pid: int) -> bool:
@@ -81,11 +87,7 @@ def _children(pid: int) -> Iterator[int]:
         try:
             with open(f"/proc/{pid}/task/{thread}/children", "rb") as file:
                 yield from map(int, file.read().split())
-        except FileNotFoundError:
-            if thread == str(pid) and _lives(pid):
-                # The kernel was built without that file; ask every process.
-                yield from _children_by_search(pid)
-        except OSError:
+        except OSError:  # it is gone, or the kernel was built without that file
             continue
 
 

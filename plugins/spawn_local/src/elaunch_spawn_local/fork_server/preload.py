@@ -7,6 +7,8 @@ import importlib
 import os
 import sys
 
+from elaunch_spawn_local.fork_server.descendants import descendants
+
 
 TYPE_CHECKING = False  # see `frames`
 if TYPE_CHECKING:
@@ -61,9 +63,10 @@ def prepare(modules: Iterable[str], path: list[str], *, anyway: bool) -> dict[st
 
 
 def obstacles() -> list[str]:
-    """Return what a forked child could not go on with: threads, opened devices."""
+    """Return what a forked child could not go on with, or would not own."""
     return [
         *(f"thread {name!r}" for name in _threads()),
+        *(f"process {pid}" for pid in sorted(descendants(set()))),
         *(f"open device {path!r}" for path in sorted(set(_open_devices()))),
     ]
 

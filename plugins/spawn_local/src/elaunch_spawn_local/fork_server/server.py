@@ -56,8 +56,6 @@ class Server:
         self._workers: dict[int, int] = {}  # local rank by process id
         self._births: dict[int, tuple[int, int]] = {}  # rank and id by pipe
         self._killed: set[int] = set()
-        # What the preloaded modules started is no worker's, and stays to the end.
-        self._aside = descendants.descendants(set())
         self._sweep_until: float | None = None
         self._connected = True
         self._home = ""
@@ -86,7 +84,7 @@ class Server:
                     _drain(descriptor)
                 elif descriptor == self._agent:
                     self._disconnect()
-                else:
+                elif descriptor in self._births:
                     self._born(descriptor)
             self._reap()
             if self._sweep_until is not None:
@@ -246,14 +244,14 @@ class Server:
     def _sweep(self) -> None:
         """Kill whatever is below this process; again, until there is nothing."""
         left = descendants.descendants(set(self._workers))
-        if self._connected:
-            left -= self._aside
         news = {pid for pid in left if descendants.kill(pid)} - self._killed
         if news:
             self._killed |= news
             self._tell(told="killed", pids=sorted(news))
         late = time.monotonic() >= (self._sweep_until or 0)
-        if not left or late:
+        # A list may miss one whose siblings come and go meanwhile. The kernel's word
+        # counts: who lost a parent is a child of this process, so in the end all are.
+        if _childless() or late:
             self._sweep_until = None
             self._tell(told="swept", left=sorted(left))
 
@@ -339,6 +337,15 @@ def _ended_child() -> tuple[int, int | None]:
         ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT | os.WNOHANG)
         return (ended.si_pid if ended else 0), None
     return os.waitpid(-1, os.WNOHANG)
+
+
+def _childless() -> bool:
+    """Tell whether this process has no child, not even one to be reaped."""
+    try:
+        _ended_child()
+    except ChildProcessError:
+        return True
+    return False
 
 
 def _signal_group(leader: int, signum: int) -> None:
