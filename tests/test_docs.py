@@ -19,6 +19,7 @@ from elaunch.events import Event, EventName
 from elaunch.membership.options import RendezvousOptions
 from elaunch.plugins import BLOCK_VARIABLE
 from elaunch.plugins.loader import HOOKS, declared
+from elaunch.templates import NAMES
 from elaunch_rdzv_c10d import job_token
 from elaunch_rdzv_etcd.local import binary
 from elaunch_rdzv_etcd.local.command import parser
@@ -57,6 +58,12 @@ def test_every_flag_is_documented(command: str) -> None:
     told = {f for c in first_cells(section) for f in re.findall(r"`(--?[\w-]+)", c)}
 
     assert told == flags_of(subparser(command))
+
+
+def test_every_name_of_a_template_is_documented_with_its_meaning() -> None:
+    section = page("cli.md").split("## Templates")[1].split("\n## ")[0]
+
+    assert dict(re.findall(r"^\| `\{(\w+)\}` \| (.+) \|$", section, LINES)) == NAMES
 
 
 def test_every_flag_of_the_server_is_documented() -> None:

@@ -11,7 +11,7 @@ from elaunch.templates import render
         ("{{rank}}", "{rank}"),
         ('{"rank": 1}', '{"rank": 1}'),
         ("{} {0} {Rank} {ranks} {", "{} {0} {Rank} {ranks} {"),
-        ("{{ rank }} ${rank}", "{{ rank }} $3"),
+        ("{{ rank }} ${rank} ${{rank}}", "{{ rank }} 3 ${rank}"),
         ("{role}", "{role}"),
     ],
 )

@@ -20,14 +20,16 @@ NAMES: Mapping[str, str] = {
 }
 """What a template can name, and what each name means."""
 
-_FIELD = re.compile(rf"\{{\{{({'|'.join(NAMES)})\}}\}}|\{{({'|'.join(NAMES)})\}}")
+_NAME = f"({'|'.join(NAMES)})"
+_FIELD = re.compile(rf"\{{\{{{_NAME}\}}\}}|\$?\{{{_NAME}\}}")
 
 
 def render(template: str, names: Mapping[str, str]) -> str:
     """Return the text with every ``{name}`` replaced that is a name of a template.
 
     All other braces stay as they are, so that JSON and other languages' templates pass
-    through. ``{{rank}}`` stands for the text ``{rank}``.
+    through. ``{{rank}}`` stands for the text ``{rank}``. ``${rank}``, as torchelastic
+    writes it, is the same as ``{rank}``.
 
     Args:
         template: What the user wrote.

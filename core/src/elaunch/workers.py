@@ -13,6 +13,7 @@ from elaunch.failures import (
     explain,
     signal_name,
 )
+from elaunch.templates import render
 
 
 @attrs.frozen
@@ -20,12 +21,16 @@ class CommandEntry:
     """Workers that run a program.
 
     Attributes:
-        argv: Program and arguments, the same for each worker.
+        argv: Program and arguments, which may be templates (`elaunch.templates`).
         name: What reports call it, for example the script's file name.
     """
 
     argv: tuple[str, ...]
     name: str
+
+    def rendered(self, names: Mapping[str, str]) -> "CommandEntry":
+        """Return it as the worker runs it that these values of names belong to."""
+        return attrs.evolve(self, argv=_all_rendered(self.argv, names))
 
 
 @attrs.frozen
@@ -55,7 +60,7 @@ class ScriptEntry:
 
     Attributes:
         target: Path of the script, or name of the module.
-        args: Its arguments, the same for each worker.
+        args: Its arguments, which may be templates (`elaunch.templates`).
         name: What reports call it.
         module: Whether the target is a module, as for ``python -m``.
         run_path: Whether a script is run by `runpy.run_path`.
@@ -75,6 +80,16 @@ class ScriptEntry:
         elif self.run_path:
             target = ("-c", _RUN_PATH, self.target)
         return (sys.executable, "-u", *target, *self.args)
+
+    def rendered(self, names: Mapping[str, str]) -> "ScriptEntry":
+        """Return it as the worker runs it that these values of names belong to."""
+        return attrs.evolve(self, args=_all_rendered(self.args, names))
+
+
+def _all_rendered(
+    templates: tuple[str, ...], names: Mapping[str, str]
+) -> tuple[str, ...]:
+    return tuple(render(template, names) for template in templates)
 
 
 WorkerEntry = CommandEntry | ScriptEntry | FunctionEntry

@@ -4,12 +4,18 @@ import asyncio
 import signal
 from typing import ClassVar
 
+import attrs
 import pytest
 
-from elaunch.api import CommandEntry, Spawner, SpawnError, StopSchedule
+from elaunch.api import CommandEntry, Spawner, SpawnError, StopSchedule, WorkerSpec
 from elaunch.testing.groups import Script, Steps, exits, started, worker
 from elaunch.testing.spawner_functions import FunctionTests
 from elaunch.testing.spawner_stop import StopTests
+
+
+def _named(rank: int) -> WorkerSpec:
+    """Return a worker that templates can tell from others."""
+    return attrs.evolve(worker(rank), names={"rank": str(rank)})
 
 
 class SpawnerContract(StopTests, FunctionTests):
@@ -140,6 +146,36 @@ class SpawnerContract(StopTests, FunctionTests):
             ended = await exits(group)
 
         assert ended[0].exitcode == 0
+
+    @pytest.mark.asyncio
+    async def test_arguments_are_rendered_for_each_worker(
+        self,
+        spawner: Spawner,
+        script: Script,
+        capfd: pytest.CaptureFixture[str],
+    ) -> None:
+        """Known names in braces become the worker's values, all else stays."""
+        entry = script("import sys; print(*sys.argv[1:])")
+        entry = attrs.evolve(entry, args=("{rank}.log", "{{rank}}", '{"a": {}}'))
+        async with started(spawner, entry, _named(0), _named(1)) as group:
+            await exits(group, 2)
+
+        said = sorted(capfd.readouterr().out.splitlines())
+        assert said == ['0.log {rank} {"a": {}}', '1.log {rank} {"a": {}}']
+
+    @pytest.mark.asyncio
+    async def test_the_words_of_a_program_are_rendered_for_each_worker(
+        self, spawner: Spawner, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        """The same holds for a program of any kind."""
+        if not self.supports_programs:
+            pytest.skip("this spawner starts no programs")
+        entry = CommandEntry(("echo", "{rank}.log", "{{rank}}"), "echo")
+        async with started(spawner, entry, _named(0), _named(1)) as group:
+            await exits(group, 2)
+
+        said = sorted(capfd.readouterr().out.splitlines())
+        assert said == ["0.log {rank}", "1.log {rank}"]
 
     @pytest.mark.asyncio
     async def test_output_reaches_the_agents_own(

@@ -193,11 +193,11 @@ class LocalSpawner:
                 else:
                     request["program"] = command(call, worker.result)
             case ScriptEntry() if forks:
-                request["script"] = attrs.asdict(entry)
+                request["script"] = attrs.asdict(entry.rendered(worker.spec.names))
             case ScriptEntry():
-                request["program"] = entry.command()
+                request["program"] = entry.rendered(worker.spec.names).command()
             case CommandEntry():
-                request["program"] = entry.argv
+                request["program"] = entry.rendered(worker.spec.names).argv
         return request
 
     def _new_directory(self, workers: Sequence[WorkerSpec]) -> Path:
