@@ -12,7 +12,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from elaunch import errors, hookspecs, slots
+from elaunch import devices, errors, hookspecs, slots
 from elaunch.cli.parser import build_parsers
 from elaunch.environ import BY_BOOTSTRAP, BY_SPAWNER, TABLE, WITHHELD
 from elaunch.events import Event, EventName
@@ -95,7 +95,7 @@ def test_every_variable_is_documented_with_its_meaning() -> None:
         {v.name: v.meaning for v in TABLE} | dict(BY_BOOTSTRAP) | dict(BY_SPAWNER)
     )
     meanings |= dict(slots.EXPLICIT) | dict(slots.SCHEDULED) | dict(job_token.VARIABLES)
-    meanings |= dict(binary.VARIABLES)
+    meanings |= dict(binary.VARIABLES) | {v.name: v.meaning for v in devices.TABLE}
 
     assert rows.keys() == meanings.keys() | {BLOCK_VARIABLE}
     assert {name: rows[name] for name in meanings} == meanings

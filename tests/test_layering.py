@@ -22,7 +22,10 @@ LAYERS = (
     ("membership",),
     ("environ",),
     ("rendezvous", "spawner", "memory_store", "file_store"),
-    ("command", "monitor", "bootstrap", "policy", "events", "keyspace", "workers"),
+    (
+        *("command", "monitor", "bootstrap", "policy", "events", "keyspace"),
+        *("workers", "devices"),
+    ),
     ("polling_store", "locked_document"),
     ("polling",),
     ("store", "provider", "errors"),

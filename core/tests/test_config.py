@@ -21,6 +21,10 @@ def config(**changes: Any) -> LaunchConfig:
         ({"nproc_per_node": 0}, "nproc_per_node must be at least 1, not 0"),
         ({"max_restarts": -1}, "max_restarts must not be negative, not -1"),
         ({"shutdown_timeout": -1}, "shutdown_timeout must not be negative, not -1"),
+        ({"threads": 0}, "threads must be at least 1, not 0"),
+        ({"threads": 1, "env": {"OMP_NUM_THREADS": "1"}}, "leave out one of them"),
+        ({"env": {"RANK": "1"}}, "'RANK' is for elaunch to set"),
+        ({"device_variables": ("X",)}, "device_variables are for virtual_local_rank"),
         ({"node_rank": 1}, "node_rank must be from 0 to 0, not 1"),
         ({"max_nodes": 2}, "the same --rdzv-endpoint"),
         ({"max_nodes": 2, "rdzv_endpoint": "h"}, "the same --rdzv-id"),
@@ -38,3 +42,7 @@ def test_evolve_validates_too() -> None:
     assert config().evolve(nproc_per_node=3).nproc_per_node == 3
     with pytest.raises(UsageError):
         config().evolve(nproc_per_node=0)
+
+
+def test_values_of_the_environment_are_not_shown() -> None:
+    assert "s3cret" not in repr(config(env={"KEY": "s3cret"}))

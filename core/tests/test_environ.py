@@ -1,6 +1,26 @@
 """The worker environment."""
 
-from elaunch.environ import TABLE, WorkerContext, names_of, worker_environment
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import attrs
+import pytest
+
+from elaunch import UsageError
+from elaunch.environ import (
+    ALLOWED,
+    BY_BOOTSTRAP,
+    BY_SPAWNER,
+    TABLE,
+    EnvironmentSettings,
+    Threads,
+    WorkerContext,
+    check_env,
+    names_of,
+    threads_of,
+    worker_environment,
+)
 from elaunch.rendezvous import Membership
 from elaunch.templates import NAMES
 from elaunch.workers import WorkerRanks
@@ -28,8 +48,19 @@ CONTEXT = WorkerContext(
 )
 
 
+NAMES_OF_CONTEXT = names_of(CONTEXT, "n0")
+
+
+def environment(
+    inherited: Mapping[str, str] = MappingProxyType({}), **wanted: Any
+) -> dict[str, str]:
+    settings = EnvironmentSettings(**wanted)
+    context = attrs.evolve(CONTEXT, inherited=inherited, settings=settings)
+    return worker_environment(context, NAMES_OF_CONTEXT)
+
+
 def test_every_variable_has_its_value() -> None:
-    assert worker_environment(CONTEXT) == {
+    assert environment() == {
         "RANK": "5",
         "LOCAL_RANK": "1",
         "ROLE_RANK": "1",
@@ -52,21 +83,108 @@ def test_every_variable_has_its_value() -> None:
 
 
 def test_the_user_has_the_last_word_where_it_may() -> None:
-    import attrs
-
     given = {"OMP_NUM_THREADS": "7", "TORCH_NCCL_ASYNC_ERROR_HANDLING": "0"}
-    environment = worker_environment(attrs.evolve(CONTEXT, inherited=given))
+    found = environment(given)
 
-    assert environment["OMP_NUM_THREADS"] == "7"
-    assert environment["TORCH_NCCL_ASYNC_ERROR_HANDLING"] == "0"
+    assert found["OMP_NUM_THREADS"] == "7"
+    assert found["TORCH_NCCL_ASYNC_ERROR_HANDLING"] == "0"
 
 
 def test_more_workers_than_cores_get_one_thread_each() -> None:
-    import attrs
-
     crowded = attrs.evolve(CONTEXT, cores=2, local_world_size=8)
 
-    assert worker_environment(crowded)["OMP_NUM_THREADS"] == "1"
+    assert threads_of(crowded) == Threads("1", "2 CPUs / 8 workers", guessed=True)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "inherited", "threads"),
+    [
+        ({}, {}, Threads("4", "9 CPUs / 2 workers", guessed=True)),
+        ({}, {"OMP_NUM_THREADS": ""}, Threads("4", "9 CPUs / 2 workers", guessed=True)),
+        ({}, {"OMP_NUM_THREADS": "7"}, Threads("7", "the environment")),
+        ({"threads": 3}, {"OMP_NUM_THREADS": "7"}, Threads("3", "--threads")),
+        (
+            {"env": {"OMP_NUM_THREADS": "5"}},
+            {"OMP_NUM_THREADS": "7"},
+            Threads("5", "--env"),
+        ),
+    ],
+)
+def test_a_flag_wins_over_the_environment_and_that_over_the_default(
+    wanted: dict[str, Any], inherited: dict[str, str], threads: Threads
+) -> None:
+    settings = EnvironmentSettings(**wanted)
+    context = attrs.evolve(CONTEXT, inherited=inherited, settings=settings)
+
+    assert threads_of(context) == threads
+    assert environment(inherited, **wanted)["OMP_NUM_THREADS"] == threads.count
+
+
+def test_what_the_user_adds_is_rendered_for_each_worker() -> None:
+    found = environment(env={"OUT": "{role}-{rank}.log", "RAW": "{{rank}}"})
+
+    assert found["OUT"] == "trainer-5.log"
+    assert found["RAW"] == "{rank}"
+
+
+def test_a_virtual_local_rank_shows_one_device_and_changes_nothing_else() -> None:
+    given = {"CUDA_VISIBLE_DEVICES": "4,5"}
+    found, before = environment(given, virtual_local_rank=True), environment(given)
+
+    assert found.items() - before.items() == {
+        ("LOCAL_RANK", "0"),
+        ("CUDA_VISIBLE_DEVICES", "5"),
+    }
+    assert found["LOCAL_WORLD_SIZE"] == "2"
+    assert NAMES_OF_CONTEXT["local_rank"] == "1"
+
+
+def test_a_device_list_that_the_user_adds_counts_before_the_agents() -> None:
+    found = environment(
+        {"CUDA_VISIBLE_DEVICES": "4,5"},
+        env={"CUDA_VISIBLE_DEVICES": "6,7"},
+        virtual_local_rank=True,
+    )
+
+    assert found["CUDA_VISIBLE_DEVICES"] == "7"
+
+
+def ours() -> set[str]:
+    return {v.name for v in TABLE} | BY_BOOTSTRAP.keys() | BY_SPAWNER.keys()
+
+
+@pytest.mark.parametrize("name", sorted(ours() - ALLOWED))
+def test_what_says_who_a_worker_is_can_not_be_set(name: str) -> None:
+    with pytest.raises(UsageError, match=f"'{name}' is for elaunch to set"):
+        check_env({name: "x"})
+
+
+def test_what_the_user_may_decide_can_be_set() -> None:
+    assert ours() > ALLOWED
+    check_env(dict.fromkeys(ALLOWED, "1"))
+
+
+@pytest.mark.parametrize(
+    ("env", "message"),
+    [
+        ({"": "x"}, "no variable can have the name or value of ''"),
+        ({"A=B": "x"}, "of 'A=B'"),
+        ({"A": "x\0"}, "of 'A'"),
+        ({"ELAUNCH_RDZV_TOKEN": "s3cret"}, "workers don't get 'ELAUNCH_RDZV_TOKEN'"),
+    ],
+)
+def test_what_no_worker_can_get_is_refused_without_its_value(
+    env: dict[str, str], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        check_env(env)
+
+    assert "s3cret" not in str(caught.value)
+
+
+def test_values_that_may_be_secrets_are_not_shown() -> None:
+    assert "s3cret" not in repr(EnvironmentSettings(env={"KEY": "s3cret"}))
+    assert "KEY" in repr(EnvironmentSettings(env={"KEY": "s3cret"}))
 
 
 def test_no_name_comes_twice() -> None:

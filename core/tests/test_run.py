@@ -8,3 +8,28 @@ def test_rdzv_conf_may_be_given_several_times() -> None:
     config = config_of(parse(["run", *flags, "train.py"]))
 
     assert config.rdzv_configs == {"a": "4", "b": "2", "c": "3"}
+
+
+def test_env_may_be_given_several_times() -> None:
+    flags = ("--env", "A=1", "--env", "B=x=y", "--env", "A=2", "--env", "C=")
+
+    assert config_of(parse(["run", *flags, __file__])).env == {
+        "A": "2",
+        "B": "x=y",
+        "C": "",
+    }
+
+
+def test_where_workers_run_is_part_of_the_configuration() -> None:
+    config = config_of(
+        parse(
+            [
+                *("run", "--threads", "3"),
+                *("--virtual-local-rank", "--device-variable", "X", __file__),
+            ]
+        )
+    )
+
+    assert config.threads == 3
+    assert config.virtual_local_rank
+    assert config.device_variables == ("X",)

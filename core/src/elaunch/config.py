@@ -5,6 +5,7 @@ from typing import Any
 
 import attrs
 
+from elaunch.environ import THREADS, EnvironmentSettings, check_env, names_only
 from elaunch.errors import UsageError
 from elaunch.spawner import StartMethod, StartSettings
 
@@ -47,6 +48,12 @@ class LaunchConfig:
         monitors: Monitors, likewise.
         event_recorders: Event recorders, likewise.
         block_plugins: Names of plugins that must not be loaded.
+        threads: Threads of each worker's parallel libraries (`OMP_NUM_THREADS`);
+            `None` for what the environment says, or this node's CPUs / its workers.
+        env: Variables to add to each worker's environment; values may be templates.
+        virtual_local_rank: Whether each worker is local rank 0 and sees one device.
+        device_variables: Variables that show a worker its device then; by default
+            those that are known and set, or ``CUDA_VISIBLE_DEVICES``.
 
     Raises:
         UsageError: If a value is out of range, or several nodes are to meet without
@@ -74,6 +81,10 @@ class LaunchConfig:
     monitors: tuple[str, ...] = ()
     event_recorders: tuple[str, ...] = ()
     block_plugins: tuple[str, ...] = ()
+    threads: int | None = None
+    env: Mapping[str, str] = attrs.field(factory=dict, repr=names_only)
+    virtual_local_rank: bool = False
+    device_variables: tuple[str, ...] = ()
 
     def __attrs_post_init__(self) -> None:
         nnodes = f"{self.min_nodes}:{self.max_nodes}"
@@ -108,6 +119,7 @@ class LaunchConfig:
             f"give --start-method warm with it",
             ok=not self.preload or self.start_method in ("warm", "forkserver"),
         )
+        self._check_workers()
         if self.max_nodes > 1:
             _check(
                 f"nodes of a job of {nnodes} nodes need a place to meet: "
@@ -127,6 +139,32 @@ class LaunchConfig:
             method=StartMethod(self.start_method),
             preload=self.preload,
             preload_anyway=self.preload_anyway,
+        )
+
+    @property
+    def environment_settings(self) -> EnvironmentSettings:
+        """What the workers' environment is to say."""
+        return EnvironmentSettings(
+            env=self.env,
+            threads=self.threads,
+            virtual_local_rank=self.virtual_local_rank,
+            device_variables=self.device_variables,
+        )
+
+    def _check_workers(self) -> None:
+        _check(
+            f"threads must be at least 1, not {self.threads}",
+            ok=self.threads is None or self.threads >= 1,
+        )
+        check_env(self.env)
+        _check(
+            f"env and threads both set {THREADS!r}; leave out one of them",
+            ok=self.threads is None or THREADS not in self.env,
+        )
+        _check(
+            "device_variables are for virtual_local_rank; give --virtual-local-rank, "
+            "or leave out --device-variable",
+            ok=self.virtual_local_rank or not self.device_variables,
         )
 
     def evolve(self, **changes: Any) -> "LaunchConfig":

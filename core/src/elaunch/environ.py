@@ -4,8 +4,57 @@ from collections.abc import Callable, Mapping
 
 import attrs
 
+from elaunch.devices import one_device
+from elaunch.errors import UsageError
 from elaunch.rendezvous import Membership
+from elaunch.templates import render
 from elaunch.workers import WorkerRanks
+
+
+THREADS = "OMP_NUM_THREADS"
+
+
+def names_only(values: Mapping[str, str]) -> str:
+    """Return what to show of variables whose values may be secrets."""
+    return repr(sorted(values))
+
+
+@attrs.frozen(kw_only=True)
+class EnvironmentSettings:
+    """What the user wants of the workers' environment.
+
+    Attributes:
+        env: Variables to add; their values are templates. Not shown, since they may be
+            secrets.
+        threads: Threads of each worker's parallel libraries; `None` for the default.
+        virtual_local_rank: Whether each worker is local rank 0 and sees one device.
+        device_variables: Variables that show a worker its device then; empty for those
+            that are known and set.
+    """
+
+    env: Mapping[str, str] = attrs.field(factory=dict, repr=names_only)
+    threads: int | None = None
+    virtual_local_rank: bool = False
+    device_variables: tuple[str, ...] = ()
+
+    def devices(self, given: Mapping[str, str], local_rank: int) -> dict[str, str]:
+        """Return the device variables that one worker gets beside what is given.
+
+        Raises:
+            UsageError: If there is no device for it.
+        """
+        if not self.virtual_local_rank:
+            return {}
+        return one_device(given, local_rank, self.device_variables)
+
+    def check_devices(self, inherited: Mapping[str, str], workers: int) -> None:
+        """Check that there is a device for each worker of a node.
+
+        Raises:
+            UsageError: If there is none for one of them.
+        """
+        for local_rank in range(workers):
+            self.devices({**inherited, **self.env}, local_rank)
 
 
 @attrs.frozen(kw_only=True)
@@ -21,6 +70,7 @@ class WorkerContext:
         max_restarts: Restart budget of the job.
         cores: CPU cores this node may use.
         inherited: The agent's own environment.
+        settings: What the user wants.
     """
 
     membership: Membership
@@ -31,6 +81,7 @@ class WorkerContext:
     max_restarts: int
     cores: int
     inherited: Mapping[str, str]
+    settings: EnvironmentSettings = EnvironmentSettings()
 
 
 @attrs.frozen
@@ -48,9 +99,42 @@ class Variable:
     value: Callable[[WorkerContext], object]
 
 
+@attrs.frozen
+class Threads:
+    """How many threads the parallel libraries of a worker start.
+
+    Attributes:
+        count: The number, or what the user wrote in its place.
+        source: Who says so.
+        guessed: Whether nobody asked for it.
+    """
+
+    count: str
+    source: str
+    guessed: bool = False
+
+
+def threads_of(context: WorkerContext) -> Threads:
+    """Return a worker's number of threads: flags first, then what it inherits."""
+    settings, workers = context.settings, context.local_world_size
+    if settings.threads is not None:
+        return Threads(str(settings.threads), "--threads")
+    if THREADS in settings.env:
+        return Threads(settings.env[THREADS], "--env")
+    if context.inherited.get(THREADS):
+        return Threads(context.inherited[THREADS], "the environment")
+    share = max(1, context.cores // workers)
+    source = f"{context.cores} CPUs / {workers} worker{'s' * (workers > 1)}"
+    return Threads(str(share), source, guessed=True)
+
+
 TABLE: tuple[Variable, ...] = (
     Variable("RANK", "global rank", lambda c: c.ranks.rank),
-    Variable("LOCAL_RANK", "rank on this node", lambda c: c.ranks.local_rank),
+    Variable(
+        "LOCAL_RANK",
+        "rank on this node; 0 with `--virtual-local-rank`",
+        lambda c: 0 if c.settings.virtual_local_rank else c.ranks.local_rank,
+    ),
     Variable("ROLE_RANK", "rank in its role", lambda c: c.ranks.role_rank),
     Variable("GROUP_RANK", "rank of this node", lambda c: c.membership.group_rank),
     Variable("WORLD_SIZE", "workers in all", lambda c: c.membership.world_size),
@@ -75,11 +159,9 @@ TABLE: tuple[Variable, ...] = (
         lambda c: c.inherited.get("TORCH_NCCL_ASYNC_ERROR_HANDLING", "1"),
     ),
     Variable(
-        "OMP_NUM_THREADS",
-        "cores of the node / its workers, unless set by the user",
-        lambda c: c.inherited.get(
-            "OMP_NUM_THREADS", max(1, c.cores // c.local_world_size)
-        ),
+        THREADS,
+        "cores of the node / its workers, unless set by the user or `--threads`",
+        lambda c: threads_of(c).count,
     ),
     Variable("ELAUNCH_RUN_ID", "id of the job", lambda c: c.run_id),
     Variable(
@@ -115,11 +197,34 @@ BY_SPAWNER: Mapping[str, str] = {
 }
 """What a spawner adds."""
 
+ALLOWED = frozenset({THREADS, "TORCH_NCCL_ASYNC_ERROR_HANDLING", "PYTHONUNBUFFERED"})
+"""Variables of ours that a user may set; all others say who a worker is."""
+
 
 WITHHELD: Mapping[str, str] = {
     "ELAUNCH_RDZV_TOKEN": "the agents' secret; whoever has it can end the job",
 }
 """What a worker does not get of the agent's environment, and why."""
+
+
+def check_env(env: Mapping[str, str]) -> None:
+    """Check variables that a user wants to add.
+
+    Raises:
+        UsageError: If one can't be set, or is for elaunch to set or to keep.
+    """
+    table = {variable.name for variable in TABLE}
+    ours = (table | BY_BOOTSTRAP.keys() | BY_SPAWNER.keys()) - ALLOWED
+    for name, value in env.items():
+        if not name or "=" in name or "\0" in name + value:
+            raise UsageError(f"env: no variable can have the name or value of {name!r}")
+        if name in WITHHELD:
+            raise UsageError(f"env: workers don't get {name!r}: {WITHHELD[name]}")
+        if name in ours:
+            raise UsageError(
+                f"env: {name!r} is for elaunch to set, to each worker's own value; "
+                f"choose another name"
+            )
 
 
 def inherited_environment(agent: Mapping[str, str]) -> dict[str, str]:
@@ -147,6 +252,20 @@ def names_of(context: WorkerContext, host: str) -> dict[str, str]:
     return {name: str(value) for name, value in values.items()}
 
 
-def worker_environment(context: WorkerContext) -> dict[str, str]:
-    """Return the variables of one worker, all but the bootstrap's and spawner's."""
-    return {variable.name: str(variable.value(context)) for variable in TABLE}
+def worker_environment(
+    context: WorkerContext, names: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the variables of one worker, all but the bootstrap's and spawner's.
+
+    Args:
+        context: What they are made of.
+        names: Value of each name that a template can use.
+
+    Raises:
+        UsageError: If the worker is to see one device and there is none for it.
+    """
+    settings = context.settings
+    table = {variable.name: str(variable.value(context)) for variable in TABLE}
+    asked = {name: render(value, names) for name, value in settings.env.items()}
+    given = {**context.inherited, **asked}
+    return {**table, **asked, **settings.devices(given, context.ranks.local_rank)}

@@ -130,6 +130,7 @@ def launch_agent(
         )
     plugins = load_plugins(config.block_plugins)
     config = _settled(config)
+    config.environment_settings.check_devices(os.environ, config.nproc_per_node)
     spawner = plugins.spawners.build(
         config.spawner,
         "--spawner",
@@ -251,6 +252,7 @@ class _Launch:
             max_restarts=config.max_restarts,
             shutdown_timeout=config.shutdown_timeout,
             record=recording,
+            environment=config.environment_settings,
         )
         return await agent.run()
 

@@ -43,6 +43,7 @@ from elaunch.agent.messages import (
 from elaunch.agent.placement import Placement
 from elaunch.agent.signals import handled_signals
 from elaunch.bootstrap import Bootstrap
+from elaunch.environ import EnvironmentSettings
 from elaunch.errors import ElaunchError, RendezvousUnreachable
 from elaunch.events import EventName, Record
 from elaunch.failures import signal_name
@@ -80,6 +81,7 @@ class Agent:
         max_restarts: Restart budget of the job, for the workers' environment.
         shutdown_timeout: Grace of the stop schedule in seconds.
         record: Told what happens.
+        environment: What the user wants of the workers' environment.
     """
 
     handler: RendezvousHandler
@@ -91,6 +93,7 @@ class Agent:
     max_restarts: int
     shutdown_timeout: float
     record: Record
+    environment: EnvironmentSettings = attrs.field(factory=EnvironmentSettings)
 
     _machine: Machine = attrs.field(init=False)
     _placement: Placement = attrs.field(init=False)
@@ -116,7 +119,10 @@ class Agent:
             local_world_size=self.node.local_world_size,
         )
         self._placement = Placement(
-            run_id=self.handler.run_id, node=self.node, max_restarts=self.max_restarts
+            run_id=self.handler.run_id,
+            node=self.node,
+            max_restarts=self.max_restarts,
+            environment=self.environment,
         )
         self._meeting = MeetingPoint(
             bootstrap=self.bootstrap,

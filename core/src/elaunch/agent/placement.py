@@ -1,13 +1,24 @@
 """From a node's place in a generation to what each of its workers is started with."""
 
+import logging
 import os
 from collections.abc import Mapping
 
 import attrs
 
-from elaunch.environ import WorkerContext, names_of, worker_environment
+from elaunch.environ import (
+    THREADS,
+    EnvironmentSettings,
+    WorkerContext,
+    names_of,
+    threads_of,
+    worker_environment,
+)
 from elaunch.rendezvous import Membership, NodeFacts
 from elaunch.workers import WorkerRanks, WorkerSpec
+
+
+logger = logging.getLogger(__name__)
 
 
 @attrs.frozen(kw_only=True)
@@ -18,11 +29,13 @@ class Placement:
         run_id: Id of the job.
         node: What the node says of itself.
         max_restarts: Restart budget of the job.
+        environment: What the user wants of the workers' environment.
     """
 
     run_id: str
     node: NodeFacts
     max_restarts: int
+    environment: EnvironmentSettings = attrs.field(factory=EnvironmentSettings)
 
     def ranks(self, membership: Membership) -> range:
         """Return the global ranks of this node's workers."""
@@ -56,14 +69,19 @@ class Placement:
                 max_restarts=self.max_restarts,
                 cores=cores,
                 inherited=inherited,
+                settings=self.environment,
             )
+            names = names_of(context, self.node.host)
+            threads = threads_of(context)
+            if local_rank == 0:
+                logger.info("%s is %s: %s", THREADS, threads.count, threads.source)
             specs.append(
                 WorkerSpec(
                     ranks=ranks,
-                    environment={**worker_environment(context), **meeting},
+                    environment={**worker_environment(context, names), **meeting},
                     role=self.node.role,
                     label=f"[{rank}] " if membership.world_size > 1 else "",
-                    names=names_of(context, self.node.host),
+                    names=names,
                 )
             )
         return specs

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from typing import NoReturn
 
-from elaunch.cli import start
+from elaunch.cli import binding, start
 
 
 OWN = ("run", "plugins")
@@ -131,6 +131,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     _add_meeting(parser.add_argument_group("where nodes meet"))
     start.add_flags(parser.add_argument_group("how workers start"))
     _add_failure(parser.add_argument_group("when something fails"))
+    binding.add_flags(parser.add_argument_group("place and environment of workers"))
     _add_backends(parser.add_argument_group("backends"))
     what = parser.add_argument_group("what to run")
     kind = what.add_mutually_exclusive_group()

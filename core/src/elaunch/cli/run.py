@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from elaunch.cli import start
+from elaunch.cli import binding, start
 from elaunch.cli.console import Console, Voice
 from elaunch.cli.where import where_to_meet
 from elaunch.config import LaunchConfig
@@ -74,6 +74,7 @@ def config_of(args: argparse.Namespace) -> LaunchConfig:
         monitors=tuple(args.monitor),
         event_recorders=tuple(args.event_recorder),
         block_plugins=tuple(args.block_plugin),
+        **binding.settings_of(args),
     )
 
 
