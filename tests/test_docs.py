@@ -13,6 +13,7 @@ import attrs
 import pytest
 
 from elaunch import devices, errors, hookspecs, slots
+from elaunch.binding import NumaBinding
 from elaunch.cli.parser import build_parsers
 from elaunch.environ import BY_BOOTSTRAP, BY_SPAWNER, TABLE, WITHHELD
 from elaunch.events import Event, EventName
@@ -64,6 +65,12 @@ def test_every_name_of_a_template_is_documented_with_its_meaning() -> None:
     section = page("cli.md").split("## Templates")[1].split("\n## ")[0]
 
     assert dict(re.findall(r"^\| `\{(\w+)\}` \| (.+) \|$", section, LINES)) == NAMES
+
+
+def test_every_mode_of_binding_is_documented() -> None:
+    section = page("cli.md").split("## Binding to CPUs")[1].split("\n## ")[0]
+
+    assert [cell.strip("`") for cell in first_cells(section)] == list(NumaBinding)
 
 
 def test_every_flag_of_the_server_is_documented() -> None:

@@ -24,7 +24,7 @@ LAYERS = (
     ("rendezvous", "spawner", "memory_store", "file_store"),
     (
         *("command", "monitor", "bootstrap", "policy", "events", "keyspace"),
-        *("workers", "devices"),
+        *("workers", "binding", "devices"),
     ),
     ("polling_store", "locked_document"),
     ("polling",),

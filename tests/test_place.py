@@ -12,6 +12,52 @@ from elaunch import LaunchConfig, elastic_launch
 
 Script = Callable[[str], str]
 
+SAY = """
+import os, sys
+print("CPUs", *sorted(os.sched_getaffinity(0)))
+print("threads", os.environ["OMP_NUM_THREADS"])
+"""
+
+needs_affinity = pytest.mark.skipif(
+    not hasattr(os, "sched_getaffinity"), reason="this system binds no process"
+)
+
+
+@needs_affinity
+def test_workers_share_no_cpu(launch: Launch, script: Script) -> None:
+    if len(os.sched_getaffinity(0)) < 2:
+        pytest.skip("this machine allows one CPU only")
+    agent = launch(
+        *("-v", "--standalone", "--numa-binding", "cores", "--nproc-per-node", "2"),
+        script(SAY),
+        OMP_NUM_THREADS="",
+    )
+
+    assert agent.wait() == 0
+    said = {m[1]: m[2] for m in agent.wait_for(r"\[(\d)\] CPUs (.*)", 2)}
+    first, second = set(said["0"].split()), set(said["1"].split())
+    assert first
+    assert second
+    assert not first & second
+    threads = {m[1]: m[2] for m in agent.wait_for(r"\[(\d)\] threads (.*)", 2)}
+    assert threads == {"0": str(len(first)), "1": str(len(second))}
+    agent.wait_for(r"--numa-binding cores: local rank 0: CPUs .*, OMP_NUM_THREADS")
+
+
+@needs_affinity
+def test_too_few_cores_are_told_in_one_line_and_fail_nothing(
+    launch: Launch, script: Script
+) -> None:
+    workers = len(os.sched_getaffinity(0)) + 1
+    agent = launch(
+        *("--standalone", "--numa-binding", "cores", "--max-restarts", "1"),
+        *("--nproc-per-node", str(workers)),
+        script("import os\nif os.environ['ELAUNCH_GENERATION'] == '1': exit(1)"),
+    )
+
+    assert agent.wait() == 0
+    assert len([line for line in agent.lines if "--numa-binding" in line]) == 1
+
 
 def test_each_worker_gets_its_own_words(launch: Launch, script: Script) -> None:
     worker = script("import os, sys; print(sys.argv[1:], os.environ['OUT'])")
@@ -90,6 +136,7 @@ def test_functions_have_the_same_environment() -> None:
         nproc_per_node=2,
         env={"PLACE": "{rank} of {world_size}"},
         virtual_local_rank=True,
+        numa_binding="node",
     )
 
     assert elastic_launch(config, read_place)(1) == {

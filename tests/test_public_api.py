@@ -15,13 +15,15 @@ launch_agent load_plugins record
 """
 
 AUTHORS = """
-ABSENT Bootstrap BootstrapParameters BootstrapProvider BudgetPolicy Change ChangeKind
+ABSENT BindingSettings
+Bootstrap BootstrapParameters BootstrapProvider BudgetPolicy Change ChangeKind
 Command CommandEntry CommandParameters CommandProvider Decision ElaunchError Entry Event
 EventName EventRecorder
 EventRecorderProvider FailureReport FileStore Finding FunctionEntry JobSettings Keyspace
 KeyspaceFull
 Lease Listing Membership MemoryStore Monitor MonitorParameters MonitorProvider NoOptions
-NodeFacts NodeNotAdmitted NodeState OnStop Outcome OutcomeState PolicyParameters
+NodeFacts NodeNotAdmitted NodeState NumaBinding
+OnStop Outcome OutcomeState PolicyParameters
 PollingStore ProcessFailure Provider Record RecorderParameters RendezvousClosed
 RendezvousCorrupt RendezvousError RendezvousGracefulExit RendezvousHandler
 RendezvousOptions RendezvousParameters RendezvousProvider RendezvousTimeout

@@ -21,6 +21,7 @@ def config(**changes: Any) -> LaunchConfig:
         ({"nproc_per_node": 0}, "nproc_per_node must be at least 1, not 0"),
         ({"max_restarts": -1}, "max_restarts must not be negative, not -1"),
         ({"shutdown_timeout": -1}, "shutdown_timeout must not be negative, not -1"),
+        ({"numa_binding": "sockets"}, "not 'sockets'; did you mean 'socket'?"),
         ({"threads": 0}, "threads must be at least 1, not 0"),
         ({"threads": 1, "env": {"OMP_NUM_THREADS": "1"}}, "leave out one of them"),
         ({"env": {"RANK": "1"}}, "'RANK' is for elaunch to set"),

@@ -24,12 +24,13 @@ def test_where_workers_run_is_part_of_the_configuration() -> None:
     config = config_of(
         parse(
             [
-                *("run", "--threads", "3"),
+                *("run", "--numa-binding", "core-complex", "--threads", "3"),
                 *("--virtual-local-rank", "--device-variable", "X", __file__),
             ]
         )
     )
 
+    assert config.numa_binding == "core-complex"
     assert config.threads == 3
     assert config.virtual_local_rank
     assert config.device_variables == ("X",)

@@ -5,6 +5,7 @@ A plugin imports this module and `elaunch.hookspecs`; its tests also `elaunch.te
 
 from typing import TYPE_CHECKING
 
+from elaunch.binding import BindingSettings, NumaBinding
 from elaunch.bootstrap import Bootstrap, BootstrapParameters, BootstrapProvider
 from elaunch.command import Command, CommandParameters, CommandProvider
 from elaunch.environ import inherited_environment
@@ -105,6 +106,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ABSENT",
     "STDERR_TAIL_LINES",
+    "BindingSettings",
     "Bootstrap",
     "BootstrapParameters",
     "BootstrapProvider",
@@ -140,6 +142,7 @@ __all__ = [
     "NodeFacts",
     "NodeNotAdmitted",
     "NodeState",
+    "NumaBinding",
     "OnStop",
     "Outcome",
     "OutcomeState",

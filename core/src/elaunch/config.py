@@ -5,8 +5,9 @@ from typing import Any
 
 import attrs
 
+from elaunch.binding import BindingSettings, NumaBinding
 from elaunch.environ import THREADS, EnvironmentSettings, check_env, names_only
-from elaunch.errors import UsageError
+from elaunch.errors import UsageError, quoted, suggestion
 from elaunch.spawner import StartMethod, StartSettings
 
 
@@ -48,6 +49,8 @@ class LaunchConfig:
         monitors: Monitors, likewise.
         event_recorders: Event recorders, likewise.
         block_plugins: Names of plugins that must not be loaded.
+        numa_binding: How workers are bound to CPUs, a word of
+            `elaunch.api.NumaBinding`; `None` leaves them unbound.
         threads: Threads of each worker's parallel libraries (`OMP_NUM_THREADS`);
             `None` for what the environment says, or this node's CPUs / its workers.
         env: Variables to add to each worker's environment; values may be templates.
@@ -81,6 +84,7 @@ class LaunchConfig:
     monitors: tuple[str, ...] = ()
     event_recorders: tuple[str, ...] = ()
     block_plugins: tuple[str, ...] = ()
+    numa_binding: str | None = None
     threads: int | None = None
     env: Mapping[str, str] = attrs.field(factory=dict, repr=names_only)
     virtual_local_rank: bool = False
@@ -142,6 +146,12 @@ class LaunchConfig:
         )
 
     @property
+    def binding_settings(self) -> BindingSettings:
+        """Which CPUs workers are bound to, as spawners are told."""
+        mode = self.numa_binding
+        return BindingSettings(mode=NumaBinding(mode) if mode else None)
+
+    @property
     def environment_settings(self) -> EnvironmentSettings:
         """What the workers' environment is to say."""
         return EnvironmentSettings(
@@ -152,6 +162,12 @@ class LaunchConfig:
         )
 
     def _check_workers(self) -> None:
+        binding, modes = self.numa_binding, [mode.value for mode in NumaBinding]
+        _check(
+            f"numa_binding must be one of {quoted(modes)}, not {binding!r}"
+            f"{suggestion(str(binding), modes)}",
+            ok=binding is None or binding in modes,
+        )
         _check(
             f"threads must be at least 1, not {self.threads}",
             ok=self.threads is None or self.threads >= 1,

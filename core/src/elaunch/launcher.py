@@ -134,7 +134,11 @@ def launch_agent(
     spawner = plugins.spawners.build(
         config.spawner,
         "--spawner",
-        SpawnerParameters(run_id=config.run_id, start=config.start_settings),
+        SpawnerParameters(
+            run_id=config.run_id,
+            start=config.start_settings,
+            binding=config.binding_settings,
+        ),
     )
     spawner.prepare(entry)
     launch = _Launch(config, entry, plugins, spawner, recorders)

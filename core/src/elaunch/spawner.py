@@ -7,6 +7,7 @@ from typing import Protocol
 
 import attrs
 
+from elaunch.binding import BindingSettings
 from elaunch.provider import Provider
 from elaunch.workers import WorkerEntry, WorkerExit, WorkerSpec
 
@@ -127,10 +128,12 @@ class SpawnerParameters:
     Attributes:
         run_id: Id of the job.
         start: How workers are started.
+        binding: Which CPUs they are bound to.
     """
 
     run_id: str
     start: StartSettings = attrs.field(factory=StartSettings)
+    binding: BindingSettings = attrs.field(factory=BindingSettings)
 
 
 SpawnerProvider = Provider[SpawnerParameters, Spawner]

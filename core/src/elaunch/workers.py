@@ -122,6 +122,8 @@ class WorkerSpec:
         role: Role of its node.
         label: Prefix of its output lines on the console; empty for none.
         names: Value of each name that a template can use (`elaunch.templates`).
+        guessed: Those variables of ``environment`` that nobody asked for. A spawner
+            that knows better, since it binds the worker to some CPUs, changes them.
     """
 
     ranks: WorkerRanks
@@ -129,6 +131,7 @@ class WorkerSpec:
     role: str
     label: str = ""
     names: Mapping[str, str] = attrs.field(factory=dict)
+    guessed: frozenset[str] = frozenset()
 
 
 @attrs.frozen(kw_only=True)

@@ -82,6 +82,7 @@ class Placement:
                     role=self.node.role,
                     label=f"[{rank}] " if membership.world_size > 1 else "",
                     names=names,
+                    guessed=frozenset({THREADS} if threads.guessed else ()),
                 )
             )
         return specs

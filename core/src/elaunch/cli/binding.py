@@ -8,6 +8,14 @@ from typing import Any
 def add_flags(place: argparse._ActionsContainer) -> None:
     """Add the flags to a group of the parser."""
     place.add_argument(
+        "--numa-binding",
+        metavar="MODE",
+        default=None,
+        help="bind each worker to CPUs: node, socket, exclusive or core-complex, close "
+        "to its device where it has one, or cores, whole cores in equal shares "
+        "(default: unbound)",
+    )
+    place.add_argument(
         "--threads",
         metavar="N",
         type=int,
@@ -45,6 +53,7 @@ def settings_of(args: argparse.Namespace) -> dict[str, Any]:
         UsageError: If a variable has no value.
     """
     return {
+        "numa_binding": args.numa_binding,
         "threads": args.threads,
         "env": _variables(args.env),
         "virtual_local_rank": args.virtual_local_rank,

@@ -13,6 +13,7 @@ from typing import Any
 import attrs
 
 from elaunch.api import (
+    BindingSettings,
     CommandEntry,
     FunctionEntry,
     ScriptEntry,
@@ -24,6 +25,7 @@ from elaunch.api import (
     WorkerSpec,
     inherited_environment,
 )
+from elaunch_spawn_local.cpus.binding import Binder, BoundWorker
 from elaunch_spawn_local.fork_server.client import ForkServer, NotStarted, ServerLost
 from elaunch_spawn_local.function_call import command, write_call
 from elaunch_spawn_local.group import LocalGroup
@@ -50,13 +52,19 @@ class LocalSpawner:
     Args:
         run_id: Id of the job.
         settings: How to start workers.
+        binding: Which CPUs to bind them to.
     """
 
     _run_id: str
     _settings: StartSettings = attrs.field(factory=StartSettings)
+    _binding: BindingSettings = attrs.field(factory=BindingSettings)
+    _binder: Binder = attrs.field(init=False)
     _server: ForkServer | None = attrs.field(default=None, init=False)
     _directory: Path | None = attrs.field(default=None, init=False)
     _group: LocalGroup | None = attrs.field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._binder = Binder(self._binding)
 
     def prepare(self, entry: WorkerEntry) -> None:
         """Start the fork server, which gets ready while the nodes meet.
@@ -98,6 +106,7 @@ class LocalSpawner:
         if self._group and not self._group.closed:
             raise SpawnError("the group before is still open; close it first")
         server = await self._ready_server(entry)
+        bound = await asyncio.to_thread(self._binder.bind, workers)
         directory = await asyncio.to_thread(self._new_directory, workers)
         if self._directory:
             server.keep_house(str(self._directory))
@@ -107,7 +116,7 @@ class LocalSpawner:
         mark = os.fsencode(f"{ERROR_FILE}={directory}{os.sep}")
         self._group = group = _new_group(server, directory, mark, entry.name)
         try:
-            await self._start_all(server, entry, workers, directory, group)
+            await self._start_all(server, entry, bound, directory, group)
             _begin(group, entry.name)
         except BaseException:
             await group.close()
@@ -140,16 +149,17 @@ class LocalSpawner:
         self,
         server: ForkServer,
         entry: WorkerEntry,
-        workers: Sequence[WorkerSpec],
+        workers: Sequence[BoundWorker],
         directory: Path,
         group: LocalGroup,
     ) -> None:
         births = []
-        for spec in workers:
+        for bound in workers:
+            spec = bound.spec
             own = directory / str(spec.ranks.local_rank)
             functional = isinstance(entry, FunctionEntry)
             result = own / "result.pickle" if functional else None
-            worker = Worker(spec, own / "error.json", result)
+            worker = Worker(spec, own / "error.json", result, bound.cpus)
             group.adopt(worker)
             births.append(
                 asyncio.ensure_future(
@@ -181,7 +191,7 @@ class LocalSpawner:
         request: dict[str, Any] = {
             "environment": _environment(worker),
             "directory": str(Path.cwd()),
-            "cpus": None,
+            "cpus": sorted(worker.cpus or ()),
         }
         forks = self._settings.method is not StartMethod.SPAWN
         match entry:

@@ -16,6 +16,7 @@ class Worker:
         spec: What was asked for.
         error_file: Where it may leave its error.
         result: Where its function's value will be; `None` for a command.
+        cpus: Numbers of the CPUs that it is bound to; `None` for none.
         pid: Id of its leading process, 0 before it is started.
         status: Wait status of that process, once it was reaped.
         gone: Set when the leading process was reaped.
@@ -25,6 +26,7 @@ class Worker:
     spec: WorkerSpec
     error_file: Path
     result: Path | None
+    cpus: frozenset[int] | None = None
     pid: int = attrs.field(default=0, init=False)
     status: int = attrs.field(default=0, init=False)
     gone: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)

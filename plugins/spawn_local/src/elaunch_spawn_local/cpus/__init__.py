@@ -1,0 +1,1 @@
+"""Which CPUs each worker may use."""
