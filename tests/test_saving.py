@@ -1,7 +1,7 @@
 """A worker gets its whole grace to save, for whatever reason it is stopped.
 
-`SAVE_TIME=45 pytest tests/test_saving.py` shows it with a worker that needs as long as a
-large checkpoint takes; by default it is shorter, to keep the suite quick.
+`SAVE_TIME=45 pytest tests/test_saving.py` shows it with a worker that needs as long as
+a large checkpoint takes; by default it is shorter, to keep the suite quick.
 """
 
 import os
