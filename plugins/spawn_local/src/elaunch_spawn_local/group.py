@@ -13,8 +13,9 @@ from pathlib import Path
 import attrs
 
 from elaunch.api import OnStop, StopSchedule, StopStep, WorkerExit
-from elaunch_spawn_local import strays
+from elaunch_spawn_local import foreground, strays
 from elaunch_spawn_local.ends import end_of
+from elaunch_spawn_local.foreground import STDIN
 from elaunch_spawn_local.fork_server.client import ForkServer, ServerLost
 from elaunch_spawn_local.fork_server.descendants import HAS_PROC
 from elaunch_spawn_local.output import Output
@@ -167,6 +168,8 @@ class LocalGroup:
     def _ended(self, worker: Worker, status: int, why: str) -> None:
         worker.status = status
         worker.gone.set()
+        if worker.has_terminal:
+            foreground.take_back(STDIN, worker.pid)
         self.output.worker_ended(worker.rank)
         if not self._live():
             self._no_grace.set()

@@ -243,6 +243,7 @@ async def _start_one(
         stdio = group.output.open(worker.spec)
     except OSError as error:
         raise NotStarted(worker.rank, error) from error
+    worker.has_terminal = stdio.terminal
     try:
         await server.start(worker.rank, request, stdio)
     finally:

@@ -17,6 +17,7 @@ class Worker:
         error_file: Where it may leave its error.
         result: Where its function's value will be; `None` for a command.
         cpus: Numbers of the CPUs that it is bound to; `None` for none.
+        has_terminal: Whether it has the agent's terminal for its own.
         pid: Id of its leading process, 0 before it is started.
         status: Wait status of that process, once it was reaped.
         gone: Set when the leading process was reaped.
@@ -27,6 +28,7 @@ class Worker:
     error_file: Path
     result: Path | None
     cpus: frozenset[int] | None = None
+    has_terminal: bool = attrs.field(default=False, init=False)
     pid: int = attrs.field(default=0, init=False)
     status: int = attrs.field(default=0, init=False)
     gone: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)

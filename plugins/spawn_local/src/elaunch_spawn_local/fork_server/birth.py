@@ -69,7 +69,7 @@ def settle(request: dict[str, Any], descriptors: tuple[int, ...]) -> None:
         OSError: If a step can't be done.
     """
     if request["terminal"]:
-        _take_terminal(descriptors[0])
+        _join_terminal(descriptors[0], request["lender"])
     else:
         os.setsid()
     os.chdir(request["directory"])
@@ -83,17 +83,22 @@ def settle(request: dict[str, Any], descriptors: tuple[int, ...]) -> None:
         os.close(descriptor)
 
 
-def _take_terminal(terminal: int) -> None:
-    """Become the process group that the terminal listens to, in the agent's session.
+def _join_terminal(terminal: int, lender: int) -> None:
+    """Become a process group of the agent's session, the one its terminal listens to.
 
     So Ctrl-C is this worker's alone. Ctrl-Z would stop it and leave the terminal with
     nobody to listen to, so it does nothing.
+
+    Args:
+        terminal: Descriptor of the terminal.
+        lender: The process group that the terminal is taken from; 0 if there is none.
     """
     os.setpgid(0, 0)
     signal.signal(signal.SIGTSTP, signal.SIG_IGN)
     before = signal.signal(signal.SIGTTOU, signal.SIG_IGN)
-    with contextlib.suppress(OSError):  # it is no terminal, or not the agent's own
-        os.tcsetpgrp(terminal, os.getpid())
+    with contextlib.suppress(OSError):  # it is no terminal, or another session's
+        if lender and os.tcgetpgrp(terminal) == lender:
+            os.tcsetpgrp(terminal, os.getpid())
     signal.signal(signal.SIGTTOU, before)
 
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import attrs
 
+from elaunch_spawn_local import foreground
 from elaunch_spawn_local.fork_server.frames import Frames, pack
 from elaunch_spawn_local.fork_server.launch import Launched
 from elaunch_spawn_local.stdio import Stdio
@@ -115,7 +116,13 @@ class ForkServer:
             future.set_exception(ServerLost(self.lost))
             return future
         self._starts[rank] = future
-        message = {"do": "start", "rank": rank, "terminal": stdio.terminal, **request}
+        message = {
+            "do": "start",
+            "rank": rank,
+            "terminal": stdio.terminal,
+            "lender": foreground.own_group(stdio.stdin) if stdio.terminal else 0,
+            **request,
+        }
         self._send(message, stdio.descriptors)
         return future
 
