@@ -21,8 +21,9 @@ from elaunch.api import (
     WorkerSpec,
 )
 from elaunch.testing.groups import exits, started, worker
-from elaunch_spawn_local.cpus.binding import Binder, BoundWorker
+from elaunch_spawn_local.cpus.binding import Binder
 from elaunch_spawn_local.local import LocalSpawner
+from elaunch_spawn_local.worker import BoundWorker
 
 
 THREADS = "OMP_NUM_THREADS"
@@ -41,7 +42,7 @@ def workers(count: int, **environment: str) -> list[WorkerSpec]:
 
 
 def binder(mode: NumaBinding, root: Path = Path("/")) -> Binder:
-    return Binder(BindingSettings(mode=mode), root)
+    return Binder(mode, root)
 
 
 def warnings(log: pytest.LogCaptureFixture) -> list[str]:
@@ -51,7 +52,7 @@ def warnings(log: pytest.LogCaptureFixture) -> list[str]:
 def test_unless_it_is_asked_for_nobody_is_bound() -> None:
     specs = workers(2)
 
-    assert Binder(BindingSettings()).bind(specs) == [BoundWorker(s) for s in specs]
+    assert LocalSpawner("job")._bind(specs) == [BoundWorker(s) for s in specs]
 
 
 @pytest.mark.parametrize("mode", NumaBinding)
@@ -208,7 +209,7 @@ async def test_a_worker_runs_on_its_cpus_and_no_others(
     assert callable(entry)
     settings = BindingSettings(mode=NumaBinding.CORES)
     spawner = LocalSpawner("job", StartSettings(method=method), settings)
-    expected = Binder(settings).bind(workers(2))
+    expected = Binder(NumaBinding.CORES).bind(workers(2))
     async with started(spawner, entry(tmp_path), *workers(2)) as group:
         ended = await exits(group, 2)
 

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -25,12 +25,15 @@ from elaunch.api import (
     WorkerSpec,
     inherited_environment,
 )
-from elaunch_spawn_local.cpus.binding import Binder, BoundWorker
 from elaunch_spawn_local.fork_server.client import ForkServer, NotStarted, ServerLost
 from elaunch_spawn_local.function_call import command, write_call
 from elaunch_spawn_local.group import LocalGroup
 from elaunch_spawn_local.serving import new_server, ready
-from elaunch_spawn_local.worker import Worker
+from elaunch_spawn_local.worker import BoundWorker, Worker
+
+
+if TYPE_CHECKING:
+    from elaunch_spawn_local.cpus.binding import Binder
 
 
 ERROR_FILE = "TORCHELASTIC_ERROR_FILE"
@@ -58,13 +61,10 @@ class LocalSpawner:
     _run_id: str
     _settings: StartSettings = attrs.field(factory=StartSettings)
     _binding: BindingSettings = attrs.field(factory=BindingSettings)
-    _binder: Binder = attrs.field(init=False)
+    _binder: "Binder | None" = attrs.field(default=None, init=False)
     _server: ForkServer | None = attrs.field(default=None, init=False)
     _directory: Path | None = attrs.field(default=None, init=False)
     _group: LocalGroup | None = attrs.field(default=None, init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._binder = Binder(self._binding)
 
     def prepare(self, entry: WorkerEntry) -> None:
         """Start the fork server, which gets ready while the nodes meet.
@@ -106,7 +106,7 @@ class LocalSpawner:
         if self._group and not self._group.closed:
             raise SpawnError("the group before is still open; close it first")
         server = await self._ready_server(entry)
-        bound = await asyncio.to_thread(self._binder.bind, workers)
+        bound = await asyncio.to_thread(self._bind, workers)
         directory = await asyncio.to_thread(self._new_directory, workers)
         if self._directory:
             server.keep_house(str(self._directory))
@@ -144,6 +144,16 @@ class LocalSpawner:
         assert self._server  # noqa: S101 - for mypy: `prepare` has seen to it
         await ready(self._server, entry)
         return self._server
+
+    def _bind(self, workers: Sequence[WorkerSpec]) -> list[BoundWorker]:
+        """Choose the CPUs of workers; blocks."""
+        if self._binding.mode is None:
+            return [BoundWorker(spec) for spec in workers]
+        if self._binder is None:
+            from elaunch_spawn_local.cpus.binding import Binder
+
+            self._binder = Binder(self._binding.mode)
+        return self._binder.bind(workers)
 
     async def _start_all(
         self,

@@ -8,6 +8,19 @@ import attrs
 from elaunch.api import WorkerSpec
 
 
+@attrs.frozen
+class BoundWorker:
+    """A worker and its CPUs.
+
+    Attributes:
+        spec: What to start; its number of threads, where it was guessed, fits.
+        cpus: Numbers of the CPUs that it may use; `None` for those of the agent.
+    """
+
+    spec: WorkerSpec
+    cpus: frozenset[int] | None = None
+
+
 @attrs.define(eq=False)
 class Worker:
     """One worker that was asked for.

@@ -7,28 +7,16 @@ from pathlib import Path
 
 import attrs
 
-from elaunch.api import BindingSettings, NumaBinding, WorkerSpec, inherited_environment
+from elaunch.api import NumaBinding, WorkerSpec, inherited_environment
 from elaunch_spawn_local.cpus.devices import Devices, homes, read_devices
-from elaunch_spawn_local.cpus.plan import Cpus, Plan, plan
+from elaunch_spawn_local.cpus.plan import Plan, plan
 from elaunch_spawn_local.cpus.topology import Topology, listed, read_topology
+from elaunch_spawn_local.worker import BoundWorker
 
 
 logger = logging.getLogger(__name__)
 
 THREADS = "OMP_NUM_THREADS"
-
-
-@attrs.frozen
-class BoundWorker:
-    """A worker and its CPUs.
-
-    Attributes:
-        spec: What to start; its number of threads, where it was guessed, fits.
-        cpus: Numbers of the CPUs that it may use; `None` for those of the agent.
-    """
-
-    spec: WorkerSpec
-    cpus: Cpus | None = None
 
 
 @attrs.frozen
@@ -45,20 +33,18 @@ class Binder:
     """Chooses the CPUs of workers.
 
     Args:
-        settings: What the launch asks for.
+        mode: What the launch asks for.
         root: The root directory, below which the system tells of its parts.
     """
 
-    _settings: BindingSettings
+    _mode: NumaBinding
     _root: Path = Path("/")
     _machine: _Machine | None = attrs.field(default=None, init=False)
     _warned: str = attrs.field(default="", init=False)
 
     def bind(self, workers: Sequence[WorkerSpec]) -> list[BoundWorker]:
         """Return the workers with their CPUs; blocks, the first time for longest."""
-        mode = self._settings.mode
-        if mode is None:
-            return [BoundWorker(spec) for spec in workers]
+        mode = self._mode
         if not hasattr(os, "sched_setaffinity"):
             self._warn(mode, "this system binds no process; workers run unbound")
             return [BoundWorker(spec) for spec in workers]
