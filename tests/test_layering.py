@@ -29,7 +29,7 @@ LAYERS = (
     ("polling_store", "locked_document"),
     ("polling",),
     ("store", "provider", "errors"),
-    ("failures", "templates"),
+    ("failures", "templates", "explanations"),
 )
 """From the top down: a module imports only from lines below its own.
 

@@ -15,10 +15,9 @@ launch_agent load_plugins record
 """
 
 AUTHORS = """
-ABSENT BindingSettings
-Bootstrap BootstrapParameters BootstrapProvider BudgetPolicy Change ChangeKind
-Command CommandEntry CommandParameters CommandProvider Decision ElaunchError Entry Event
-EventName EventRecorder
+ABSENT BindingSettings Bootstrap BootstrapParameters BootstrapProvider BudgetPolicy
+Change ChangeKind Command CommandEntry CommandParameters CommandProvider Decision
+ElaunchError Entry Event EventName EventRecorder Ending
 EventRecorderProvider FailureReport FileStore Finding FunctionEntry JobSettings Keyspace
 KeyspaceFull
 Lease Listing Membership MemoryStore Monitor MonitorParameters MonitorProvider NoOptions

@@ -1,15 +1,13 @@
 """Failures: what is read from stderr, and how it is told."""
 
 import signal
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from elaunch.errors import ChildFailedError
-from elaunch.failures import ProcessFailure, explain, root_cause, signal_name
+from elaunch.failures import Ending, ProcessFailure, root_cause, signal_name
 from elaunch.workers import WorkerExit, WorkerRanks, failure_of
 
 
@@ -26,63 +24,6 @@ def failure(rank: int, timestamp: float, exitcode: int = 1) -> ProcessFailure:
         location="train.py:12",
         stderr_tail=("line 1", "line 2"),
     )
-
-
-def stderr_of(tmp_path: Path, script: str) -> list[str]:
-    path = tmp_path / "script.py"
-    path.write_text(script)
-    ended = subprocess.run(
-        [sys.executable, str(path)], capture_output=True, text=True, check=False
-    )
-    return ended.stderr.splitlines()
-
-
-class TestExplain:
-    def test_a_plain_exception(self, tmp_path: Path) -> None:
-        seen = explain(stderr_of(tmp_path, "x = 1\nraise ValueError('boom')\n"))
-
-        assert seen.message == "ValueError: boom"
-        assert seen.location == f"{tmp_path}/script.py:2"
-        assert seen.traceback.startswith("Traceback (most recent call last):")
-        assert seen.traceback.endswith("ValueError: boom")
-
-    def test_the_innermost_frame_is_the_place(self, tmp_path: Path) -> None:
-        script = "def f():\n    return 1 / 0\n\nf()\n"
-        seen = explain(stderr_of(tmp_path, script))
-
-        assert seen.message == "ZeroDivisionError: division by zero"
-        assert seen.location.endswith("script.py:2")
-
-    def test_a_chained_exception_is_the_last_one(self, tmp_path: Path) -> None:
-        script = (
-            "try:\n    1 / 0\nexcept Exception as e:\n    raise KeyError('k') from e"
-        )
-        seen = explain(stderr_of(tmp_path, script))
-
-        assert seen.message == "KeyError: 'k'"
-        assert seen.location.endswith("script.py:4")
-
-    def test_what_comes_after_is_passed_over(self) -> None:
-        lines = [
-            "noise",
-            "Traceback (most recent call last):",
-            '  File "a.py", line 3, in <module>',
-            "    f()",
-            "my.pkg.CustomError",
-            "Exception ignored in: <function>",
-        ]
-
-        assert explain(lines).message == "my.pkg.CustomError"
-
-    def test_a_cut_traceback_keeps_what_there_is(self) -> None:
-        lines = ["Traceback (most recent call last):", '  File "a.py", line 3, in f']
-
-        assert explain(lines).message == ""
-        assert explain(lines).location == "a.py:3"
-
-    def test_no_traceback_explains_nothing(self) -> None:
-        assert explain(["just", "noise"]).message == ""
-        assert explain([]).location == ""
 
 
 class TestFailureOf:
@@ -115,6 +56,42 @@ class TestFailureOf:
         assert told.message == "ValueError: said"
         assert told.location == "a:1"
 
+    def test_a_remark_says_more_of_a_signal(self) -> None:
+        ended = self.exit(
+            -signal.SIGKILL, ending=Ending.OUT_OF_MEMORY, remark="limit 64 MiB"
+        )
+        told = failure_of(ended, role="r", host="h")
+
+        assert told.message == "killed by SIGKILL: limit 64 MiB"
+        assert told.headline().endswith("SIGKILL (out of memory)")
+
+    def test_a_remark_stands_behind_an_error(self) -> None:
+        ended = self.exit(1, message="ValueError: said", remark="a child was killed")
+        told = failure_of(ended, role="r", host="h")
+
+        assert (told.message, told.context) == (
+            "ValueError: said",
+            "a child was killed",
+        )
+
+    def test_who_was_killed_did_not_die_of_an_error_that_it_wrote(self) -> None:
+        tail = ("Traceback (most recent call last):", '  File "a", line 1', "Error: x")
+        told = failure_of(
+            self.exit(-signal.SIGKILL, stderr_tail=tail), role="r", host="h"
+        )
+
+        assert told.message == "killed by SIGKILL"
+        assert told.location == ""
+        assert told.context == "its last error was Error: x at a:1"
+
+    @pytest.mark.parametrize(
+        ("exitcode", "ending"), [(3, Ending.EXIT), (-9, Ending.SIGNAL)]
+    )
+    def test_how_it_ended_follows_from_the_code_alone(
+        self, exitcode: int, ending: Ending
+    ) -> None:
+        assert failure_of(self.exit(exitcode), role="r", host="h").ending is ending
+
     def test_the_tail_is_bounded(self) -> None:
         tail = tuple(f"line {n}" for n in range(100))
         told = failure_of(self.exit(1, stderr_tail=tail), role="r", host="h")
@@ -145,6 +122,34 @@ class TestReport:
         assert "rank 0" in text.partition("also failed")[2]
         assert error.status == 7
         assert error.get_first_failure()[0] == 1
+
+    def test_others_that_say_the_same_share_a_line(self) -> None:
+        killed = [
+            attrs.evolve(failure(rank, 2.0, -15), message="killed by SIGTERM")
+            for rank in (0, 2, 3, 5)
+        ]
+        first, other = failure(1, 1.0), failure(4, 3.0, 7)
+        failures = {each.rank: each for each in (*killed, first, other)}
+        said = str(ChildFailedError("job", failures)).partition("also failed:\n")[2]
+
+        assert said.splitlines() == [
+            "  ranks 0, 2-3, 5 on host 'node-1': SIGTERM: killed by SIGTERM",
+            f"  {other.headline()}: ValueError: boom",
+        ]
+
+    def test_it_says_where_more_is_to_be_found(self) -> None:
+        error = ChildFailedError(
+            "job", {0: failure(0, 1.0)}, ("/s/0.txt",), "/f/failure.json"
+        )
+
+        assert str(error).splitlines()[-3:] == [
+            "stacks of workers of this node before they were stopped:",
+            "  /s/0.txt",
+            "the same as JSON: /f/failure.json",
+        ]
+
+    def test_a_broken_clock_breaks_no_report(self) -> None:
+        assert "1e+300 s" in failure(0, 1e300).render()
 
     def test_a_failure_with_exit_code_0_still_is_one(self) -> None:
         assert ChildFailedError("job", {0: failure(0, 1.0, 0)}).status == 1

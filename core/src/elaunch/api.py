@@ -31,7 +31,7 @@ from elaunch.events import (
     Source,
     discard,
 )
-from elaunch.failures import STDERR_TAIL_LINES, ProcessFailure
+from elaunch.failures import STDERR_TAIL_LINES, Ending, ProcessFailure
 from elaunch.keyspace import Keyspace, KeyspaceFull, Subscription, UnknownLease
 from elaunch.membership.options import RendezvousOptions
 from elaunch.membership.rendezvous import StoreRendezvous
@@ -119,6 +119,7 @@ __all__ = [
     "CommandProvider",
     "Decision",
     "ElaunchError",
+    "Ending",
     "Entry",
     "Event",
     "EventName",

@@ -31,7 +31,7 @@ from typing import ClassVar
 
 import attrs
 
-from elaunch.failures import ProcessFailure, root_cause, signal_name
+from elaunch.failures import ProcessFailure, root_cause, signal_name, summary
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
@@ -223,10 +223,14 @@ class ChildFailedError(ElaunchError):
     Attributes:
         name: What was launched.
         failures: Failure of each failed rank of the whole job, by global rank.
+        stacks: Files of this host with the stacks of workers that were stopped.
+        report: File of this host with the same facts as JSON.
     """
 
     name: str
     failures: Mapping[int, ProcessFailure]
+    stacks: tuple[str, ...] = ()
+    report: str = ""
 
     @property
     def status(self) -> int:
@@ -241,10 +245,15 @@ class ChildFailedError(ElaunchError):
     def __str__(self) -> str:
         rank, first = self.get_first_failure()
         lines = [f"{self.name} failed; root cause: {first.render()}"]
-        others = [f for r, f in sorted(self.failures.items()) if r != rank]
+        others = [f for r, f in self.failures.items() if r != rank]
         if others:
             lines.append("also failed:")
-            lines.extend(f"  {failure.headline()}" for failure in others)
+            lines.extend(f"  {line}" for line in summary(others))
+        if self.stacks:
+            lines.append("stacks of workers of this node before they were stopped:")
+            lines.extend(f"  {path}" for path in self.stacks)
+        if self.report:
+            lines.append(f"the same as JSON: {self.report}")
         return "\n".join(lines)
 
 

@@ -6,7 +6,7 @@ same facts stand in all three places.
 """
 
 import datetime as dt
-import re
+import enum
 import signal
 from collections.abc import Sequence
 
@@ -16,9 +16,34 @@ import attrs
 STDERR_TAIL_LINES = 20
 """How many last stderr lines of a failed worker are kept and shown."""
 
-_EXCEPTION = re.compile(r"^(?P<type>[A-Za-z_][\w.]*)(?:: (?P<text>.*))?$")
-_FRAME = re.compile(r'^\s+File "(?P<file>.+)", line (?P<line>\d+)')
-_TRACEBACK = "Traceback (most recent call last):"
+
+class Ending(enum.StrEnum):
+    """How a worker came to its end."""
+
+    EXIT = "exit"
+    """It ended by itself."""
+    SIGNAL = "signal"
+    """A signal ended it."""
+    CORE_DUMP = "core-dump"
+    """A signal ended it, and the kernel wrote its memory to a file."""
+    OUT_OF_MEMORY = "out-of-memory"
+    """The kernel killed it because there was no memory left."""
+    UNKILLABLE = "unkillable"
+    """It did not end: the kernel holds it, and not even SIGKILL reaches it."""
+    NO_VALUE = "no-value"
+    """It ended with exit code 0, but its function gave no value."""
+    UNHEALTHY = "unhealthy"
+    """It was alive; a monitor found that it can't go on."""
+
+
+_REMARKS = {
+    Ending.CORE_DUMP: "core dumped",
+    Ending.OUT_OF_MEMORY: "out of memory",
+    Ending.UNKILLABLE: "still there",
+    Ending.NO_VALUE: "no value",
+    Ending.UNHEALTHY: "unhealthy",
+}
+"""What the headline of a failure adds to exit code or signal."""
 
 
 @attrs.frozen(kw_only=True)
@@ -33,11 +58,15 @@ class ProcessFailure:
         pid: Process id on that host, 0 if no process was started.
         exitcode: Exit status; ``-n`` for death by signal ``n``.
         timestamp: Unix time of the failure in seconds, by the clock of its host.
+        ending: How it came to its end.
         message: What went wrong in one line, for example ``ValueError: boom``.
         location: ``file:line`` of the innermost frame of the exception, or empty.
+        context: What lies behind the message, for example the first exception of a
+            chain, or empty.
         traceback: The formatted Python traceback, or empty.
         stderr_tail: The last lines the worker wrote to stderr.
         error_file: Path of the worker's error file, or empty if it wrote none.
+        log_paths: Files on that host with the worker's output.
     """
 
     rank: int
@@ -47,11 +76,14 @@ class ProcessFailure:
     pid: int
     exitcode: int
     timestamp: float
+    ending: Ending = Ending.EXIT
     message: str = ""
     location: str = ""
+    context: str = ""
     traceback: str = ""
     stderr_tail: tuple[str, ...] = ()
     error_file: str = ""
+    log_paths: tuple[str, ...] = ()
 
     @property
     def status(self) -> int:
@@ -62,30 +94,50 @@ class ProcessFailure:
         """Return the name of the signal that ended the worker, or ``""``."""
         return signal_name(-self.exitcode) if self.exitcode < 0 else ""
 
+    def end(self) -> str:
+        """Return exit code or signal, and what is special about it."""
+        how = self.signal_name() or f"exit code {self.exitcode}"
+        remark = _REMARKS.get(self.ending)
+        return f"{how} ({remark})" if remark else how
+
     def headline(self) -> str:
         """Return who failed and how, in one line."""
-        how = self.signal_name() or f"exit code {self.exitcode}"
         return (
             f"rank {self.rank} (local rank {self.local_rank}, role {self.role!r}) "
-            f"on host {self.host!r}, pid {self.pid}: {how}"
+            f"on host {self.host!r}, pid {self.pid}: {self.end()}"
         )
+
+    def time(self) -> str:
+        """Return when it failed, in UTC, to the millisecond."""
+        try:
+            when = dt.datetime.fromtimestamp(self.timestamp, dt.UTC)
+        except (ValueError, OverflowError, OSError):
+            return f"{self.timestamp} s"
+        return when.isoformat(timespec="milliseconds")
 
     def render(self) -> str:
         """Return the failure as the block of text that a report shows."""
-        when = dt.datetime.fromtimestamp(self.timestamp, dt.UTC)
-        lines = [self.headline(), f"  time: {when.isoformat(timespec='milliseconds')}"]
-        if self.message:
-            lines.append(f"  error: {self.message}")
-        if self.location:
-            lines.append(f"  at: {self.location}")
-        if self.error_file:
-            lines.append(f"  error file: {self.error_file}")
+        lines = [self.headline()]
+        facts = {
+            "time": self.time(),
+            "error": self.message,
+            "at": self.location,
+            "behind it": self.context,
+            "error file": self.error_file,
+            "output": ", ".join(self.log_paths),
+        }
+        lines += [f"  {name}: {fact}" for name, fact in facts.items() if fact]
         if self.stderr_tail:
-            lines.append(f"  last {len(self.stderr_tail)} lines of stderr:")
+            lines.append(f"  last {_count(len(self.stderr_tail), 'line')} of stderr:")
             lines.extend(f"    {line}" for line in self.stderr_tail)
         elif self.traceback:
             lines.extend(f"    {line}" for line in self.traceback.splitlines())
         return "\n".join(lines)
+
+
+def ending_of(exitcode: int) -> Ending:
+    """Return what an exit code alone says about the end."""
+    return Ending.EXIT if exitcode >= 0 else Ending.SIGNAL
 
 
 def signal_name(number: int) -> str:
@@ -105,41 +157,34 @@ def root_cause(failures: Sequence[ProcessFailure]) -> ProcessFailure:
     return min(failures, key=lambda failure: failure.timestamp)
 
 
-@attrs.frozen
-class Explanation:
-    """What the last stderr lines of a Python process say about its end."""
-
-    message: str = ""
-    location: str = ""
-    traceback: str = ""
-
-
-def explain(stderr_tail: Sequence[str]) -> Explanation:
-    """Read exception, place and traceback from what a process last wrote to stderr.
-
-    Understands the interpreter's own traceback format, so that a script needs no
-    decorator to be understood. Whatever is written after the traceback (exit hooks,
-    resource warnings) is passed over.
-    """
-    start = _last_traceback(stderr_tail)
-    if start is None:
-        return Explanation()
-    block = [stderr_tail[start]]
-    location = ""
-    for line in stderr_tail[start + 1 :]:
-        block.append(line)
-        frame = _FRAME.match(line)
-        if frame:
-            location = f"{frame['file']}:{frame['line']}"
-        elif line and not line[0].isspace():
-            found = _EXCEPTION.match(line)
-            message = line.strip() if found else ""
-            return Explanation(message, location, "\n".join(block))
-    return Explanation("", location, "\n".join(block))
+def summary(failures: Sequence[ProcessFailure]) -> list[str]:
+    """Return a line for each host's failures that say the same, in order of ranks."""
+    alike: dict[tuple[str, str, str], list[ProcessFailure]] = {}
+    for failure in sorted(failures, key=lambda failure: failure.rank):
+        key = (failure.host, failure.end(), failure.message)
+        alike.setdefault(key, []).append(failure)
+    return [_said(same) for same in alike.values()]
 
 
-def _last_traceback(lines: Sequence[str]) -> int | None:
-    for index in range(len(lines) - 1, -1, -1):
-        if lines[index].strip() == _TRACEBACK:
-            return index
-    return None
+def _said(same: Sequence[ProcessFailure]) -> str:
+    first = same[0]
+    message = f": {first.message}" if first.message else ""
+    if len(same) == 1:
+        return first.headline() + message
+    ranks = ranges([failure.rank for failure in same])
+    return f"ranks {ranks} on host {first.host!r}: {first.end()}{message}"
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """Return ascending numbers as ``0-2, 5``."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{r[0]}-{r[-1]}" if len(r) > 1 else f"{r[0]}" for r in runs)
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"

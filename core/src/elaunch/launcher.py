@@ -289,6 +289,7 @@ class _Launch:
                 rank=rank,
                 host=first.host,
                 exitcode=first.exitcode,
+                ending=first.ending.value,
                 message=first.message,
                 location=first.location,
             )

@@ -1,16 +1,23 @@
 """Values about workers: what to start, where each one stands, how it ended."""
 
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
 
+from elaunch.explanations import (
+    Explanation,
+    described,
+    explain,
+    without_launcher_frames,
+)
 from elaunch.failures import (
     STDERR_TAIL_LINES,
-    Explanation,
+    Ending,
     ProcessFailure,
-    explain,
+    ending_of,
     signal_name,
 )
 from elaunch.templates import render
@@ -142,7 +149,10 @@ class WorkerExit:
         ranks: Where it stood.
         pid: Its process id.
         exitcode: Exit status; ``-n`` for death by signal ``n``.
-        timestamp: Unix time in seconds at which the exit was seen.
+        timestamp: Unix time in seconds at which it failed, or the exit was seen.
+        ending: How it came to its end.
+        remark: What is known about that end beyond it, in one line, for example whose
+            limit of memory was reached; or empty.
         value: What its function returned; `None` for commands.
         message: The error of a worker that failed, in one line; empty if nothing
             but the exit code is known.
@@ -150,6 +160,7 @@ class WorkerExit:
         traceback: Formatted traceback of that error, or empty.
         stderr_tail: The last lines it wrote to stderr.
         error_file: Path of the error file that it wrote, or empty.
+        log_paths: Files with its output.
         failed: Whether this end is a failure. An exit code other than 0 always is;
             exit code 0 is one where a function gave no value.
     """
@@ -158,17 +169,28 @@ class WorkerExit:
     pid: int
     exitcode: int
     timestamp: float
+    ending: Ending = attrs.field()
+    remark: str = ""
     value: Any = None
     message: str = ""
     location: str = ""
     traceback: str = ""
     stderr_tail: tuple[str, ...] = ()
     error_file: str = ""
+    log_paths: tuple[str, ...] = ()
     failed: bool = attrs.field()
+
+    @ending.default
+    def _ending_by_code(self) -> Ending:
+        return ending_of(self.exitcode)
 
     @failed.default
     def _failed_by_code(self) -> bool:
         return self.exitcode != 0
+
+
+_FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM)
+"""Ends that no error on stderr brings about by itself."""
 
 
 def failure_of(ended: WorkerExit, *, role: str, host: str) -> ProcessFailure:
@@ -176,18 +198,12 @@ def failure_of(ended: WorkerExit, *, role: str, host: str) -> ProcessFailure:
 
     Facts that the worker itself left (an error file, a function's exception) win over
     what its last stderr lines show; with neither, the signal or exit code is the
-    message.
+    message. Where somebody else ended the worker, that is the message, and an error
+    that it wrote before stands behind it.
     """
-    tail = ended.stderr_tail[-STDERR_TAIL_LINES:]
-    seen = explain(ended.stderr_tail)
-    if ended.message:
-        told = Explanation(
-            ended.message,
-            ended.location or seen.location,
-            ended.traceback or seen.traceback,
-        )
-    else:
-        told = seen
+    told = _told(ended)
+    lines = without_launcher_frames(ended.stderr_tail)
+    traceback = without_launcher_frames(told.traceback.splitlines())
     return ProcessFailure(
         rank=ended.ranks.rank,
         local_rank=ended.ranks.local_rank,
@@ -196,15 +212,38 @@ def failure_of(ended: WorkerExit, *, role: str, host: str) -> ProcessFailure:
         pid=ended.pid,
         exitcode=ended.exitcode,
         timestamp=ended.timestamp,
-        message=told.message or _bare_message(ended.exitcode),
+        ending=ended.ending,
+        message=told.message,
         location=told.location,
-        traceback=told.traceback,
-        stderr_tail=tail,
+        context=told.context,
+        traceback="\n".join(traceback),
+        stderr_tail=lines[-STDERR_TAIL_LINES:],
         error_file=ended.error_file,
+        log_paths=ended.log_paths,
     )
 
 
-def _bare_message(exitcode: int) -> str:
-    if exitcode < 0:
-        return f"killed by {signal_name(-exitcode)}"
-    return f"ended with exit code {exitcode}"
+def _told(ended: WorkerExit) -> Explanation:
+    seen = explain(ended.stderr_tail)
+    if ended.message:
+        seen = attrs.evolve(
+            seen,
+            message=ended.message,
+            location=ended.location or seen.location,
+            traceback=ended.traceback or seen.traceback,
+        )
+    bare = _bare_message(ended)
+    if ended.exitcode in _FROM_OUTSIDE and seen.message:
+        before = described(seen.message, seen.location)
+        return Explanation(bare, context=f"its last error was {before}")
+    if not seen.message:
+        return attrs.evolve(seen, message=bare)
+    return attrs.evolve(seen, context=seen.context or ended.remark)
+
+
+def _bare_message(ended: WorkerExit) -> str:
+    if ended.exitcode < 0:
+        end = f"killed by {signal_name(-ended.exitcode)}"
+    else:
+        end = f"ended with exit code {ended.exitcode}"
+    return f"{end}: {ended.remark}" if ended.remark else end

@@ -77,5 +77,6 @@ class Happenings:
             pid=ended.pid,
             exitcode=ended.exitcode,
             signal=signal_name(-ended.exitcode) if ended.exitcode < 0 else "",
+            ending=ended.ending.value,
             **facts,
         )

@@ -52,7 +52,7 @@ from elaunch.errors import (
     RendezvousClosed,
     SignalException,
 )
-from elaunch.failures import ProcessFailure, signal_name
+from elaunch.failures import Ending, ProcessFailure, signal_name
 from elaunch.monitor import Severity
 from elaunch.rendezvous import (
     ChangeKind,
@@ -166,6 +166,7 @@ class Machine:
             pid=stimulus.pid,
             exitcode=UNHEALTHY_EXIT,
             timestamp=stimulus.timestamp,
+            ending=Ending.UNHEALTHY,
             message=f"unhealthy: {finding.reason}",
         )
         return self._fail(failure)
