@@ -56,6 +56,18 @@ class TestFailureOf:
         assert told.message == "ValueError: said"
         assert told.location == "a:1"
 
+    def test_the_context_comes_from_the_workers_own_traceback(self) -> None:
+        chain = (
+            "Traceback (most recent call last):\n"
+            '  File "a.py", line 1, in f\nKeyError: 1\n\n'
+            "The above exception was the direct cause of the following exception:\n\n"
+            "Traceback (most recent call last):\n"
+            '  File "a.py", line 2, in f\nValueError: said'
+        )
+        ended = self.exit(1, message="ValueError: said", traceback=chain)
+
+        assert failure_of(ended, role="r", host="h").context == "KeyError: 1 at a.py:1"
+
     def test_a_remark_says_more_of_a_signal(self) -> None:
         ended = self.exit(
             -signal.SIGKILL, ending=Ending.OUT_OF_MEMORY, remark="limit 64 MiB"

@@ -2,13 +2,16 @@
 
 import faulthandler
 import json
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from elaunch import ChildFailedError, ProcessFailure
 from elaunch.worker import record
 from elaunch.worker.error_file import MESSAGE_LIMIT, TRACEBACK_LIMIT
 
@@ -132,6 +135,96 @@ def test_message_and_traceback_are_bounded(error_file: Path) -> None:
     message = told(error_file)
     assert message["message"] == "ValueError: ".ljust(MESSAGE_LIMIT, "x")
     assert len(message["extraInfo"]["py_callstack"]) == TRACEBACK_LIMIT
+
+
+def test_the_time_is_whole_seconds_for_torch_and_exact_beside_it(
+    error_file: Path,
+) -> None:
+    before = time.time()
+    with pytest.raises(ValueError, match="x"):
+        boom("x")
+
+    extra = told(error_file)["extraInfo"]
+    assert before <= extra["unix_time"] <= time.time()
+    assert int(extra["timestamp"]) == int(extra["unix_time"])
+
+
+def test_a_launcher_leaves_the_root_cause_of_its_own_job(error_file: Path) -> None:
+    failure = ProcessFailure(
+        rank=3,
+        local_rank=1,
+        role="r",
+        host="h",
+        pid=7,
+        exitcode=9,
+        timestamp=12.5,
+        message="KeyError: 'inner'",
+        traceback="Traceback ...",
+    )
+
+    @record
+    def nested() -> None:
+        raise ChildFailedError("inner.py", {3: failure})
+
+    with pytest.raises(ChildFailedError):
+        nested()
+
+    assert told(error_file) == {
+        "message": "KeyError: 'inner'",
+        "extraInfo": {
+            "py_callstack": "Traceback ...",
+            "timestamp": "12",
+            "unix_time": 12.5,
+        },
+        "errorCode": 9,
+    }
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"message": {"message": "inner"}}, {"message": "inner", "errorCode": 5}),
+        ({"message": "<NONE>"}, None),
+    ],
+)
+def test_torchs_launcher_does_so_too_where_its_worker_left_a_file(
+    error_file: Path, data: object, message: dict[str, object] | None
+) -> None:
+    class Failure:
+        exitcode = 5
+        error_file_data = data
+
+    class ChildFailedError(Exception):
+        def get_first_failure(self) -> tuple[int, Failure]:
+            return 0, Failure()
+
+    @record
+    def nested() -> None:
+        raise ChildFailedError("the job failed")
+
+    with pytest.raises(ChildFailedError):
+        nested()
+
+    if message:
+        assert told(error_file) == message
+    else:
+        assert told(error_file)["message"] == "ChildFailedError: the job failed"
+
+
+def test_what_is_no_file_is_not_replaced_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    monkeypatch.setenv("TORCHELASTIC_ERROR_FILE", str(pipe))
+
+    with pytest.raises(ValueError, match="the real one"):
+        boom("the real one")
+
+    assert pipe.is_fifo()
+    assert "is not a regular file" in capsys.readouterr().err
 
 
 def test_an_exception_without_a_text_still_leaves_a_file(error_file: Path) -> None:

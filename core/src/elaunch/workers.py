@@ -224,7 +224,7 @@ def failure_of(ended: WorkerExit, *, role: str, host: str) -> ProcessFailure:
 
 
 def _told(ended: WorkerExit) -> Explanation:
-    seen = explain(ended.stderr_tail)
+    seen = explain(ended.traceback.splitlines() or ended.stderr_tail)
     if ended.message:
         seen = attrs.evolve(
             seen,

@@ -37,6 +37,29 @@ def test_the_nested_form(tmp_path: Path) -> None:
     assert told.location == "/a/model.py:40"
 
 
+@pytest.mark.parametrize(
+    ("value", "time"),
+    [
+        (1700000000.25, 1700000000.25),
+        (1700000000, 1700000000.0),
+        ("soon", 0.0),
+        (True, 0.0),
+        (-1, 0.0),
+        (10**400, 0.0),
+        (float("nan"), 0.0),
+        (None, 0.0),
+    ],
+)
+def test_the_time_is_a_number_or_unknown(
+    tmp_path: Path, value: Any, time: float
+) -> None:
+    extra = {"timestamp": "1700000000", "unix_time": value}
+
+    assert (
+        read(tmp_path, {"message": {"message": "x", "extraInfo": extra}}).time == time
+    )
+
+
 def test_the_flat_form(tmp_path: Path) -> None:
     assert read(tmp_path, {"message": "boom", "timestamp": 1}) == Told("boom")
 

@@ -5,7 +5,12 @@ read such files understand it::
 
     {"message": {"message": "ValueError: boom",
                  "extraInfo": {"py_callstack": "Traceback ...",
-                               "timestamp": "1700000000"}}}
+                               "timestamp": "1700000000",
+                               "unix_time": 1700000000.25}}}
+
+``unix_time`` is ours: torchelastic knows whole seconds alone, by which ranks that fail
+one after the other can't be told apart. A worker that is a launcher itself leaves the
+root cause of its own job, with the exit code of that in ``errorCode``.
 """
 
 import contextlib
@@ -17,7 +22,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 
 ERROR_FILE = "TORCHELASTIC_ERROR_FILE"
@@ -46,7 +51,8 @@ def record(fn: Callable[P, R]) -> Callable[P, R | None]:
         A function that behaves like ``fn``, save that ``sys.exit(0)`` and
         ``sys.exit()`` make it return `None`. An exception is raised on after it was
         written to the file that ``TORCHELASTIC_ERROR_FILE`` names; any other
-        ``sys.exit(...)`` is raised on and writes nothing.
+        ``sys.exit(...)`` is raised on and writes nothing. Of a ``ChildFailedError``,
+        elaunch's or torch's, the root cause is written.
     """
 
     @functools.wraps(fn)
@@ -90,15 +96,44 @@ def _leave(error: Exception) -> None:
 
 
 def _description(error: Exception) -> str:
+    message = _root_cause(error) or _message(error)
+    return json.dumps({"message": message})
+
+
+def _message(error: Exception) -> dict[str, Any]:
     # The first frame is `recorded` above, which tells the reader nothing.
     frames = error.__traceback__.tb_next if error.__traceback__ else None
     stack = "".join(traceback.format_exception(type(error), error, frames))
+    text = f"{type(error).__name__}: {_text(error)}"
+    return _nested_form(text, stack, time.time())
+
+
+def _root_cause(error: Exception) -> dict[str, Any] | None:
+    """Return what a launcher inside this worker knows of its own first failure.
+
+    Its error is known by its looks: importing either of the two is not for here.
+    """
+    if type(error).__name__ != "ChildFailedError":
+        return None
+    try:
+        failure = error.get_first_failure()[1]  # type: ignore[attr-defined] # see above
+        left = getattr(failure, "error_file_data", None)
+        if left is None:
+            told = _nested_form(failure.message, failure.traceback, failure.timestamp)
+        else:
+            told = left["message"]
+        return {**told, "errorCode": int(failure.exitcode)}
+    except Exception:  # noqa: BLE001 - whatever it is, it is an exception to write
+        return None
+
+
+def _nested_form(text: str, stack: str, when: float) -> dict[str, Any]:
     extra = {
         "py_callstack": stack[-TRACEBACK_LIMIT:],
-        "timestamp": str(int(time.time())),
+        "timestamp": str(int(when)),
+        "unix_time": when,
     }
-    message = f"{type(error).__name__}: {_text(error)}"[:MESSAGE_LIMIT]
-    return json.dumps({"message": {"message": message, "extraInfo": extra}})
+    return {"message": text[:MESSAGE_LIMIT], "extraInfo": extra}
 
 
 def _text(error: Exception) -> str:
@@ -109,6 +144,8 @@ def _text(error: Exception) -> str:
 
 
 def _write(target: Path, text: str) -> None:
+    if target.exists() and not target.is_file():
+        raise OSError(f"{str(target)!r} is not a regular file")  # /dev/null, say
     # A reader sees the whole file or none; threads and forks have a file each.
     draft = target.with_name(f"{target.name}.{os.getpid()}-{time.monotonic_ns()}")
     try:

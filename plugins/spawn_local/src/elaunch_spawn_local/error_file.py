@@ -10,6 +10,7 @@ import attrs
 
 _FILE_LIMIT = 1024 * 1024
 _MESSAGE_LIMIT = 2 * 1024
+_FAR_FUTURE = 1e11  # seconds; some thousand years
 _FRAME = re.compile(r'File "(.+?)", line (\d+)')
 
 
@@ -21,11 +22,14 @@ class Told:
         message: The error in one line, or empty.
         traceback: The formatted traceback, or empty.
         location: ``file:line`` of the traceback's innermost frame, or empty.
+        time: Unix time of the error in seconds; 0 where it isn't told to less than a
+            second, or is no number.
     """
 
     message: str = ""
     traceback: str = ""
     location: str = ""
+    time: float = 0.0
 
 
 def read_error_file(path: Path) -> Told:
@@ -58,7 +62,13 @@ def _told(content: Any) -> Told:
         message=_one_line(text) if isinstance(text, str) else "",
         traceback=traceback,
         location=_innermost(traceback),
+        time=_seconds(extra.get("unix_time")) if isinstance(extra, dict) else 0.0,
     )
+
+
+def _seconds(value: Any) -> float:
+    known = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return float(value) if known and 0 < value < _FAR_FUTURE else 0.0
 
 
 def _one_line(text: str) -> str:
