@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from elaunch_spawn_local.oom import memory_group
 
 
+SOON = 20.0
 FREEZER = Path("/sys/fs/cgroup/freezer")
 
 
@@ -26,6 +28,18 @@ def memory_limit(name: str, size: int) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
+def in_group(directory: Path) -> Iterator[None]:
+    """Put this process, and what it starts, into a group meanwhile."""
+    before = memory_group()
+    assert before
+    (directory / "cgroup.procs").write_text(str(os.getpid()))
+    try:
+        yield
+    finally:
+        (before.directory / "cgroup.procs").write_text(str(os.getpid()))
+
+
+@contextlib.contextmanager
 def frozen(name: str, pid: int) -> Iterator[None]:
     """Freeze a process, so that not even SIGKILL ends it; thaw it at the end."""
     if not (FREEZER / "tasks").exists():
@@ -34,6 +48,7 @@ def frozen(name: str, pid: int) -> Iterator[None]:
         (directory / "cgroup.procs").write_text(str(pid))
         (directory / "freezer.state").write_text("FROZEN")
         try:
+            _await(directory / "freezer.state", "FROZEN")
             yield
         finally:
             (directory / "freezer.state").write_text("THAWED")
@@ -57,11 +72,20 @@ def _group(above: Path, name: str) -> Iterator[Path]:
 
 def _remove(directory: Path) -> None:
     # The kernel lets the last of the dead go a moment after they were reaped.
-    for _ in range(1000):
+    deadline = time.monotonic() + SOON
+    while True:
         try:
             directory.rmdir()
         except OSError:
+            if time.monotonic() > deadline:
+                raise
             os.sched_yield()
         else:
             return
-    directory.rmdir()
+
+
+def _await(file: Path, word: str) -> None:
+    deadline = time.monotonic() + SOON
+    while file.read_text().strip() != word:
+        assert time.monotonic() < deadline, f"{file} never says {word!r}"
+        os.sched_yield()

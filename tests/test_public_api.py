@@ -10,7 +10,8 @@ ChildFailedError DuplicateBackend ElaunchError InvalidProvider InvalidTransition
 LaunchConfig Membership NodeNotAdmitted PluginError PluginFailed ProcessFailure
 RendezvousClosed RendezvousCorrupt RendezvousError RendezvousGracefulExit
 RendezvousHandler RendezvousParameters RendezvousTimeout RendezvousUnreachable
-SignalException SpawnError UnknownBackend UsageError elastic_launch get_rdzv_handler
+SignalException SpawnError UnknownBackend UsageError WorkersLeft elastic_launch
+get_rdzv_handler
 launch_agent load_plugins record
 """
 

@@ -37,6 +37,7 @@ from elaunch.errors import (
     RendezvousTimeout,
     SignalException,
     SpawnError,
+    WorkersLeft,
 )
 from elaunch.failures import ProcessFailure
 from elaunch.monitor import Finding, Severity
@@ -170,6 +171,32 @@ class TestFailure:
         assert isinstance(finish, Finish)
         assert isinstance(finish.result.error, ChildFailedError)
 
+    def test_a_node_with_workers_that_live_on_does_not_join_again(
+        self, machine: Machine
+    ) -> None:
+        tell(machine, *RUNNING, exited(1, exitcode=3), SUPERSEDED)
+        (leave,) = tell(machine, Stopped(left=(7, 8)))
+        (finish,) = tell(machine, Left())
+
+        assert isinstance(leave, Leave)
+        assert "pids 7, 8" in leave.reason
+        assert isinstance(finish, Finish)
+        assert isinstance(finish.result.error, WorkersLeft)
+        assert finish.result.error.status == 1
+
+    @pytest.mark.parametrize(
+        ("outcome", "error"), [(FAILED, ChildFailedError), (SUCCEEDED, WorkersLeft)]
+    )
+    def test_workers_that_live_on_hide_no_failure_and_are_no_success(
+        self, machine: Machine, outcome: Outcome, error: type[Exception]
+    ) -> None:
+        tell(machine, *RUNNING, exited(1, exitcode=3), closed(outcome))
+        (_,) = tell(machine, Stopped(left=(7,)))
+        (finish,) = tell(machine, Left())
+
+        assert isinstance(finish, Finish)
+        assert isinstance(finish.result.error, error)
+
     def test_an_unhealthy_worker_is_a_failure(self, machine: Machine) -> None:
         finding = Finding(local_rank=1, severity=Severity.UNHEALTHY, reason="too big")
         report, stop = tell(machine, *RUNNING, Found(finding, 2, 3.0))
@@ -283,7 +310,7 @@ class TestTable:
 
         assert machine.state is State.JOINING
         assert caught.value.story == ("new + Begin -> joining: Join",)
-        assert "state 'joining' does not allow Stopped()" in str(caught.value)
+        assert "state 'joining' does not allow Stopped(left=())" in str(caught.value)
 
     def test_every_method_of_the_table_exists(self, machine: Machine) -> None:
         tell(machine, Begin())

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         SpawnError,
         UnknownBackend,
         UsageError,
+        WorkersLeft,
     )
     from elaunch.failures import ProcessFailure
     from elaunch.launcher import elastic_launch, get_rdzv_handler, launch_agent
@@ -62,6 +63,7 @@ _HOMES = {
     "SpawnError": "elaunch.errors",
     "UnknownBackend": "elaunch.errors",
     "UsageError": "elaunch.errors",
+    "WorkersLeft": "elaunch.errors",
     "ProcessFailure": "elaunch.failures",
     "elastic_launch": "elaunch.launcher",
     "get_rdzv_handler": "elaunch.launcher",
@@ -98,6 +100,7 @@ __all__ = [
     "SpawnError",
     "UnknownBackend",
     "UsageError",
+    "WorkersLeft",
     "elastic_launch",
     "get_rdzv_handler",
     "launch_agent",

@@ -193,6 +193,7 @@ BY_BOOTSTRAP: Mapping[str, str] = {
 
 BY_SPAWNER: Mapping[str, str] = {
     "TORCHELASTIC_ERROR_FILE": "where the worker may leave its error as JSON",
+    "PYTHONFAULTHANDLER": "1 unless set by the user, so that a crash names its line",
     "PYTHONUNBUFFERED": "1 unless set by the user, so that output comes at once",
 }
 """What a spawner adds."""

@@ -17,6 +17,7 @@
     │   ├── RendezvousCorrupt
     │   └── NodeNotAdmitted
     ├── SpawnError                      exit 5    a worker could not be started
+    ├── WorkersLeft                     exit 1    workers that can't be killed
     ├── ChildFailedError                exit of the root cause, 128 + n for a signal n
     ├── SignalException                 exit 128 + n: the agent was told to stop
     └── InvalidTransition               exit 70   a bug of ours; carries its story
@@ -214,6 +215,29 @@ class SpawnError(ElaunchError):
     """A worker could not be started."""
 
     exit_code: ClassVar[int] = 5
+
+
+@attrs.frozen
+class WorkersLeft(ElaunchError):
+    """Processes of the workers are still there after SIGKILL: the kernel holds them.
+
+    This node can't be part of the job's next generation with them.
+
+    Attributes:
+        host: Host name of this node.
+        pids: Their ids.
+    """
+
+    host: str
+    pids: Sequence[int]
+
+    def __str__(self) -> str:
+        pids = ", ".join(str(pid) for pid in self.pids)
+        return (
+            f"processes of the workers can't be killed on host {self.host!r} "
+            f"(pids {pids}): the kernel holds them; look for a hanging file system or "
+            f"device, the host may have to be restarted"
+        )
 
 
 @attrs.frozen

@@ -30,6 +30,8 @@ class StopStep(enum.StrEnum):
 
     SIGNAL = "signal"
     KILL = "kill"
+    LEFT = "left"
+    """These can't be killed: the kernel holds them."""
 
 
 class OnStop(Protocol):
@@ -56,7 +58,8 @@ class WorkerGroup(Protocol):
         """Stop every worker and everything they started; return when all are gone.
 
         A second call while one is under way kills at once. Exits are still told by
-        `next_exit`. When it returns no process of the group is alive.
+        `next_exit`. When it returns no process of the group is alive, but for those
+        that were told as `StopStep.LEFT`.
         """
 
     async def close(self) -> None:

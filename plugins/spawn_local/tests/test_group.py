@@ -1,14 +1,24 @@
 """What a group of local workers does beyond the contract."""
 
 import asyncio
+import os
+import signal
 import sys
 import tempfile
 import threading
 from pathlib import Path
 
 import pytest
+from cgroups import frozen, in_group, memory_limit
 
-from elaunch.api import CommandEntry, FunctionEntry, StopSchedule, StopStep
+from elaunch.api import (
+    CommandEntry,
+    Ending,
+    FunctionEntry,
+    ScriptEntry,
+    StopSchedule,
+    StopStep,
+)
 from elaunch.testing.groups import (
     IGNORE_SIGTERM,
     SLEEP,
@@ -20,9 +30,10 @@ from elaunch.testing.groups import (
 )
 from elaunch.testing.lifeline import HOLD, Lifeline
 from elaunch_spawn_local import group as group_module
-from elaunch_spawn_local.fork_server.client import ForkServer
 from elaunch_spawn_local.local import LocalSpawner
 
+
+CORE_PATTERN = Path("/proc/sys/kernel/core_pattern")
 
 # A process of a new session whose parent has ended: no parenthood leads to it.
 _PARENT = """
@@ -141,26 +152,86 @@ async def test_workers_that_end_during_the_grace_end_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.asyncio
-async def test_who_cant_be_killed_is_named_and_not_waited_for(
+async def test_who_cant_be_killed_has_failed_and_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def left(_: ForkServer, __: float) -> list[int]:
-        return [pid]
-
+    monkeypatch.setattr(group_module, "KILL_LIMIT", 1.0)
     async with Lifeline(tmp_path / "lifeline") as lifeline:
-        one = worker(0, **lifeline.environment)
-        async with started(LocalSpawner("job"), python(HOLD + SLEEP), one) as group:
-            [pid] = await lifeline.held_by(1)
-            with monkeypatch.context() as patch:
-                patch.setattr(group_module, "KILL_LIMIT", 0.1)
-                patch.setattr(ForkServer, "sweep", left)
-                await group.stop(StopSchedule(grace=0), Steps())
+        two = [worker(rank, **lifeline.environment) for rank in (0, 1)]
+        async with started(LocalSpawner("job"), python(HOLD + SLEEP), *two) as group:
+            await lifeline.held_by(2)
+            pid, steps = group.pids[0], Steps()
+            with frozen("unkillable", pid):
+                await group.stop(StopSchedule(grace=0), steps)
+                ended = await exits(group, 2)
 
-            [record] = caplog.records
-            assert record.getMessage() == (
-                f"process {pid} is still there 0.1 s after SIGKILL; the kernel holds "
-                "it, look for a hanging file system or device"
-            )
+            assert await lifeline.released()
+
+    assert steps.names == [StopStep.SIGNAL, StopStep.KILL, StopStep.LEFT]
+    assert steps.taken[2][2] == [pid]
+    assert (ended[0].ending, ended[0].failed) == (Ending.UNKILLABLE, True)
+    assert ended[0].remark.startswith("the kernel holds it (state D (disk sleep)")
+    assert ended[1].ending is Ending.SIGNAL
+    assert f"process {pid} is still there 1.0 s after SIGKILL" in caplog.text
+
+
+@pytest.mark.asyncio
+async def test_a_kill_for_lack_of_memory_is_told_as_such(tmp_path: Path) -> None:
+    code = "import os\nheld = []\nfd = os.open(os.environ['GO'], os.O_RDONLY)\n"
+    code += "while True: held.append(bytearray(1 << 20))\n"
+    go = tmp_path / "go"
+    os.mkfifo(go)
+    with memory_limit("group", 256 << 20) as directory, in_group(directory):
+        one = worker(0, GO=str(go))
+        async with started(LocalSpawner("job"), python(code), one) as group:
+            await asyncio.to_thread(go.write_text, "")
+            ended = await exits(group)
+
+    assert ended[0].ending is Ending.OUT_OF_MEMORY
+    assert ended[0].exitcode == -signal.SIGKILL
+    assert f"the limit is {256 << 20} bytes (256.0 MiB)" in ended[0].remark
+
+
+@pytest.mark.asyncio
+async def test_a_kill_by_somebody_else_is_a_signal() -> None:
+    async with started(LocalSpawner("job"), python(SLEEP)) as group:
+        os.kill(group.pids[0], signal.SIGKILL)
+        ended = await exits(group)
+
+    assert (ended[0].ending, ended[0].remark) == (Ending.SIGNAL, "")
+
+
+@pytest.mark.skipif(
+    not CORE_PATTERN.exists() or CORE_PATTERN.read_text().startswith("|"),
+    reason="this host writes no core dumps to files",
+)
+@pytest.mark.asyncio
+async def test_a_core_dump_is_told_as_such(tmp_path: Path) -> None:
+    code = (
+        "import os, resource\n"
+        f"os.chdir({str(tmp_path)!r})\n"
+        "most = resource.getrlimit(resource.RLIMIT_CORE)[1]\n"
+        "resource.setrlimit(resource.RLIMIT_CORE, (most, most))\n"
+        "os.abort()\n"
+    )
+    async with started(LocalSpawner("job"), python(code)) as group:
+        ended = await exits(group)
+
+    assert ended[0].exitcode == -signal.SIGABRT
+    assert ended[0].ending is Ending.CORE_DUMP
+
+
+@pytest.mark.asyncio
+async def test_a_crash_of_python_names_the_line(tmp_path: Path) -> None:
+    script = tmp_path / "crash.py"
+    script.write_text("import os, signal\n\nos.kill(os.getpid(), signal.SIGSEGV)\n")
+    entry = ScriptEntry(str(script), (), "crash.py")
+    async with started(LocalSpawner("job"), entry) as group:
+        ended = await exits(group)
+
+    assert ended[0].exitcode == -signal.SIGSEGV
+    assert ended[0].stderr_tail[0] == "Fatal Python error: Segmentation fault"
+    assert f'  File "{script}", line 3 in <module>' in ended[0].stderr_tail
 
 
 @pytest.mark.asyncio

@@ -110,6 +110,7 @@ class Agent:
     _reaping: asyncio.Task[None] | None = attrs.field(default=None, init=False)
     _group: WorkerGroup | None = attrs.field(default=None, init=False)
     _terminating: bool = attrs.field(default=False, init=False)
+    _left: tuple[int, ...] = attrs.field(default=(), init=False)
 
     def __attrs_post_init__(self) -> None:
         self._machine = Machine(
@@ -227,6 +228,7 @@ class Agent:
             await self.handler.retire(reason)
 
     async def _stop(self, reason: str, most: float) -> None:
+        self._left = ()
         self._meeting.is_over()
         starting = self._starting
         if starting and not starting.done():
@@ -239,11 +241,11 @@ class Agent:
                 StopSchedule(grace=min(self.shutdown_timeout, most)), self._note_step
             )
             if self._reaping:
-                # A process that even SIGKILL does not end is never told.
+                # A spawner may fail to tell of one that even SIGKILL does not end.
                 await asyncio.wait((self._reaping,), timeout=EXITS_TIMEOUT)
             await self._close_group()
             self.record(EventName.GROUP_STOPPED, reason=reason)
-        self._feed(Stopped())
+        self._feed(Stopped(self._left))
 
     async def _kill(self) -> None:
         if self._group:
@@ -299,6 +301,8 @@ class Agent:
     # -- helpers ---------------------------------------------------------------
 
     def _note_step(self, step: StopStep, signum: int, pids: Sequence[int]) -> None:
+        if step is StopStep.LEFT:
+            self._left = tuple(pids)
         self.record(
             EventName.GROUP_STOPPING,
             step=step.value,

@@ -4,7 +4,8 @@ Laws:
 
 1. Workers run only in STARTING, RUNNING and STOPPING, and there is one way out of
    these states with workers: STOPPING, by one schedule, whatever the reason.
-2. A generation is joined only when no worker of an earlier one is alive.
+2. A generation is joined only when no worker of an earlier one is alive. An agent whose
+   workers can't be killed leaves, and does not call that a success.
 3. A failure or a departure is told before the workers are stopped, so that the nodes
    of the job stop theirs at the same time.
 4. Only the coordinator ends the job. An agent that fails by itself, or is told to stop,
@@ -51,6 +52,7 @@ from elaunch.errors import (
     InvalidTransition,
     RendezvousClosed,
     SignalException,
+    WorkersLeft,
 )
 from elaunch.failures import Ending, ProcessFailure, signal_name
 from elaunch.monitor import Severity
@@ -200,6 +202,10 @@ class Machine:
         return (Join(),)
 
     def _stopped(self, stimulus: Stopped) -> Sequence[Action]:
+        failed = self._ending and self._ending.error
+        if stimulus.left and not failed:
+            error = WorkersLeft(self.host, stimulus.left)
+            return self._leave(Result(error=error), str(error))
         if self._ending:
             return self._leave(self._ending, self._reason)
         return self._join(stimulus)

@@ -81,7 +81,13 @@ class Signalled:
 
 @attrs.frozen
 class Stopped:
-    """No process of the workers is alive."""
+    """No process of the workers is alive, but for those that can't be killed.
+
+    Attributes:
+        left: Ids of these.
+    """
+
+    left: tuple[int, ...] = ()
 
 
 @attrs.frozen

@@ -6,6 +6,7 @@ fresh interpreter.
 
 import contextlib
 import ctypes
+import faulthandler
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ from typing import Any
 
 
 _MAPS = Path("/proc/self/maps")
+_STDERR = 2
 
 _SIZERS = (
     "openblas_set_num_threads",
@@ -38,6 +40,8 @@ def refresh(environment: Mapping[str, str]) -> None:
             line_buffering=stream.isatty(),
             write_through=bool(environment.get("PYTHONUNBUFFERED")),
         )
+    if environment.get("PYTHONFAULTHANDLER"):
+        faulthandler.enable(_STDERR)
     _size_pools(environment)
     _seed()
 

@@ -14,11 +14,13 @@ import attrs
 
 from elaunch.api import OnStop, StopSchedule, StopStep, WorkerExit
 from elaunch_spawn_local import foreground, strays
-from elaunch_spawn_local.ends import end_of
+from elaunch_spawn_local.ends import Seen, end_of
 from elaunch_spawn_local.foreground import STDIN
 from elaunch_spawn_local.fork_server.client import ForkServer, ServerLost
 from elaunch_spawn_local.fork_server.descendants import HAS_PROC
+from elaunch_spawn_local.oom import OutOfMemory
 from elaunch_spawn_local.output import Output
+from elaunch_spawn_local.processes import state
 from elaunch_spawn_local.pump import LINGER
 from elaunch_spawn_local.worker import Worker
 
@@ -41,11 +43,13 @@ class LocalGroup:
         directory: The group's own directory; removed by `close`.
         mark: Beginning of an environment variable that only this group's workers and
             their descendants have.
+        memory: Tells who was killed for lack of memory.
     """
 
     _server: ForkServer
     _directory: Path
     _mark: bytes
+    _memory: OutOfMemory
     _loop: asyncio.AbstractEventLoop = attrs.field(
         factory=asyncio.get_running_loop, init=False
     )
@@ -57,6 +61,8 @@ class LocalGroup:
     _stops: int = attrs.field(default=0, init=False)
     _no_grace: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
     _on_step: OnStop | None = attrs.field(default=None, init=False)
+    _killed: set[int] = attrs.field(factory=set, init=False)
+    _given_up: bool = attrs.field(default=False, init=False)
     _closing: asyncio.Lock = attrs.field(factory=asyncio.Lock, init=False)
     closed: bool = attrs.field(default=False, init=False)
 
@@ -91,7 +97,8 @@ class LocalGroup:
     async def stop(self, schedule: StopSchedule, on_step: OnStop) -> None:
         """Stop every worker and everything they started; return when all are gone.
 
-        What can't be killed within `KILL_LIMIT` seconds is logged as an error.
+        What can't be killed within `KILL_LIMIT` seconds is told as the last step, and
+        a worker among them as a failed one.
         """
         if self._stops:
             self._no_grace.set()
@@ -115,7 +122,8 @@ class LocalGroup:
                 self._carried.set()
                 for worker in self._workers.values():
                     worker.read.set()
-            await self._kill()
+            if not self._given_up:
+                await self._kill()
             for worker in self._live():  # undying ones must not keep the output waiting
                 self.output.worker_ended(worker.rank)
             if self._tellers:
@@ -152,10 +160,11 @@ class LocalGroup:
 
     def exited(self, rank: int, status: int) -> None:
         """Note the end of a worker, and tell it when its output was read."""
-        self._ended(self._workers[rank], status, "")
+        self._ended(self._workers[rank], status)
 
     def killed(self, pids: Sequence[int]) -> None:
         """Pass on whom a sweep killed."""
+        self._killed.update(pids)
         if self._on_step:
             self._on_step(StopStep.KILL, signal.SIGKILL, pids)
 
@@ -163,9 +172,13 @@ class LocalGroup:
         """Take all workers for dead: the kernel kills them when their parent ends."""
         why = f"the fork server that ran the workers is gone: {reason}"
         for worker in self._live():
-            self._ended(worker, signal.SIGKILL, why)
+            self._ended(worker, signal.SIGKILL, why=why)
 
-    def _ended(self, worker: Worker, status: int, why: str) -> None:
+    def _ended(
+        self, worker: Worker, status: int, *, why: str = "", undying: str = ""
+    ) -> None:
+        if not worker.live:  # it was given up before
+            return
         worker.status = status
         worker.gone.set()
         if worker.has_terminal:
@@ -173,17 +186,26 @@ class LocalGroup:
         self.output.worker_ended(worker.rank)
         if not self._live():
             self._no_grace.set()
-        teller = self._loop.create_task(self._tell(worker, time.time(), why))
+        seen = Seen(
+            time=time.time(),
+            stderr_tail=(),
+            killed=worker.pid in self._killed,
+            why=why,
+            undying=undying,
+        )
+        teller = self._loop.create_task(self._tell(worker, seen))
         self._tellers.add(teller)
         teller.add_done_callback(self._tellers.discard)
 
-    async def _tell(self, worker: Worker, seen: float, why: str) -> None:
+    async def _tell(self, worker: Worker, seen: Seen) -> None:
         # The margin is for a console that blocks: the end is told all the same.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LINGER + 0.5):
                 await worker.read.wait()
         tail = self.output.stderr_tail(worker.rank)
-        self._exits.put_nowait(await asyncio.to_thread(end_of, worker, seen, tail, why))
+        seen = attrs.evolve(seen, stderr_tail=tail)
+        ended = await asyncio.to_thread(end_of, worker, seen, self._memory)
+        self._exits.put_nowait(ended)
 
     # -- stopping -----------------------------------------------------------------
 
@@ -209,13 +231,27 @@ class LocalGroup:
             complete = False
         if not complete:
             left += await self._kill_strays()
-        for pid in left:
+        if left:
+            await self._give_up(left)
+
+    async def _give_up(self, left: Sequence[int]) -> None:
+        """Tell of processes that are still there long after SIGKILL."""
+        self._given_up = True
+        held = {pid: await asyncio.to_thread(state, pid) for pid in left}
+        for pid, how in held.items():
             logger.error(
-                "process %d is still there %.1f s after SIGKILL; the kernel holds it, "
-                "look for a hanging file system or device",
+                "process %d is still there %.1f s after SIGKILL (state %s); the kernel "
+                "holds it, look for a hanging file system or device",
                 pid,
                 KILL_LIMIT,
+                how or "unknown",
             )
+        for worker in self._live():
+            if worker.pid in held:
+                how = f"the kernel holds it (state {held[worker.pid] or 'unknown'})"
+                self._ended(worker, signal.SIGKILL, undying=how)
+        if self._on_step:
+            self._on_step(StopStep.LEFT, signal.SIGKILL, left)
 
     async def _kill_strays(self) -> Sequence[int]:
         """Kill those whom nothing but their environment tells to be of this group."""

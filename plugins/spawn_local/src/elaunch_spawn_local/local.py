@@ -28,6 +28,7 @@ from elaunch.api import (
 from elaunch_spawn_local.fork_server.client import ForkServer, NotStarted, ServerLost
 from elaunch_spawn_local.function_call import command, write_call
 from elaunch_spawn_local.group import LocalGroup
+from elaunch_spawn_local.oom import OutOfMemory
 from elaunch_spawn_local.serving import new_server, ready
 from elaunch_spawn_local.worker import BoundWorker, Worker
 
@@ -114,7 +115,8 @@ class LocalSpawner:
         if isinstance(entry, FunctionEntry) and not in_memory:
             await asyncio.to_thread(write_call, entry, directory / CALL)
         mark = os.fsencode(f"{ERROR_FILE}={directory}{os.sep}")
-        self._group = group = _new_group(server, directory, mark, entry.name)
+        memory = await asyncio.to_thread(OutOfMemory.here)
+        self._group = group = _new_group(server, directory, mark, memory, entry.name)
         try:
             await self._start_all(server, entry, bound, directory, group)
             _begin(group, entry.name)
@@ -264,16 +266,17 @@ def _environment(worker: Worker) -> dict[str, str]:
     return {
         **inherited_environment(os.environ),
         "PYTHONUNBUFFERED": os.environ.get("PYTHONUNBUFFERED", "1"),
+        "PYTHONFAULTHANDLER": os.environ.get("PYTHONFAULTHANDLER", "1"),
         **worker.spec.environment,
         ERROR_FILE: str(worker.error_file),
     }
 
 
 def _new_group(
-    server: ForkServer, directory: Path, mark: bytes, name: str
+    server: ForkServer, directory: Path, mark: bytes, memory: OutOfMemory, name: str
 ) -> LocalGroup:
     try:
-        return LocalGroup(server, directory, mark)
+        return LocalGroup(server, directory, mark, memory)
     except OSError as error:
         remedy = _REMEDIES[errno.EMFILE]
         raise SpawnError(f"can't start {name!r}: {error}; {remedy}") from error

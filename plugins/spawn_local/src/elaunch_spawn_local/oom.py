@@ -6,6 +6,7 @@ SIGKILL that nobody here sent, while one of these numbers grew, is such a kill.
 """
 
 import re
+import threading
 from pathlib import Path
 
 import attrs
@@ -71,6 +72,8 @@ def memory_group(pid: int | str = "self") -> MemoryGroup | None:
 class OutOfMemory:
     """Watches the counter for one group of workers, from before it starts.
 
+    Several threads may ask.
+
     Args:
         group: Control group of the workers; `None` to go by the host's counter, which
             counts everybody's processes.
@@ -78,6 +81,7 @@ class OutOfMemory:
 
     _group: MemoryGroup | None
     _known: int = attrs.field(init=False)
+    _asking: threading.Lock = attrs.field(factory=threading.Lock, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._known = self._kills()
@@ -92,17 +96,19 @@ class OutOfMemory:
 
         Each kill that was counted explains the end of one worker.
         """
-        if self._kills() <= self._known:
-            return ""
-        self._known += 1
+        with self._asking:
+            if self._kills() <= self._known:
+                return ""
+            self._known += 1
         return f"out of memory; {self._whose()}"
 
     def beside(self) -> str:
         """Return how many others of the group were killed for memory, or nothing."""
-        more = self._kills() - self._known
-        if more <= 0 or self._group is None:
-            return ""
-        self._known += more
+        with self._asking:
+            more = self._kills() - self._known
+            if more <= 0 or self._group is None:
+                return ""
+            self._known += more
         count = "a process" if more == 1 else f"{more} processes"
         return f"the kernel killed {count} beside it: out of memory; {self._whose()}"
 
