@@ -1,11 +1,19 @@
 """What a job that fails says at the end: on the screen and in its file."""
 
+import json
 import os
 import re
+import shutil
 import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
 
-from agents import Launch, Script
-from cgroups import frozen
+import pytest
+from agents import Agent, Launch, Script
+from cgroups import frozen, memory_limit
 
 
 HANG = "import os, signal\nprint('pid', os.getpid(), flush=True)\nsignal.pause()\n"
@@ -26,3 +34,225 @@ def test_a_node_with_a_worker_that_cant_be_killed_leaves(
     assert status == 1, agent.output
     assert re.search(rf"process {held} is still there .* \(state D", agent.output)
     assert "error: processes of the workers can't be killed on host" in agent.output
+
+
+UNDECORATED = """import os, sys
+print("last words", file=sys.stderr)
+if os.environ["RANK"] == "1":
+    try:
+        {}["label"]
+    except KeyError as error:
+        raise ValueError("bad batch") from error
+import signal
+signal.pause()
+"""
+
+
+def report_of(agent: Agent) -> tuple[list[str], dict[str, Any]]:
+    """Return the last block on the screen, and what the file says."""
+    start = max(i for i, line in enumerate(agent.lines) if "root cause" in line)
+    block = agent.lines[start:]
+    path = block[-1].removeprefix("the same as JSON: ")
+    assert path != block[-1], agent.output
+    return block, json.loads(Path(path).read_text())
+
+
+def test_an_undecorated_script_tells_all_of_its_error(
+    launch: Launch, script: Script, tmp_path: Path
+) -> None:
+    worker = script(UNDECORATED)
+    agent = launch(
+        "--standalone", "--nproc-per-node", "4", worker, TMPDIR=str(tmp_path)
+    )
+    assert agent.wait() == 1
+    block, kept = report_of(agent)
+    first = kept["root_cause"]
+
+    host = socket.gethostname()
+    assert block[0] == (
+        f"elaunch: error: {worker} failed; root cause: rank 1 (local rank 1, role "
+        f"'default') on host {host!r}, pid {first['pid']}: exit code 1"
+    )
+    assert block[2:6] == [
+        "  error: ValueError: bad batch",
+        f"  at: {worker}:7",
+        f"  behind it: KeyError: 'label' at {worker}:5",
+        f"  last {len(first['stderr_tail'])} lines of stderr:",
+    ]
+    assert "    last words" in block
+    assert not any("elaunch" in line for line in block[1:-1])
+    assert (first["rank"], first["local_rank"], first["host"]) == (1, 1, host)
+    assert (first["message"], first["location"]) == (
+        "ValueError: bad batch",
+        f"{worker}:7",
+    )
+    assert (first["ending"], first["exitcode"], kept["status"]) == ("exit", 1, 1)
+    assert [f"    {line}" for line in first["stderr_tail"]] == block[6:-1]
+    assert kept["also_failed"] == []
+    (directory,) = tmp_path.glob("elaunch-failure-*")
+    assert directory.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.skipif(not shutil.which("cc"), reason="there is no C compiler")
+def test_a_crash_of_a_program_in_c_tells_its_signal(
+    launch: Launch, tmp_path: Path
+) -> None:
+    source = tmp_path / "crash.c"
+    source.write_text(
+        "#include <stdio.h>\n"
+        'int main() { fputs("about to crash\\n", stderr); *(volatile int *)0 = 1; }\n'
+    )
+    program = str(tmp_path / "crash")
+    subprocess.run([str(shutil.which("cc")), str(source), "-o", program], check=True)
+    file = tmp_path / "reports" / "failure.json"
+    agent = launch("--standalone", "--no-python", "--failure-file", str(file), program)
+
+    assert agent.wait() == 128 + signal.SIGSEGV
+    block, kept = report_of(agent)
+    first = kept["root_cause"]
+    assert block[0].endswith(f"pid {first['pid']}: SIGSEGV")
+    assert block[2:5] == [
+        "  error: killed by SIGSEGV",
+        "  last 1 line of stderr:",
+        "    about to crash",
+    ]
+    assert block[-1] == f"the same as JSON: {file}"
+    assert (first["signal"], first["status"]) == ("SIGSEGV", 139)
+    assert list(file.parent.iterdir()) == [file], "no draft is left"
+
+
+def test_a_crash_of_python_tells_file_and_line(launch: Launch, script: Script) -> None:
+    worker = script("import ctypes\n\ndef f():\n    ctypes.string_at(0)\n\nf()\n")
+    agent = launch("-q", "--standalone", worker)
+
+    assert agent.wait() == 128 + signal.SIGSEGV
+    block, kept = report_of(agent)
+    assert block[2] == "  error: Fatal Python error: Segmentation fault"
+    assert f"{worker}" in kept["root_cause"]["traceback"]
+
+
+def test_a_file_that_cant_be_written_hides_no_failure(
+    launch: Launch, script: Script
+) -> None:
+    worker = script("raise SystemExit(7)")
+    agent = launch("--standalone", "--failure-file", worker + "/x", worker)
+
+    assert agent.wait() == 7
+    assert f"can't write the failure report to {worker + '/x'!r}" in agent.output
+    assert report_of(agent)[1]["status"] == 7
+
+
+class TestLaunchersInside:
+    def test_the_outer_one_is_told_the_root_cause(
+        self, launch: Launch, script: Script, tmp_path: Path
+    ) -> None:
+        target = tmp_path / "outer.json"
+        worker = script("raise ValueError('inner')")
+        agent = launch("--standalone", worker, TORCHELASTIC_ERROR_FILE=str(target))
+
+        assert agent.wait() == 1
+        told = json.loads(target.read_text())["message"]
+        assert (told["message"], told["errorCode"]) == ("ValueError: inner", 1)
+        assert f'File "{worker}", line 1' in told["extraInfo"]["py_callstack"]
+        assert told["extraInfo"]["timestamp"].isdigit()
+
+    def test_and_shows_it(self, launch: Launch, script: Script) -> None:
+        inner = Path(script("")).with_name("inner.py")
+        inner.write_text("raise ValueError('inner')")
+        code = (
+            "import subprocess, sys\n"
+            "argv = [sys.executable, '-m', 'elaunch', 'run', '-q', '--standalone', "
+            f"{str(inner)!r}]\nsys.exit(subprocess.run(argv).returncode)\n"
+        )
+        agent = launch("-q", "--standalone", script(code))
+
+        assert agent.wait() == 1
+        kept = report_of(agent)[1]
+        assert kept["root_cause"]["message"] == "ValueError: inner"
+        assert kept["root_cause"]["location"] == f"{inner}:1"
+
+    def test_any_other_failure_is_told_too(
+        self, launch: Launch, tmp_path: Path
+    ) -> None:
+        target = tmp_path / "outer.json"
+        agent = launch(
+            "--standalone",
+            "--no-python",
+            "/no/such/program",
+            TORCHELASTIC_ERROR_FILE=str(target),
+        )
+
+        assert agent.wait() == 5
+        told = json.loads(target.read_text())["message"]
+        assert told["message"].startswith("SpawnError: can't start worker 0")
+        assert told["errorCode"] == 5
+
+    def test_a_path_that_cant_be_written_hides_no_failure(
+        self, launch: Launch, script: Script, tmp_path: Path
+    ) -> None:
+        pipe = tmp_path / "pipe"
+        os.mkfifo(pipe)
+        agent = launch(
+            "--standalone",
+            script("raise SystemExit(9)"),
+            TORCHELASTIC_ERROR_FILE=str(pipe),
+        )
+
+        assert agent.wait() == 9
+        assert "is not a regular file" in agent.output
+        assert report_of(agent)[1]["status"] == 9
+        assert pipe.is_fifo()
+
+    def test_a_success_leaves_nothing(
+        self, launch: Launch, script: Script, tmp_path: Path
+    ) -> None:
+        target = tmp_path / "outer.json"
+        agent = launch("--standalone", script(""), TORCHELASTIC_ERROR_FILE=str(target))
+
+        assert agent.wait() == 0
+        assert not target.exists()
+
+
+def test_a_kill_for_lack_of_memory_tells_the_limit(
+    launch: Launch, script: Script
+) -> None:
+    code = "held = []\nwhile True: held.append(bytearray(1 << 20))\n"
+    with memory_limit("report", 256 << 20) as directory:
+        enter = f'echo $$ > {directory}/cgroup.procs; exec "$@"'
+        agent = launch("--standalone", script(code), prefix=("sh", "-c", enter, "sh"))
+        status = agent.wait()
+
+    assert status == 128 + signal.SIGKILL
+    block, kept = report_of(agent)
+    assert block[0].endswith("SIGKILL (out of memory)")
+    assert block[2] == (
+        "  error: killed by SIGKILL: out of memory; the limit is 268435456 bytes "
+        f"(256.0 MiB) of {str(directory)!r}"
+    )
+    assert kept["root_cause"]["ending"] == "out-of-memory"
+
+
+@pytest.mark.parametrize("method", ["spawn", "fork", "warm"])
+def test_a_function_that_raises_shows_no_frame_of_the_launcher(
+    tmp_path: Path, method: str
+) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        "from elaunch import LaunchConfig, elastic_launch\n"
+        "def train():\n"
+        "    raise ValueError('boom')\n"
+        "if __name__ == '__main__':\n"
+        "    config = LaunchConfig(min_nodes=1, max_nodes=1, nproc_per_node=1,\n"
+        f"        max_restarts=0, start_method={method!r})\n"
+        "    elastic_launch(config, train)()\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, str(program)], capture_output=True, text=True, check=False
+    )
+    said = ended.stderr.partition("ValueError: boom\n")[0]
+
+    assert said.splitlines() == [
+        "Traceback (most recent call last):",
+        f'  File "{program}", line 3, in train',
+        "    raise ValueError('boom')",
+    ]

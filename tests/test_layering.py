@@ -16,7 +16,7 @@ LAYERS = (
     ("__init__",),
     ("launcher",),
     ("agent", "plugins", "addresses", "interfaces"),
-    ("config", "options", "slots", "builtin"),
+    ("config", "options", "slots", "builtin", "failure_file"),
     ("hookspecs",),
     ("api",),
     ("membership",),

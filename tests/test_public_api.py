@@ -30,8 +30,8 @@ RendezvousOptions RendezvousParameters RendezvousProvider RendezvousTimeout
 RendezvousUnreachable
 RestartPolicy RestartPolicyProvider ScriptEntry STDERR_TAIL_LINES Severity Source
 SpawnError
-Spawner SpawnerParameters SpawnerProvider StartMethod StartSettings StopSchedule
-StopStep Store StoreEvent StoreRendezvous
+Spawner SpawnerParameters SpawnerProvider StackSettings StartMethod StartSettings
+StopSchedule StopStep Store StoreEvent StoreRendezvous
 Subscription UnknownLease UsageError Verdict WatchCompacted WorkerEntry WorkerExit
 WorkerGroup WorkerRanks WorkerSpec discard inherited_environment
 render

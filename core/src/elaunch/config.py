@@ -1,6 +1,7 @@
 """`LaunchConfig`: everything a launch can be told, validated, in one frozen value."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -8,7 +9,7 @@ import attrs
 from elaunch.binding import BindingSettings, NumaBinding
 from elaunch.environ import THREADS, EnvironmentSettings, check_env, names_only
 from elaunch.errors import UsageError, quoted, suggestion
-from elaunch.spawner import StartMethod, StartSettings
+from elaunch.spawner import StackSettings, StartMethod, StartSettings
 
 
 def _check(rule: str, *, ok: bool) -> None:
@@ -38,6 +39,11 @@ class LaunchConfig:
             environment gives (`elaunch.slots`), or any.
         shutdown_timeout: Seconds workers get between the signal to stop and SIGKILL,
             whatever the reason.
+        failure_file: Where a job that fails leaves its report as JSON; empty for a new
+            directory under TMPDIR.
+        dump_stacks: Seconds in which the stacks of this node's workers are written
+            down before these are stopped because of a failure; 0 not to do it. They
+            are part of the shutdown timeout.
         spawner: Spawner, as ``NAME[:key=value,...]``.
         start_method: How workers' processes come to be: ``spawn``, ``fork``,
             ``forkserver`` or ``warm`` (`elaunch.api.StartMethod`).
@@ -75,6 +81,8 @@ class LaunchConfig:
     local_addr: str | None = None
     node_rank: int | None = None
     shutdown_timeout: float = 30.0
+    failure_file: str = ""
+    dump_stacks: float = 0.0
     spawner: str = "local"
     start_method: str = "spawn"
     preload: tuple[str, ...] = ()
@@ -107,6 +115,11 @@ class LaunchConfig:
         _check(
             f"shutdown_timeout must not be negative, not {self.shutdown_timeout}",
             ok=self.shutdown_timeout >= 0,
+        )
+        _check(
+            f"dump_stacks must be from 0 to shutdown_timeout, which is "
+            f"{self.shutdown_timeout:g}, not {self.dump_stacks:g}",
+            ok=0 <= self.dump_stacks <= self.shutdown_timeout,
         )
         _check(
             f"node_rank must be from 0 to {self.max_nodes - 1}, not {self.node_rank}",
@@ -144,6 +157,12 @@ class LaunchConfig:
             preload=self.preload,
             preload_anyway=self.preload_anyway,
         )
+
+    @property
+    def stack_settings(self) -> StackSettings:
+        """Whether workers can be asked for their stacks, as spawners are told."""
+        directory = Path(self.failure_file).absolute().parent / "stacks"
+        return StackSettings(seconds=self.dump_stacks, directory=str(directory))
 
     @property
     def binding_settings(self) -> BindingSettings:

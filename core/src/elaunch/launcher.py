@@ -9,7 +9,8 @@ import secrets
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import attrs
 
@@ -20,7 +21,8 @@ from elaunch.agent.recording import Recording
 from elaunch.bootstrap import Bootstrap, BootstrapParameters
 from elaunch.config import LaunchConfig
 from elaunch.errors import ChildFailedError, ElaunchError, UsageError
-from elaunch.events import EventName, EventRecorder, RecorderParameters
+from elaunch.events import Event, EventName, EventRecorder, RecorderParameters
+from elaunch.failure_file import tell_outer_launcher, temporary_file, write_failure
 from elaunch.interfaces import interface_addresses
 from elaunch.monitor import Monitor, MonitorParameters
 from elaunch.options import parse_spec
@@ -138,6 +140,7 @@ def launch_agent(
             run_id=config.run_id,
             start=config.start_settings,
             binding=config.binding_settings,
+            stacks=config.stack_settings,
         ),
     )
     spawner.prepare(entry)
@@ -164,7 +167,9 @@ def _settled(config: LaunchConfig) -> LaunchConfig:
             f"the run id must be 1 to 200 characters without '/', not {run_id!r}"
         )
     return config.evolve(
-        run_id=run_id, rdzv_endpoint=config.rdzv_endpoint or "localhost:0"
+        run_id=run_id,
+        rdzv_endpoint=config.rdzv_endpoint or "localhost:0",
+        failure_file=config.failure_file or temporary_file(),
     )
 
 
@@ -172,6 +177,20 @@ def _unwrap(result: Result) -> dict[int, Any]:
     if result.error:
         raise result.error
     return dict(result.values)
+
+
+@attrs.define(eq=False)
+class _Stacks:
+    """A recorder that keeps the files of the last stacks that were written down."""
+
+    files: Sequence[str] = ()
+
+    def record(self, event: Event) -> None:
+        if event.name == EventName.GROUP_STOPPING and "files" in event.metadata:
+            self.files = cast("Sequence[str]", event.metadata["files"])
+
+    def close(self) -> None:
+        """Nothing is held."""
 
 
 @attrs.frozen(eq=False)
@@ -187,14 +206,18 @@ class _Launch:
     async def run(self) -> Result:
         """Build the ports, run the agent, tell the outcome, close the recorders."""
         config = self.config
+        stacks = _Stacks()
         recording = Recording(
-            config.run_id, (*self.recorders, *self._named_recorders())
+            config.run_id, (stacks, *self.recorders, *self._named_recorders())
         )
         try:
             result = await self._agent(recording, await self._node(recording))
-            self._tell(recording, result.error)
+            if isinstance(result.error, ChildFailedError):
+                error = await asyncio.to_thread(self._keep, result.error, stacks.files)
+                result = attrs.evolve(result, error=error)
+            await self._tell(recording, result.error)
         except BaseException as error:
-            self._tell(recording, error)
+            await self._tell(recording, error)
             raise
         finally:
             await self.spawner.close()
@@ -255,6 +278,7 @@ class _Launch:
             node=node,
             max_restarts=config.max_restarts,
             shutdown_timeout=config.shutdown_timeout,
+            dump_stacks=config.dump_stacks,
             record=recording,
             environment=config.environment_settings,
         )
@@ -281,7 +305,16 @@ class _Launch:
             for spec in self.config.event_recorders
         ]
 
-    def _tell(self, recording: Recording, error: BaseException | None) -> None:
+    def _keep(self, error: ChildFailedError, stacks: Sequence[str]) -> ChildFailedError:
+        """Write the report of a failed job, and return the error that tells of it."""
+        error = attrs.evolve(error, stacks=tuple(stacks))
+        wanted = str(Path(self.config.failure_file).absolute())
+        path = write_failure(error, self.config.run_id, wanted, temporary_file())
+        return attrs.evolve(error, report=path)
+
+    async def _tell(self, recording: Recording, error: BaseException | None) -> None:
+        if error:
+            await asyncio.to_thread(tell_outer_launcher, error, os.environ)
         if isinstance(error, ChildFailedError):
             rank, first = error.get_first_failure()
             recording(
@@ -292,6 +325,7 @@ class _Launch:
                 ending=first.ending.value,
                 message=first.message,
                 location=first.location,
+                report=error.report,
             )
         elif error is None:
             recording(EventName.JOB_SUCCEEDED)

@@ -179,12 +179,14 @@ class Change:
         outcome: How the job ended, for ``CLOSED``.
         grace: Seconds in which the workers must be stopped, for ``LOST``: after that
             others may go on without this node.
+        failed: Whether workers of this generation failed, for ``SUPERSEDED``.
     """
 
     kind: ChangeKind
     reason: str
     outcome: Outcome | None = None
     grace: float = math.inf
+    failed: bool = False
 
 
 class NodeState(enum.StrEnum):

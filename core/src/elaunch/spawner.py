@@ -18,16 +18,21 @@ class StopSchedule:
 
     Attributes:
         signum: The first signal, sent to each worker's whole process group.
-        grace: Seconds between that signal and SIGKILL of the whole tree.
+        grace: Seconds from the beginning to SIGKILL of the whole tree.
+        stacks: Of these, seconds in which the stacks of the workers are written down
+            before the first signal; 0 not to do it.
     """
 
     signum: int = signal.SIGTERM
     grace: float = attrs.field(default=30.0, validator=attrs.validators.ge(0))
+    stacks: float = attrs.field(default=0.0, validator=attrs.validators.ge(0))
 
 
 class StopStep(enum.StrEnum):
     """The steps of a stop, in order."""
 
+    STACKS = "stacks"
+    """Their stacks were written down; no signal was sent that ends anything."""
     SIGNAL = "signal"
     KILL = "kill"
     LEFT = "left"
@@ -37,8 +42,21 @@ class StopStep(enum.StrEnum):
 class OnStop(Protocol):
     """Told of each step of a stop as it is taken."""
 
-    def __call__(self, step: StopStep, signum: int, pids: Sequence[int]) -> None:
-        """Take note that ``signum`` went to the trees of ``pids``."""
+    def __call__(
+        self,
+        step: StopStep,
+        signum: int,
+        pids: Sequence[int],
+        files: Sequence[str] = (),
+    ) -> None:
+        """Take note of a step.
+
+        Args:
+            step: Which one.
+            signum: The signal that went to their trees; 0 for none.
+            pids: Process ids of those whom it concerns.
+            files: The files that were written, for `StopStep.STACKS`.
+        """
 
 
 class WorkerGroup(Protocol):
@@ -125,6 +143,20 @@ class StartSettings:
 
 
 @attrs.frozen(kw_only=True)
+class StackSettings:
+    """Whether and where workers' stacks are written down before they are stopped.
+
+    Attributes:
+        seconds: Seconds that it may take for all of them together; 0 for never.
+        directory: Where the files go, in a directory for each generation. Made when
+            the first is written.
+    """
+
+    seconds: float = 0.0
+    directory: str = ""
+
+
+@attrs.frozen(kw_only=True)
 class SpawnerParameters:
     """What every spawner is built with.
 
@@ -132,11 +164,13 @@ class SpawnerParameters:
         run_id: Id of the job.
         start: How workers are started.
         binding: Which CPUs they are bound to.
+        stacks: Whether they can be asked for their stacks.
     """
 
     run_id: str
     start: StartSettings = attrs.field(factory=StartSettings)
     binding: BindingSettings = attrs.field(factory=BindingSettings)
+    stacks: StackSettings = attrs.field(factory=StackSettings)
 
 
 SpawnerProvider = Provider[SpawnerParameters, Spawner]

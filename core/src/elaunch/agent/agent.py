@@ -80,6 +80,8 @@ class Agent:
         node: What this node says of itself.
         max_restarts: Restart budget of the job, for the workers' environment.
         shutdown_timeout: Grace of the stop schedule in seconds.
+        dump_stacks: Seconds of it in which workers' stacks are written down when they
+            are stopped because of a failure; 0 not to do it.
         record: Told what happens.
         environment: What the user wants of the workers' environment.
     """
@@ -92,6 +94,7 @@ class Agent:
     node: NodeFacts
     max_restarts: int
     shutdown_timeout: float
+    dump_stacks: float = 0.0
     record: Record
     environment: EnvironmentSettings = attrs.field(factory=EnvironmentSettings)
 
@@ -170,8 +173,8 @@ class Agent:
                 self._tell(partial(self._report, action))
             case Retire(reason):
                 self._tell(partial(self._retire, reason))
-            case Stop(reason, grace):
-                self._spawn(self._stop(reason, grace))
+            case Stop():
+                self._spawn(self._stop(action))
             case Kill():
                 self._spawn(self._kill())
             case Leave(reason):
@@ -227,7 +230,7 @@ class Agent:
         with contextlib.suppress(RendezvousUnreachable):
             await self.handler.retire(reason)
 
-    async def _stop(self, reason: str, most: float) -> None:
+    async def _stop(self, stop: Stop) -> None:
         self._left = ()
         self._meeting.is_over()
         starting = self._starting
@@ -236,15 +239,17 @@ class Agent:
             await asyncio.wait((starting,))
         if self._group:
             self._terminating = True
-            self.record(EventName.GROUP_STOPPING, reason=reason)
-            await self._group.stop(
-                StopSchedule(grace=min(self.shutdown_timeout, most)), self._note_step
+            self.record(EventName.GROUP_STOPPING, reason=stop.reason)
+            schedule = StopSchedule(
+                grace=min(self.shutdown_timeout, stop.grace),
+                stacks=self.dump_stacks if stop.failed else 0.0,
             )
+            await self._group.stop(schedule, self._note_step)
             if self._reaping:
                 # A spawner may fail to tell of one that even SIGKILL does not end.
                 await asyncio.wait((self._reaping,), timeout=EXITS_TIMEOUT)
             await self._close_group()
-            self.record(EventName.GROUP_STOPPED, reason=reason)
+            self.record(EventName.GROUP_STOPPED, reason=stop.reason)
         self._feed(Stopped(self._left))
 
     async def _kill(self) -> None:
@@ -300,14 +305,21 @@ class Agent:
 
     # -- helpers ---------------------------------------------------------------
 
-    def _note_step(self, step: StopStep, signum: int, pids: Sequence[int]) -> None:
+    def _note_step(
+        self,
+        step: StopStep,
+        signum: int,
+        pids: Sequence[int],
+        files: Sequence[str] = (),
+    ) -> None:
         if step is StopStep.LEFT:
             self._left = tuple(pids)
         self.record(
             EventName.GROUP_STOPPING,
             step=step.value,
-            signal=signal_name(signum),
+            signal=signal_name(signum) if signum else "",
             pids=list(pids),
+            **({"files": list(files)} if files else {}),
         )
 
     def _signalled(self, signum: int) -> None:

@@ -176,14 +176,15 @@ class Machine:
     def _fail(self, failure: ProcessFailure) -> Sequence[Action]:
         self.state = State.STOPPING
         reason = f"rank {failure.rank} failed: {failure.message}"
-        return (Report(NodeState.FAILED, (failure,)), Stop(reason))
+        return (Report(NodeState.FAILED, (failure,)), Stop(reason, failed=True))
 
     def _stop_for_change(self, stimulus: Changed) -> Sequence[Action]:
         change = stimulus.change
         self.state = State.STOPPING
         if change.kind is ChangeKind.CLOSED and change.outcome:
             self._ending, self._reason = self._result(change.outcome), change.reason
-        return (Stop(change.reason, change.grace),)
+        failed = change.failed or bool(change.outcome and change.outcome.failures)
+        return (Stop(change.reason, change.grace, failed=failed),)
 
     def _note_change(self, stimulus: Changed) -> Sequence[Action]:
         """While the workers stop: the end of the job, or of the time to stop them."""

@@ -147,10 +147,12 @@ class Stop:
     Attributes:
         reason: Why, in one line.
         grace: Most seconds they get, where the usual grace would be too long.
+        failed: Whether a worker of the job failed, here or on another node.
     """
 
     reason: str
     grace: float = math.inf
+    failed: bool = False
 
 
 @attrs.frozen

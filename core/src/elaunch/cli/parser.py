@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from typing import NoReturn
 
-from elaunch.cli import binding, start
+from elaunch.cli import binding, report, start
 
 
 OWN = ("run", "plugins")
@@ -255,6 +255,7 @@ def _add_failure(failure: argparse._ActionsContainer) -> None:
         default="default",
         help="who decides after a failure (default: default)",
     )
+    report.add_flags(failure)
 
 
 def _add_backends(backends: argparse._ActionsContainer) -> None:

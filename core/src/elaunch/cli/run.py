@@ -67,6 +67,8 @@ def config_of(args: argparse.Namespace) -> LaunchConfig:
         local_addr=args.local_addr,
         node_rank=args.node_rank,
         shutdown_timeout=args.shutdown_timeout,
+        failure_file=args.failure_file,
+        dump_stacks=args.dump_stacks,
         spawner=args.spawner,
         **start.settings_of(args),
         bootstrap=args.bootstrap,

@@ -227,7 +227,11 @@ class StoreRendezvous:
                 grace=self._options.fence_grace,
             )
         if job and job.generation > membership.generation:
-            return Change(kind=ChangeKind.SUPERSEDED, reason=job.reason)
+            return Change(
+                kind=ChangeKind.SUPERSEDED,
+                reason=job.reason,
+                failed=job.failed >= membership.generation,
+            )
         return None
 
     def outcome(self) -> Outcome | None:

@@ -47,15 +47,24 @@ class Steps:
 
     Attributes:
         taken: Each step with its signal and pids.
+        files: The files that were written.
         first: Set when the first step is taken.
     """
 
     taken: list[tuple[StopStep, int, list[int]]] = attrs.field(factory=list)
+    files: list[str] = attrs.field(factory=list)
     first: asyncio.Event = attrs.field(factory=asyncio.Event)
 
-    def __call__(self, step: StopStep, signum: int, pids: Sequence[int]) -> None:
+    def __call__(
+        self,
+        step: StopStep,
+        signum: int,
+        pids: Sequence[int],
+        files: Sequence[str] = (),
+    ) -> None:
         """Remember a step."""
         self.taken.append((step, signum, sorted(pids)))
+        self.files += files
         self.first.set()
 
     @property

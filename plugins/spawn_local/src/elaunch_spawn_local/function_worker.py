@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from elaunch.worker import record
+from elaunch_spawn_local import raised
 
 
 def run(call: Path, result: Path) -> None:
@@ -21,12 +22,20 @@ def run(call: Path, result: Path) -> None:
         call: What `function_call.write_call` wrote.
         result: Where the value is to be.
     """
-    _hand_back(_perform(call), result)
+    _ending(lambda: _hand_back(_perform(call), result))
 
 
 def call(function: Callable[..., Any], args: Sequence[Any], result: Path) -> None:
     """Call a function, and leave the value in a file."""
-    _hand_back(record(function)(*args), result)
+    _ending(lambda: _hand_back(record(function)(*args), result))
+
+
+def _ending(work: Callable[[], None]) -> None:
+    """Do it; end the process with what it raises."""
+    try:
+        work()
+    except Exception as error:  # noqa: BLE001 - the last one to see it
+        raised.end_with(error)
 
 
 @record

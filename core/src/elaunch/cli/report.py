@@ -1,0 +1,22 @@
+"""Flags about what a failed job leaves behind."""
+
+import argparse
+
+
+def add_flags(failure: argparse._ActionsContainer) -> None:
+    """Add the flags to the group of those about failures."""
+    failure.add_argument(
+        "--failure-file",
+        metavar="PATH",
+        default="",
+        help="where a job that fails leaves its report as JSON (default: a new "
+        "directory under TMPDIR)",
+    )
+    failure.add_argument(
+        "--dump-stacks",
+        metavar="SECONDS",
+        type=float,
+        default=0.0,
+        help="write down where the workers of this node are before they are stopped "
+        "because of a failure, in at most so many seconds (default: 0, off)",
+    )
