@@ -8,11 +8,13 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
-from agents import Agent, Launch, Script
+from agents import DEADLINE, Agent, Launch, Script
 from cgroups import frozen, memory_limit
 
 
@@ -256,3 +258,78 @@ def test_a_function_that_raises_shows_no_frame_of_the_launcher(
         f'  File "{program}", line 3, in train',
         "    raise ValueError('boom')",
     ]
+
+
+STUCK = """import os, signal, threading
+if os.environ["RANK"] == "1":
+    signal.pause()
+def waits_for_ever():
+    lock = threading.Lock()
+    lock.acquire()
+    print("stuck", flush=True)
+    lock.acquire()
+waits_for_ever()
+"""
+
+
+@pytest.mark.parametrize("seconds", ["20", "0"])
+def test_who_hangs_when_another_fails_is_shown(
+    launch: Launch, script: Script, tmp_path: Path, seconds: str
+) -> None:
+    worker, events = script(STUCK), tmp_path / "events.jsonl"
+    recorder = f"jsonl:path={events}"
+    flags = ("--dump-stacks", seconds, "--event-recorder", recorder, "--standalone")
+    agent = launch(*flags, "--nproc-per-node", "2", worker, TMPDIR=str(tmp_path))
+    agent.wait_for("stuck")
+    (failing,) = (
+        event["metadata"]["pid"]
+        for event in map(json.loads, events.read_text().splitlines())
+        if event["name"] == "worker.started" and event["metadata"]["rank"] == 1
+    )
+    os.kill(failing, signal.SIGKILL)
+    agent.wait()
+    block, kept = report_of(agent)
+
+    if seconds == "0":
+        assert kept["stacks"] == []
+        assert not any("stacks" in line for line in block)
+        return
+    (directory,) = tmp_path.glob("elaunch-failure-*")
+    file = directory / "stacks" / "1" / "rank-0.txt"
+    assert kept["stacks"] == [str(file)]
+    assert block[-3:-1] == [
+        "stacks of workers of this node before they were stopped:",
+        f"  {file}",
+    ]
+    assert "waits_for_ever" in file.read_text()
+    assert directory.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_survivor_on_another_node_is_shown_too(
+    launch: Launch, script: Script, endpoint: str
+) -> None:
+    worker = script(STUCK)
+    flags = ("--nnodes", "2", "--rdzv-endpoint", endpoint, "--rdzv-id", "job")
+    survivor, failing = (
+        launch(*flags, "--dump-stacks", "20", "--node-rank", rank, worker)
+        for rank in ("0", "1")
+    )
+    survivor.wait_for("stuck")
+    failing.wait_for("generation 1")
+    wait_for_worker(failing).kill()
+
+    assert survivor.wait() == 128 + signal.SIGKILL
+    assert failing.wait() == 128 + signal.SIGKILL
+    (file,) = report_of(survivor)[1]["stacks"]
+    assert "waits_for_ever" in Path(file).read_text()
+    assert report_of(failing)[1]["stacks"] == []
+
+
+def wait_for_worker(agent: Agent) -> psutil.Process:
+    """Return the only worker of an agent."""
+    deadline = time.monotonic() + DEADLINE
+    while time.monotonic() < deadline:
+        for process in agent.workers():
+            if any("stack_boot" in word for word in process.cmdline()):
+                return process
+    raise AssertionError(f"no worker:\n{agent.output}")

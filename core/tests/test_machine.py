@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 
+import attrs
 import pytest
 
 from elaunch.agent.machine import LATE, TRANSITIONS, Machine, State
@@ -64,6 +65,7 @@ PLACE = Membership(
     reason="first generation",
 )
 SUPERSEDED = Changed(Change(kind=ChangeKind.SUPERSEDED, reason="node 'b' joined"))
+FAILED_ELSEWHERE = Change(kind=ChangeKind.SUPERSEDED, reason="failed", failed=True)
 LOST = Changed(Change(kind=ChangeKind.LOST, reason="the lease is lost", grace=1.5))
 FAILURE = ProcessFailure(
     rank=1, local_rank=1, role="r", host="h", pid=7, exitcode=3, timestamp=1.0
@@ -145,6 +147,26 @@ class TestFailure:
         assert [(f.rank, f.exitcode, f.host) for f in report.failures] == [(5, 3, "h")]
         assert isinstance(stop, Stop)
         assert stop.grace == math.inf
+
+    @pytest.mark.parametrize(
+        ("stimulus", "failed"),
+        [
+            (exited(1, exitcode=3), True),
+            (closed(FAILED), True),
+            (closed(SUCCEEDED), False),
+            (SUPERSEDED, False),
+            (attrs.evolve(SUPERSEDED, change=FAILED_ELSEWHERE), True),
+            (LOST, False),
+            (Signalled(15), False),
+        ],
+    )
+    def test_a_stop_knows_whether_a_worker_failed(
+        self, machine: Machine, stimulus: Stimulus, *, failed: bool
+    ) -> None:
+        stop = tell(machine, *RUNNING, stimulus)[-1]
+
+        assert isinstance(stop, Stop)
+        assert stop.failed is failed
 
     def test_then_the_node_joins_again(self, machine: Machine) -> None:
         tell(machine, *RUNNING, exited(1, exitcode=3), exited(0, exitcode=-15))

@@ -22,6 +22,7 @@ from elaunch_spawn_local.oom import OutOfMemory
 from elaunch_spawn_local.output import Output
 from elaunch_spawn_local.processes import state
 from elaunch_spawn_local.pump import LINGER
+from elaunch_spawn_local.stacks import Target, write_stacks
 from elaunch_spawn_local.worker import Worker
 
 
@@ -44,6 +45,9 @@ class LocalGroup:
         mark: Beginning of an environment variable that only this group's workers and
             their descendants have.
         memory: Tells who was killed for lack of memory.
+
+    Attributes:
+        stack_directory: Where stacks are written down, by generation.
     """
 
     _server: ForkServer
@@ -54,6 +58,7 @@ class LocalGroup:
         factory=asyncio.get_running_loop, init=False
     )
     output: Output = attrs.field(init=False)
+    stack_directory: Path = attrs.field(factory=Path, init=False)
     _workers: dict[int, Worker] = attrs.field(factory=dict, init=False)
     _carried: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
     _exits: asyncio.Queue[WorkerExit] = attrs.field(factory=asyncio.Queue, init=False)
@@ -106,9 +111,12 @@ class LocalGroup:
             self._no_grace.clear()
         self._stops += 1
         self._on_step = on_step
+        end = self._loop.time() + schedule.grace
         try:
+            if not self._no_grace.is_set() and schedule.stacks:
+                await self._dump(min(schedule.stacks, schedule.grace), on_step)
             if not self._no_grace.is_set():
-                await self._ask(schedule, on_step)
+                await self._ask(schedule.signum, end, on_step)
             await self._kill()
         finally:
             self._stops -= 1
@@ -209,16 +217,41 @@ class LocalGroup:
 
     # -- stopping -----------------------------------------------------------------
 
-    async def _ask(self, schedule: StopSchedule, on_step: OnStop) -> None:
+    async def _dump(self, seconds: float, on_step: OnStop) -> None:
+        """Write down where the live workers are, unless somebody is in a hurry."""
+        targets = [
+            Target(worker.spec.ranks.rank, worker.pid, worker.stack_file)
+            for worker in self._live()
+        ]
+        if not targets:
+            return
+        generation = next(iter(self._workers.values())).spec.names.get(
+            "generation", "0"
+        )
+        directory = self.stack_directory / generation
+        dump = asyncio.ensure_future(write_stacks(targets, directory, seconds))
+        hurry = asyncio.ensure_future(self._no_grace.wait())
+        try:
+            await asyncio.wait((dump, hurry), return_when=asyncio.FIRST_COMPLETED)
+            files = dump.result() if dump.done() else []
+        except OSError as error:
+            logger.warning("can't write stacks to %r: %s", str(directory), error)
+            return
+        finally:
+            dump.cancel()
+            hurry.cancel()
+        on_step(StopStep.STACKS, 0, [target.pid for target in targets], files)
+
+    async def _ask(self, signum: int, end: float, on_step: OnStop) -> None:
         live = self._live()
         if not live:
             return
         for worker in live:
-            self._server.signal(worker.rank, schedule.signum)
+            self._server.signal(worker.rank, signum)
             self._server.signal(worker.rank, signal.SIGCONT)  # a stopped one must hear
-        on_step(StopStep.SIGNAL, schedule.signum, [worker.pid for worker in live])
+        on_step(StopStep.SIGNAL, signum, [worker.pid for worker in live])
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(schedule.grace):
+            async with asyncio.timeout_at(end):
                 await self._no_grace.wait()
 
     async def _kill(self) -> None:

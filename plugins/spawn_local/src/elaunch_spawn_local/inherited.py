@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from elaunch.api import FunctionEntry
-from elaunch_spawn_local import forked, function_worker
+from elaunch_spawn_local import forked, function_worker, stack_signal
 from elaunch_spawn_local.fork_server.main import serve
 
 
@@ -49,6 +49,8 @@ def _leave_loop() -> None:
 def _work(entry: FunctionEntry, request: dict[str, Any]) -> int:
     """Call the function; return the exit code."""
     forked.refresh(request["environment"])
+    if "stacks" in request:
+        stack_signal.register(request["stacks"])
     try:
         function_worker.call(
             entry.function, entry.args, Path(request["call"]["result"])

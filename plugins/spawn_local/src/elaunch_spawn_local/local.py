@@ -18,6 +18,7 @@ from elaunch.api import (
     FunctionEntry,
     ScriptEntry,
     SpawnError,
+    StackSettings,
     StartMethod,
     StartSettings,
     UsageError,
@@ -25,6 +26,7 @@ from elaunch.api import (
     WorkerSpec,
     inherited_environment,
 )
+from elaunch_spawn_local import stack_boot
 from elaunch_spawn_local.fork_server.client import ForkServer, NotStarted, ServerLost
 from elaunch_spawn_local.function_call import command, write_call
 from elaunch_spawn_local.group import LocalGroup
@@ -57,11 +59,13 @@ class LocalSpawner:
         run_id: Id of the job.
         settings: How to start workers.
         binding: Which CPUs to bind them to.
+        stacks: Whether they can be asked for their stacks.
     """
 
     _run_id: str
     _settings: StartSettings = attrs.field(factory=StartSettings)
     _binding: BindingSettings = attrs.field(factory=BindingSettings)
+    _stacks: StackSettings = attrs.field(factory=StackSettings)
     _binder: "Binder | None" = attrs.field(default=None, init=False)
     _server: ForkServer | None = attrs.field(default=None, init=False)
     _directory: Path | None = attrs.field(default=None, init=False)
@@ -117,6 +121,7 @@ class LocalSpawner:
         mark = os.fsencode(f"{ERROR_FILE}={directory}{os.sep}")
         memory = await asyncio.to_thread(OutOfMemory.here)
         self._group = group = _new_group(server, directory, mark, memory, entry.name)
+        group.stack_directory = Path(self._stacks.directory)
         try:
             await self._start_all(server, entry, bound, directory, group)
             _begin(group, entry.name)
@@ -171,7 +176,9 @@ class LocalSpawner:
             own = directory / str(spec.ranks.local_rank)
             functional = isinstance(entry, FunctionEntry)
             result = own / "result.pickle" if functional else None
-            worker = Worker(spec, own / "error.json", result, bound.cpus)
+            asked = self._stacks.seconds and not isinstance(entry, CommandEntry)
+            stack_file = own / "stacks.txt" if asked else None
+            worker = Worker(spec, own / "error.json", result, bound.cpus, stack_file)
             group.adopt(worker)
             births.append(
                 asyncio.ensure_future(
@@ -206,16 +213,30 @@ class LocalSpawner:
             "cpus": sorted(worker.cpus or ()),
         }
         forks = self._settings.method is not StartMethod.SPAWN
+        stack_file = worker.stack_file
+        if forks and stack_file:
+            request["stacks"] = str(stack_file)
         match entry:
             case FunctionEntry():
                 call = worker.error_file.parents[1] / CALL
                 assert worker.result  # noqa: S101 - for mypy: functions have one
-                if forks:
+                if stack_file and not forks:
+                    value = (str(worker.result),)
+                    request["program"] = stack_boot.command(
+                        stack_file, "call", str(call), value
+                    )
+                elif forks:
                     request["call"] = {"path": str(call), "result": str(worker.result)}
                 else:
                     request["program"] = command(call, worker.result)
             case ScriptEntry() if forks:
                 request["script"] = attrs.asdict(entry.rendered(worker.spec.names))
+            case ScriptEntry() if stack_file:
+                kind = "module" if entry.module else "script"
+                rendered = entry.rendered(worker.spec.names)
+                request["program"] = stack_boot.command(
+                    stack_file, kind, rendered.target, rendered.args
+                )
             case ScriptEntry():
                 request["program"] = entry.rendered(worker.spec.names).command()
             case CommandEntry():

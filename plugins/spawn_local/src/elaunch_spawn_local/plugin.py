@@ -32,7 +32,9 @@ class ProcessMonitorOptions:
 def _local(parameters: SpawnerParameters, _options: Any) -> Spawner:
     from elaunch_spawn_local.local import LocalSpawner
 
-    return LocalSpawner(parameters.run_id, parameters.start, parameters.binding)
+    return LocalSpawner(
+        parameters.run_id, parameters.start, parameters.binding, parameters.stacks
+    )
 
 
 def _process(_parameters: MonitorParameters, options: Any) -> Monitor:

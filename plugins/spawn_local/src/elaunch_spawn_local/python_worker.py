@@ -22,9 +22,11 @@ def be(request: Mapping[str, Any]) -> None:
     Args:
         request: With the whole ``environment``, and ``script`` or ``call``.
     """
-    from elaunch_spawn_local import forked, function_worker
+    from elaunch_spawn_local import forked, function_worker, stack_signal
 
     forked.refresh(request["environment"])
+    if "stacks" in request:
+        stack_signal.register(request["stacks"])
     if "call" in request:
         call = request["call"]
         function_worker.run(Path(call["path"]), Path(call["result"]))

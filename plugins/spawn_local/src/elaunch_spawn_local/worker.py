@@ -30,6 +30,7 @@ class Worker:
         error_file: Where it may leave its error.
         result: Where its function's value will be; `None` for a command.
         cpus: Numbers of the CPUs that it is bound to; `None` for none.
+        stack_file: Where it writes its stacks when it is asked; `None` if it can't be.
         has_terminal: Whether it has the agent's terminal for its own.
         pid: Id of its leading process, 0 before it is started.
         status: Wait status of that process, once it was reaped.
@@ -41,6 +42,7 @@ class Worker:
     error_file: Path
     result: Path | None
     cpus: frozenset[int] | None = None
+    stack_file: Path | None = None
     has_terminal: bool = attrs.field(default=False, init=False)
     pid: int = attrs.field(default=0, init=False)
     status: int = attrs.field(default=0, init=False)

@@ -1,0 +1,228 @@
+"""Where live workers are: their stacks, written to a file for each.
+
+py-spy reads them from outside, also of a process that is stopped, and needs no
+preparation; where it is not installed or not allowed, the worker is asked by a signal
+(`stack_signal`). Nothing here blocks the loop or outlasts the time that it is given.
+"""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import attrs
+
+from elaunch_spawn_local.processes import command_line, state, status_field
+from elaunch_spawn_local.stack_signal import SIGNUM
+
+
+_COLLECTING = 0.8
+"""Part of the time after which what there is is written down."""
+
+_LOOK_AGAIN = 0.02
+_DISK_PATIENCE = 0.5
+_NOT_RUNNING = ("", "T", "t", "Z", "X")
+
+
+@attrs.frozen
+class Target:
+    """A worker to be looked at.
+
+    Attributes:
+        rank: Its global rank.
+        pid: Its leading process.
+        file: Where it writes on the signal; `None` if it does not know that signal.
+    """
+
+    rank: int
+    pid: int
+    file: Path | None
+
+
+async def write_stacks(
+    targets: Sequence[Target], directory: Path, seconds: float
+) -> list[str]:
+    """Write a file for each worker, in so many seconds; return their paths.
+
+    Raises:
+        OSError: If they can't be written.
+    """
+    spy = py_spy()
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds * _COLLECTING
+    looks = [asyncio.create_task(_look(each, spy, deadline)) for each in targets]
+    try:
+        async with asyncio.timeout(seconds):
+            texts = await asyncio.gather(*looks)
+            return await asyncio.to_thread(_write, directory, targets, texts)
+    except TimeoutError:
+        return []
+    finally:
+        for look in looks:
+            look.cancel()
+
+
+def py_spy() -> str | None:
+    """Return the program, if it is installed."""
+    beside = Path(sys.executable).with_name("py-spy")
+    return shutil.which("py-spy") or (str(beside) if beside.exists() else None)
+
+
+async def _look(target: Target, spy: str | None, deadline: float) -> str:
+    """Return what there is to say of a worker and the processes below it."""
+    below = await asyncio.to_thread(_descendants, target.pid)
+    parts = []
+    for pid in (target.pid, *below):
+        head = await asyncio.to_thread(_head, target.rank, pid)
+        body = await _stacks_of(pid, target.file, spy, deadline)
+        parts.append(f"{head}\n{body}\n")
+    return "\n".join(parts)
+
+
+async def _stacks_of(
+    pid: int, file: Path | None, spy: str | None, deadline: float
+) -> str:
+    try:
+        async with asyncio.timeout_at(deadline):
+            if spy and (text := await _by_py_spy(spy, pid)):
+                return f"stacks by py-spy:\n{text}"
+            if file and _listens(pid):
+                return await _by_signal(pid, file)
+    except TimeoutError:
+        return "no stacks: the time is over"
+    kernel = await asyncio.to_thread(_kernel_stack, pid)
+    return f"no stacks of Python{kernel}"
+
+
+async def _by_py_spy(spy: str, pid: int) -> str:
+    """Return its stacks as py-spy shows them, or empty if it can't."""
+    process = await asyncio.create_subprocess_exec(
+        spy,
+        "dump",
+        # Reads the memory of a running process: nothing is held up, not even by itself.
+        "--nonblocking",
+        "--pid",
+        str(pid),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        output, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+    return output.decode(errors="replace").strip() if process.returncode == 0 else ""
+
+
+async def _by_signal(pid: int, file: Path) -> str:
+    """Return what a process writes to the file when it is asked."""
+    begin = await asyncio.to_thread(_size, file)
+    if not _ask(pid):
+        return "no stacks: the process is gone"
+    if obstacle := await _quiet(pid, file, begin):
+        return f"no stacks: {obstacle}"
+    return f"stacks by faulthandler:\n{await asyncio.to_thread(_tail, file, begin)}"
+
+
+async def _quiet(pid: int, file: Path, begin: int) -> str:
+    """Wait until something was written and nothing more comes, or return why not.
+
+    faulthandler does not say when it is done.
+    """
+    loop = asyncio.get_running_loop()
+    size, awake = begin, loop.time()
+    while True:
+        await asyncio.sleep(_LOOK_AGAIN)
+        now = await asyncio.to_thread(_size, file)
+        if begin < now == size:
+            return ""
+        size = now
+        condition = status_field(pid, "State")[:1]
+        if condition in _NOT_RUNNING:
+            return "the process does not run"
+        if condition != "D":
+            awake = loop.time()
+        elif loop.time() > awake + _DISK_PATIENCE:
+            return "the process waits in the kernel and does not answer"
+
+
+def _listens(pid: int) -> bool:
+    """Whether a process has a handler for the signal, which would end it otherwise."""
+    caught = status_field(pid, "SigCgt")
+    try:
+        return bool(SIGNUM) and bool(int(caught, 16) >> (SIGNUM - 1) & 1)
+    except ValueError:
+        return False
+
+
+def _ask(pid: int) -> bool:
+    try:
+        descriptor = os.pidfd_open(pid)
+    except OSError:
+        return False
+    try:
+        # Once more: by the descriptor it is known to be the process that is signalled.
+        if not _listens(pid):
+            return False
+        signal.pidfd_send_signal(descriptor, SIGNUM)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _descendants(pid: int) -> list[int]:
+    import psutil
+
+    try:
+        return [child.pid for child in psutil.Process(pid).children(recursive=True)]
+    except psutil.Error:
+        return []
+
+
+def _head(rank: int, pid: int) -> str:
+    facts = f"rank {rank}, pid {pid}: {command_line(pid) or 'its command is hidden'}"
+    return f"{facts}\nstate: {state(pid) or 'gone'}"
+
+
+def _kernel_stack(pid: int) -> str:
+    """Return where it is in the kernel, which only root may know, with a heading."""
+    try:
+        stack = Path(f"/proc/{pid}/stack").read_text()
+    except OSError:
+        return ""
+    return f"; in the kernel:\n{stack.strip()}" if stack.strip() else ""
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0
+
+
+def _tail(file: Path, begin: int) -> str:
+    try:
+        return file.read_bytes()[begin:].decode(errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def _write(
+    directory: Path, targets: Sequence[Target], texts: Sequence[str]
+) -> list[str]:
+    directory.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    directory.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for target, text in zip(targets, texts, strict=True):
+        path = directory / f"rank-{target.rank}.txt"
+        path.write_text(text, encoding="utf-8", errors="replace")
+        paths.append(str(path))
+    return paths
