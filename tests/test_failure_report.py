@@ -333,3 +333,20 @@ def wait_for_worker(agent: Agent) -> psutil.Process:
             if any("stack_boot" in word for word in process.cmdline()):
                 return process
     raise AssertionError(f"no worker:\n{agent.output}")
+
+
+def test_an_unhealthy_worker_is_shown_before_it_is_stopped(
+    launch: Launch, script: Script
+) -> None:
+    monitor = ("--monitor", "process:interval=0.1,max_rss=1")
+    agent = launch("--standalone", *monitor, "--dump-stacks", "20", script(STUCK))
+
+    assert agent.wait() == 1
+    block, kept = report_of(agent)
+    first = kept["root_cause"]
+    assert first["ending"] == "unhealthy"
+    assert block[0].endswith(f"pid {first['pid']}: exit code 1 (unhealthy)")
+    assert first["message"].startswith(f"unhealthy: process {first['pid']} uses ")
+    agent.wait_for(rf"^elaunch: rank 0 unhealthy: process {first['pid']} uses .* MiB")
+    (file,) = kept["stacks"]
+    assert Path(file).read_text().startswith(f"rank 0, pid {first['pid']}: ")

@@ -3,17 +3,24 @@
 import asyncio
 import contextlib
 import os
+import platform
 import signal
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Iterator
 
+import attrs
 import psutil
 import pytest
 
 from elaunch.api import Finding, Severity
 from elaunch.testing.groups import SLEEP, SOON
+from elaunch_spawn_local import process_monitor
 from elaunch_spawn_local.process_monitor import Look, ProcessMonitor, Watched
+
+
+EXIT_OF_THREAD = {"x86_64": 60, "aarch64": 93}
+"""Number of the system call by which one thread ends, by machine."""
 
 
 @pytest.fixture
@@ -43,40 +50,98 @@ async def following(findings: AsyncGenerator[Finding, None]) -> Finding:
         return await anext(findings)
 
 
-def told(watched: Watched, *statuses: str) -> list[list[tuple[Severity, str]]]:
-    looks = [Look(status, 100) for status in statuses]
-    return [[(f.severity, f.reason) for f in watched.findings(look)] for look in looks]
+def watched(max_rss: int = 0, max_zombies: int = 100) -> Watched:
+    return Watched(3, max_rss, max_zombies)
+
+
+def told(one: Watched, *statuses: str) -> list[list[tuple[Severity, str]]]:
+    looks = [Look(pid=7, status=status) for status in statuses]
+    return [[(f.severity, f.reason) for f in one.findings(look)] for look in looks]
 
 
 class TestWatched:
     def test_a_stop_is_told_once_and_its_end_too(self) -> None:
-        stopped = (Severity.DEGRADED, "is stopped by a signal or a debugger")
-        runs = (Severity.INFO, "no longer is stopped by a signal or a debugger")
+        what = "is stopped by a signal or a debugger"
+        stopped = (Severity.DEGRADED, f"process 7 {what}")
+        runs = (Severity.INFO, f"process 7 no longer {what}")
 
         assert told(
-            Watched(0, 0), "running", "stopped", "stopped", "sleeping", "stopped"
+            watched(), "running", "stopped", "stopped", "sleeping", "stopped"
         ) == [[], [stopped], [], [runs], [stopped]]
 
-    def test_uninterruptible_sleep_counts_when_seen_twice_in_a_row(self) -> None:
-        stuck = (Severity.DEGRADED, "is stuck in an uninterruptible system call")
+    @pytest.mark.parametrize(
+        ("status", "what"),
+        [
+            ("disk-sleep", "is stuck in an uninterruptible system call"),
+            (
+                "zombie",
+                "has lost its main thread, and other threads keep it from ending",
+            ),
+        ],
+    )
+    def test_what_is_ordinary_for_a_moment_counts_when_seen_twice_in_a_row(
+        self, status: str, what: str
+    ) -> None:
+        stuck = (Severity.DEGRADED, f"process 7 {what}")
 
-        assert told(
-            Watched(0, 0),
-            *("disk-sleep", "running", "disk-sleep", "disk-sleep", "disk-sleep"),
-        ) == [[], [], [], [stuck], []]
+        assert told(watched(), status, "running", status, status, status) == [
+            [],
+            [],
+            [],
+            [stuck],
+            [],
+        ]
 
-    def test_too_much_memory_is_unhealthy(self) -> None:
-        watched = Watched(3, max_rss=100)
+    def test_too_much_memory_is_unhealthy_and_its_end_is_told(self) -> None:
+        one = watched(max_rss=1 << 20)
+        small = Look(pid=7, status="running", memory=1 << 20)
+        big = Look(pid=7, status="running", memory=3 << 20)
 
-        assert watched.findings(Look("running", 100)) == []
-        [big] = watched.findings(Look("running", 101))
-        assert big.local_rank == 3
-        assert big.severity is Severity.UNHEALTHY
-        assert big.reason == "uses 101 bytes of memory, over max_rss 100"
-        assert big.evidence == {"status": "running", "rss": "101"}
-        assert watched.findings(Look("running", 200)) == []
-        [small] = watched.findings(Look("running", 50))
-        assert small.severity is Severity.INFO
+        assert one.findings(small) == []
+        [finding] = one.findings(big)
+        assert (finding.local_rank, finding.severity) == (3, Severity.UNHEALTHY)
+        assert finding.reason == (
+            "process 7 uses 3.0 MiB of memory, over max_rss 1.0 MiB"
+        )
+        assert finding.evidence == {
+            "pid": "7",
+            "status": "running",
+            "memory": "3.0 MiB",
+            "processes": "1",
+            "zombies": "0",
+        }
+        assert one.findings(attrs.evolve(big, memory=4 << 20)) == []
+        [over] = one.findings(small)
+        assert over.severity is Severity.INFO
+        assert over.reason == "process 7 is no longer over max_rss 1.0 MiB"
+
+    def test_processes_below_it_are_counted(self) -> None:
+        look = Look(pid=7, status="running", memory=2048, processes=3)
+        [finding] = watched(max_rss=1024).findings(look)
+
+        assert finding.reason.startswith("process 7 and 2 below it use 2.0 KiB")
+
+    def test_many_zombies_are_told_once_and_their_end_too(self) -> None:
+        one = watched(max_zombies=2)
+        few = Look(pid=7, status="running", zombies=2)
+
+        assert one.findings(few) == []
+        [finding] = one.findings(attrs.evolve(few, zombies=3))
+        assert (finding.severity, finding.reason) == (
+            Severity.DEGRADED,
+            "3 processes below process 7 have ended and nobody waits for them",
+        )
+        assert one.findings(attrs.evolve(few, zombies=4)) == []
+        [over] = one.findings(few)
+        assert over.severity is Severity.INFO
+
+    def test_two_conditions_do_not_hide_each_other(self) -> None:
+        one = watched(max_rss=1024)
+        look = Look(pid=7, status="stopped", memory=2048)
+
+        assert len(one.findings(look)) == 2
+        [over] = one.findings(attrs.evolve(look, status="running"))
+        assert over.reason.startswith("process 7 no longer is stopped")
 
 
 @pytest.mark.asyncio
@@ -98,6 +163,94 @@ async def test_a_big_child_is_found(child: "subprocess.Popen[bytes]") -> None:
     monitor = ProcessMonitor(interval=0.01, max_rss=1)
     async with contextlib.aclosing(monitor.watch({0: child.pid})) as findings:
         assert (await following(findings)).severity is Severity.UNHEALTHY
+
+
+@contextlib.contextmanager
+def running(code: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run Python code until it prints a line."""
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True
+    ) as process:
+        assert process.stdout
+        process.stdout.readline()
+        try:
+            yield process
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+@pytest.mark.asyncio
+async def test_memory_of_the_processes_below_counts_too() -> None:
+    hold = f"held = bytearray(64 << 20)\nprint(flush=True)\n{SLEEP}"
+    code = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {hold!r}])\n"
+    monitor = ProcessMonitor(interval=0.01, max_rss=64 << 20)
+    with running(code) as process:
+        alone = psutil.Process(process.pid).memory_info().rss
+        async with contextlib.aclosing(monitor.watch({0: process.pid})) as findings:
+            finding = await following(findings)
+
+    assert alone < 64 << 20
+    assert finding.severity is Severity.UNHEALTHY
+    assert f"process {process.pid} and 1 below it use" in finding.reason
+
+
+@pytest.mark.asyncio
+async def test_memory_that_a_fork_shares_counts_once() -> None:
+    code = (
+        "import os\nheld = b'x' * (64 << 20)\n"
+        "for _ in range(4):\n    if not os.fork(): break\n"
+        f"else: print(flush=True)\n{SLEEP}"
+    )
+    with running(code) as process:
+        look = process_monitor._look(psutil.Process(process.pid), limit=1)
+
+    assert look.processes == 5
+    assert 64 << 20 < look.memory < 2 * (64 << 20)
+
+
+@pytest.mark.asyncio
+async def test_children_that_are_not_waited_for_are_found_and_their_end_too() -> None:
+    code = (
+        "import os, signal\n"
+        "pids = [os.fork() or os._exit(0) for _ in range(3)]\n"
+        "for pid in pids: os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)\n"
+        "signal.signal(signal.SIGUSR1, lambda *_: [os.waitpid(p, 0) for p in pids])\n"
+        f"print(flush=True)\n{SLEEP}"
+    )
+    monitor = ProcessMonitor(interval=0.01, max_rss=0, max_zombies=2)
+    with running(code) as process:
+        async with contextlib.aclosing(monitor.watch({0: process.pid})) as findings:
+            first = await following(findings)
+            process.send_signal(signal.SIGUSR1)
+            second = await following(findings)
+
+    assert first.evidence["zombies"] == "3"
+    assert (first.severity, second.severity) == (Severity.DEGRADED, Severity.INFO)
+
+
+@pytest.mark.skipif(
+    platform.machine() not in EXIT_OF_THREAD, reason="its system calls are not known"
+)
+@pytest.mark.asyncio
+async def test_a_worker_without_its_main_thread_is_found() -> None:
+    code = (
+        "import ctypes, threading, time\n"
+        "def stay():\n"
+        "    main.join(0)\n"
+        "    print(flush=True)\n"
+        "    threading.Event().wait()\n"
+        "main = threading.main_thread()\n"
+        "threading.Thread(target=stay).start()\n"
+        "ctypes.PyDLL(None).PyEval_SaveThread()\n"
+        f"ctypes.CDLL(None).syscall({EXIT_OF_THREAD[platform.machine()]}, 0)\n"
+    )
+    monitor = ProcessMonitor(interval=0.01, max_rss=0)
+    with running(code) as process:
+        async with contextlib.aclosing(monitor.watch({0: process.pid})) as findings:
+            finding = await following(findings)
+
+    assert finding.severity is Severity.DEGRADED
+    assert "has lost its main thread" in finding.reason
 
 
 @pytest.mark.asyncio

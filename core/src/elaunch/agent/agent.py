@@ -217,7 +217,10 @@ class Agent:
         # The machine must hear of the start before it hears of an exit.
         self._feed(Started(dict(group.pids)))
         self._reaping = self._spawn(self._reap(group, len(specs)))
-        self._watching += [self._spawn(self._monitor(m, group)) for m in self.monitors]
+        self._watching += [
+            self._spawn(self._monitor(each, group, membership.base_rank))
+            for each in self.monitors
+        ]
 
     async def _report(self, report: Report) -> None:
         try:
@@ -283,12 +286,15 @@ class Agent:
             self._happenings.exited(ended, terminated=self._terminating)
             self._feed(Exited(ended))
 
-    async def _monitor(self, monitor: Monitor, group: WorkerGroup) -> None:
+    async def _monitor(
+        self, monitor: Monitor, group: WorkerGroup, base_rank: int
+    ) -> None:
         async with contextlib.aclosing(monitor.watch(group.pids)) as findings:
             try:
                 async for finding in findings:
                     self.record(
                         EventName.MONITOR_FINDING,
+                        rank=base_rank + finding.local_rank,
                         local_rank=finding.local_rank,
                         severity=finding.severity.value,
                         reason=finding.reason,

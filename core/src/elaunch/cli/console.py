@@ -103,7 +103,7 @@ def _stopping(facts: Facts) -> str | None:
 
 
 def _finding(facts: Facts) -> str:
-    worker = f"local rank {facts['local_rank']} " if "local_rank" in facts else ""
+    worker = f"rank {facts['rank']} " if "rank" in facts else ""
     return f"{worker}{facts['severity']}: {facts['reason']}"
 
 

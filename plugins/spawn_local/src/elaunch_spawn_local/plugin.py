@@ -22,11 +22,15 @@ class ProcessMonitorOptions:
 
     Attributes:
         interval: Seconds between two looks at the workers.
-        max_rss: Resident bytes above which a worker is unhealthy; 0 for no limit.
+        max_rss: Bytes of memory above which a worker, with the processes below it, is
+            unhealthy; 0 for no limit.
+        max_zombies: Processes that ended below a worker and that nobody waits for,
+            above which it is degraded.
     """
 
     interval: float = attrs.field(default=5.0, validator=attrs.validators.gt(0))
     max_rss: int = attrs.field(default=0, validator=attrs.validators.ge(0))
+    max_zombies: int = attrs.field(default=100, validator=attrs.validators.ge(0))
 
 
 def _local(parameters: SpawnerParameters, _options: Any) -> Spawner:
@@ -40,7 +44,7 @@ def _local(parameters: SpawnerParameters, _options: Any) -> Spawner:
 def _process(_parameters: MonitorParameters, options: Any) -> Monitor:
     from elaunch_spawn_local.process_monitor import ProcessMonitor
 
-    return ProcessMonitor(options.interval, options.max_rss)
+    return ProcessMonitor(options.interval, options.max_rss, options.max_zombies)
 
 
 @hookimpl
@@ -52,5 +56,5 @@ def elaunch_register_spawners() -> Iterable[SpawnerProvider]:
 @hookimpl
 def elaunch_register_monitors() -> Iterable[MonitorProvider]:
     """Declare the monitor ``process``."""
-    summary = "stopped, stuck and oversized worker processes"
+    summary = "workers that are stopped, stuck, too big, or keep zombies"
     return (MonitorProvider("process", summary, _process, ProcessMonitorOptions),)

@@ -1,9 +1,28 @@
-"""What the kernel tells of one process: its command, its state, what it waits for."""
+"""What the kernel tells of a process: command, state, and who is below it."""
 
 from pathlib import Path
 
+from elaunch_spawn_local.fork_server.descendants import HAS_PROC, children
+
 
 _PROC = Path("/proc")
+
+
+def descendants(pid: int) -> list[int]:
+    """Return all processes below one, zombies too, parents before their children."""
+    if not HAS_PROC:
+        import psutil
+
+        try:
+            return [below.pid for below in psutil.Process(pid).children(recursive=True)]
+        except psutil.Error:
+            return []
+    found: list[int] = []
+    level = [pid]
+    while level:
+        level = [child for parent in level for child in children(parent)]
+        found += level
+    return found
 
 
 def command_line(pid: int) -> str:

@@ -16,7 +16,12 @@ from pathlib import Path
 
 import attrs
 
-from elaunch_spawn_local.processes import command_line, state, status_field
+from elaunch_spawn_local.processes import (
+    command_line,
+    descendants,
+    state,
+    status_field,
+)
 from elaunch_spawn_local.stack_signal import SIGNUM
 
 
@@ -74,7 +79,7 @@ def py_spy() -> str | None:
 
 async def _look(target: Target, spy: str | None, deadline: float) -> str:
     """Return what there is to say of a worker and the processes below it."""
-    below = await asyncio.to_thread(_descendants, target.pid)
+    below = await asyncio.to_thread(descendants, target.pid)
     parts = []
     for pid in (target.pid, *below):
         head = await asyncio.to_thread(_head, target.rank, pid)
@@ -176,15 +181,6 @@ def _ask(pid: int) -> bool:
     finally:
         os.close(descriptor)
     return True
-
-
-def _descendants(pid: int) -> list[int]:
-    import psutil
-
-    try:
-        return [child.pid for child in psutil.Process(pid).children(recursive=True)]
-    except psutil.Error:
-        return []
 
 
 def _head(rank: int, pid: int) -> str:

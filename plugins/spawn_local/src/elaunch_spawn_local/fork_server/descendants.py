@@ -26,7 +26,7 @@ def descendants(known: set[int]) -> set[int]:
     if not HAS_PROC:
         return set(known)
     # The first way is quick, but may miss some while others come and go.
-    found = _below(_children) or _below(_children_by_search)
+    found = _below(children) or _below(_children_by_search)
     return {pid for pid in found if _lives(pid)}
 
 
@@ -78,7 +78,8 @@ def _is_below(pid: int) -> bool:
     return False
 
 
-def _children(pid: int) -> Iterator[int]:
+def children(pid: int) -> Iterator[int]:
+    """Yield the children of a process, also those that it did not wait for yet."""
     try:
         threads = os.listdir(f"/proc/{pid}/task")
     except OSError:
