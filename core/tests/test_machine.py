@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import attrs
 import pytest
@@ -184,6 +185,41 @@ class TestFailure:
         assert isinstance(error, ChildFailedError)
         assert error.failures == {1: FAILURE}
         assert error.status == 3
+
+    def test_other_workers_of_the_node_that_raised_are_told_too(
+        self, machine: Machine
+    ) -> None:
+        raised, late = exited(1, exitcode=3), exited(0, exitcode=1)
+        told = Exited(attrs.evolve(late.exit, message="KeyError: 'x'"))
+        tell(machine, *RUNNING, raised, told, closed(FAILED), Stopped())
+        (finish,) = tell(machine, Left())
+
+        assert isinstance(finish, Finish)
+        error = finish.result.error
+        assert isinstance(error, ChildFailedError)
+        assert error.failures.keys() == {1, 4}
+        assert error.failures[4].message == "KeyError: 'x'"
+        assert error.status == 3
+
+    @pytest.mark.parametrize(
+        "facts",
+        [
+            {"exitcode": -15, "message": "said before"},
+            {"exitcode": 143},
+            {"exitcode": 1, "message": "said before", "timestamp": 0.5},
+        ],
+    )
+    def test_who_was_only_stopped_is_not(
+        self, machine: Machine, facts: dict[str, Any]
+    ) -> None:
+        late = Exited(attrs.evolve(exited(0, exitcode=1).exit, **facts))
+        tell(machine, *RUNNING, exited(1, exitcode=3), late, closed(FAILED), Stopped())
+        (finish,) = tell(machine, Left())
+
+        assert isinstance(finish, Finish)
+        error = finish.result.error
+        assert isinstance(error, ChildFailedError)
+        assert error.failures == {1: FAILURE}
 
     def test_the_end_can_be_heard_while_joining(self, machine: Machine) -> None:
         over = JoinFailed(RendezvousClosed("over"), FAILED)

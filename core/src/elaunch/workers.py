@@ -189,6 +189,11 @@ class WorkerExit:
         return self.exitcode != 0
 
 
+def tells_error(ended: WorkerExit) -> bool:
+    """Whether the worker itself left an error, in a file or on stderr."""
+    return bool(ended.message or explain(ended.stderr_tail).message)
+
+
 _FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM)
 """Ends that no error on stderr brings about by itself."""
 

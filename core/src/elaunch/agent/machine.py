@@ -54,7 +54,7 @@ from elaunch.errors import (
     SignalException,
     WorkersLeft,
 )
-from elaunch.failures import Ending, ProcessFailure, signal_name
+from elaunch.failures import Ending, ProcessFailure, root_cause, signal_name
 from elaunch.monitor import Severity
 from elaunch.rendezvous import (
     ChangeKind,
@@ -63,7 +63,7 @@ from elaunch.rendezvous import (
     Outcome,
     OutcomeState,
 )
-from elaunch.workers import WorkerExit, failure_of
+from elaunch.workers import WorkerExit, failure_of, tells_error
 
 
 class State(enum.StrEnum):
@@ -260,7 +260,23 @@ class Machine:
                 error=RendezvousClosed(f"the job was ended: {outcome.reason}")
             )
         failures = {failure.rank: failure for failure in reversed(outcome.failures)}
+        first = root_cause(outcome.failures)
+        for failure in self._further_failures():
+            # The job's root cause, and with it the exit code, is the same everywhere.
+            if failure.timestamp >= first.timestamp:
+                failures.setdefault(failure.rank, failure)
         return Result(error=ChildFailedError(self.name, failures))
+
+    def _further_failures(self) -> list[ProcessFailure]:
+        """Return the failures of this node's workers that wrote of an error.
+
+        Others that ended after the first one did so because they were stopped.
+        """
+        return [
+            failure_of(ended, role=self.role, host=self.host)
+            for ended in self._exits.values()
+            if ended.failed and ended.exitcode > 0 and tells_error(ended)
+        ]
 
 
 STORY = 50

@@ -51,7 +51,6 @@ def end_of(worker: Worker, seen: Seen, memory: OutOfMemory) -> WorkerExit:
         location=told.location,
         traceback=told.traceback,
         stderr_tail=seen.stderr_tail,
-        error_file=str(worker.error_file) if told.message else "",
         failed=exitcode != 0 or returned.error != "",
     )
 
