@@ -29,6 +29,8 @@ def config(**changes: Any) -> LaunchConfig:
         ({"node_rank": 1}, "node_rank must be from 0 to 0, not 1"),
         ({"max_nodes": 2}, "the same --rdzv-endpoint"),
         ({"max_nodes": 2, "rdzv_endpoint": "h"}, "the same --rdzv-id"),
+        ({"dump_stacks": -1}, "dump_stacks must be from 0 to shutdown_timeout"),
+        ({"dump_stacks": 31}, "which is 30, not 31"),
     ],
 )
 def test_what_cant_work_is_refused(changes: dict[str, Any], message: str) -> None:
