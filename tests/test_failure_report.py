@@ -8,13 +8,11 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
-from agents import DEADLINE, Agent, Launch, Script
+from agents import Agent, Launch, Script
 from cgroups import frozen, memory_limit
 
 
@@ -262,6 +260,7 @@ def test_a_function_that_raises_shows_no_frame_of_the_launcher(
 
 STUCK = """import os, signal, threading
 if os.environ["RANK"] == "1":
+    print("pid", os.getpid(), flush=True)
     signal.pause()
 def waits_for_ever():
     lock = threading.Lock()
@@ -276,17 +275,10 @@ waits_for_ever()
 def test_who_hangs_when_another_fails_is_shown(
     launch: Launch, script: Script, tmp_path: Path, seconds: str
 ) -> None:
-    worker, events = script(STUCK), tmp_path / "events.jsonl"
-    recorder = f"jsonl:path={events}"
-    flags = ("--dump-stacks", seconds, "--event-recorder", recorder, "--standalone")
-    agent = launch(*flags, "--nproc-per-node", "2", worker, TMPDIR=str(tmp_path))
+    flags = ("--standalone", "--dump-stacks", seconds, "--nproc-per-node", "2")
+    agent = launch(*flags, script(STUCK), TMPDIR=str(tmp_path))
     agent.wait_for("stuck")
-    (failing,) = (
-        event["metadata"]["pid"]
-        for event in map(json.loads, events.read_text().splitlines())
-        if event["name"] == "worker.started" and event["metadata"]["rank"] == 1
-    )
-    os.kill(failing, signal.SIGKILL)
+    os.kill(int(agent.wait_for(r"pid (\d+)")[0][1]), signal.SIGKILL)
     agent.wait()
     block, kept = report_of(agent)
 
@@ -301,6 +293,7 @@ def test_who_hangs_when_another_fails_is_shown(
         "stacks of workers of this node before they were stopped:",
         f"  {file}",
     ]
+    agent.wait_for(rf"^elaunch: wrote the stacks of 1 worker to '{file.parent}'$")
     assert "waits_for_ever" in file.read_text()
     assert directory.stat().st_mode & 0o777 == 0o700
 
@@ -315,24 +308,13 @@ def test_a_survivor_on_another_node_is_shown_too(
         for rank in ("0", "1")
     )
     survivor.wait_for("stuck")
-    failing.wait_for("generation 1")
-    wait_for_worker(failing).kill()
+    os.kill(int(failing.wait_for(r"pid (\d+)")[0][1]), signal.SIGKILL)
 
     assert survivor.wait() == 128 + signal.SIGKILL
     assert failing.wait() == 128 + signal.SIGKILL
     (file,) = report_of(survivor)[1]["stacks"]
     assert "waits_for_ever" in Path(file).read_text()
     assert report_of(failing)[1]["stacks"] == []
-
-
-def wait_for_worker(agent: Agent) -> psutil.Process:
-    """Return the only worker of an agent."""
-    deadline = time.monotonic() + DEADLINE
-    while time.monotonic() < deadline:
-        for process in agent.workers():
-            if any("stack_boot" in word for word in process.cmdline()):
-                return process
-    raise AssertionError(f"no worker:\n{agent.output}")
 
 
 def test_an_unhealthy_worker_is_shown_before_it_is_stopped(

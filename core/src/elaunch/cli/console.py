@@ -96,6 +96,10 @@ def _joined(facts: Facts) -> str:
 def _stopping(facts: Facts) -> str | None:
     if "reason" in facts:
         return f"{facts['reason']}; stopping the workers"
+    if facts["step"] == "stacks" and "files" in facts:
+        files = facts["files"]
+        directory = files[0].rpartition("/")[0]
+        return f"wrote the stacks of {_count(len(files), 'worker')} to {directory!r}"
     if facts["step"] == "kill":
         pids = ", ".join(str(pid) for pid in facts["pids"])
         return f"killing what is left of the workers (pids {pids})"
