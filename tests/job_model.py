@@ -129,7 +129,12 @@ class JobModel:
         agent, stay = agent_of(node.node_id), stay_of(node.node_id)
         del self.nodes[node.node_id]
         record = attrs.evolve(
-            node.record, phase=NodePhase.READY, generation=0, joined=0, failures=()
+            node.record,
+            phase=NodePhase.READY,
+            generation=0,
+            joined=0,
+            failures=(),
+            preempted=False,
         )
         self._enter(Node(node_id_of(agent, stay + 1), record))
 
@@ -144,7 +149,13 @@ class JobModel:
 
     def retire(self, node: Node) -> None:
         """Say goodbye; the workers still stop."""
-        self._say(node, NodePhase.LEAVING, node.place, reason="SIGTERM")
+        self._say(
+            node,
+            NodePhase.LEAVING,
+            node.place,
+            preempted=node.record.preempted,
+            reason="SIGTERM",
+        )
 
     def fail(self, node: Node) -> None:
         """Report that a worker failed."""
@@ -160,6 +171,10 @@ class JobModel:
         )
         self._say(node, NodePhase.FAILED, node.place, failures=(failure,))
 
+    def preempt(self, node: Node) -> None:
+        """Report that workers have saved and ended for a preemption."""
+        self._say(node, NodePhase.PREEMPTED, node.place, preempted=True)
+
     def succeed(self, node: Node) -> None:
         """Report that all workers are done."""
         node.at_work = False
@@ -173,10 +188,13 @@ class JobModel:
             self.vanish(node)
         elif not self.is_known(node):
             self.come_back(node)
-        elif node.record.phase is NodePhase.FAILED or (
+        elif node.record.phase in (NodePhase.FAILED, NodePhase.PREEMPTED) or (
             0 < node.place < self.job.generation
         ):
-            self._be_ready(node, node.place, node.record.failures)
+            record = node.record
+            self._be_ready(
+                node, node.place, record.failures, preempted=record.preempted
+            )
         elif not node.place and forming and self.job.generation > node.stopped + 1:
             # Generations have passed by unseen, maybe with this node as a member.
             self._be_ready(node, self.job.generation - 1)
@@ -194,10 +212,16 @@ class JobModel:
         return place == (self.job.generation, self.job.token)
 
     def _be_ready(
-        self, node: Node, stopped: int, failures: tuple[ProcessFailure, ...] = ()
+        self,
+        node: Node,
+        stopped: int,
+        failures: tuple[ProcessFailure, ...] = (),
+        *,
+        preempted: bool = False,
     ) -> None:
         node.at_work, node.stopped, node.place = False, stopped, 0
-        self._say(node, NodePhase.READY, stopped, failures=failures)
+        ready = NodePhase.READY
+        self._say(node, ready, stopped, failures=failures, preempted=preempted)
 
     def _enter(self, node: Node) -> None:
         key = self._keys.node(node.node_id)
@@ -212,6 +236,7 @@ class JobModel:
         generation: int,
         *,
         failures: tuple[ProcessFailure, ...] = (),
+        preempted: bool = False,
         reason: str = "",
     ) -> None:
         node.record = attrs.evolve(
@@ -219,6 +244,7 @@ class JobModel:
             phase=phase,
             generation=generation,
             failures=failures,
+            preempted=preempted,
             reason=reason,
         )
         # The lease of one that was excluded is over.

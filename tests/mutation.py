@@ -28,6 +28,7 @@ SUITES: Mapping[str, str] = {
     "members": "core/tests/test_members.py",
     "office": "core/tests/test_office.py",
     "takeover": "core/tests/test_takeover.py",
+    "notices": "core/tests/test_notices.py",
     "rendezvous": "core/tests/test_memory_rendezvous.py",
 }
 """The unit tests, in the order in which they run. After them comes the simulation."""

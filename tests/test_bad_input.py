@@ -206,7 +206,7 @@ def test_a_node_of_another_job_is_told_so_and_the_job_goes_on(
     )
     other.wait_for("note: .*'job'.*'jobb'")
 
-    assert other.wait() == 4
+    assert other.wait() == 6
     assert "1 of at least 2 nodes are ready; here:" in other.lines[-1]
     assert_undisturbed(first)
 

@@ -24,11 +24,11 @@ LAYERS = (
     ("rendezvous", "spawner", "memory_store", "file_store"),
     (
         *("command", "monitor", "bootstrap", "policy", "events", "keyspace"),
-        *("workers", "binding", "devices"),
+        *("workers", "binding", "devices", "signals"),
     ),
     ("polling_store", "locked_document"),
     ("polling",),
-    ("store", "provider", "errors"),
+    ("store", "provider", "errors", "notice"),
     ("failures", "templates", "explanations"),
 )
 """From the top down: a module imports only from lines below its own.

@@ -90,7 +90,7 @@ def test_a_worker_that_vanishes_without_a_value_has_failed() -> None:
     with pytest.raises(ChildFailedError, match="without returning a value") as caught:
         elastic_launch(config(1, max_restarts=0), vanish)()
 
-    assert caught.value.status == 1
+    assert caught.value.status == 8
 
 
 def test_a_program_that_does_not_exist() -> None:
@@ -122,10 +122,19 @@ def test_it_works_inside_a_running_loop() -> None:
 
 
 def test_signal_handlers_are_given_back() -> None:
-    before = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
-    elastic_launch(config(1), rank_times)(1)
+    def mine(*_: object) -> None:
+        raise AssertionError("nobody sends it")
 
-    assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == before
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    own = signal.signal(signal.SIGUSR1, mine)
+    try:
+        before = [signal.getsignal(number) for number in numbers]
+        elastic_launch(config(1), rank_times)(1)
+        after = [signal.getsignal(number) for number in numbers]
+    finally:
+        signal.signal(signal.SIGUSR1, own)
+
+    assert after == before
 
 
 def test_jobs_run_side_by_side() -> None:

@@ -7,8 +7,9 @@ import pytest
 
 FACADE = """
 ChildFailedError DuplicateBackend ElaunchError InvalidProvider InvalidTransition
-LaunchConfig Membership NodeNotAdmitted PluginError PluginFailed ProcessFailure
-RendezvousClosed RendezvousCorrupt RendezvousError RendezvousGracefulExit
+LaunchConfig Membership NodeNotAdmitted PluginError PluginFailed Preempted
+ProcessFailure QuorumLost RendezvousClosed
+RendezvousCorrupt RendezvousError RendezvousGracefulExit
 RendezvousHandler RendezvousParameters RendezvousTimeout RendezvousUnreachable
 SignalException SpawnError UnknownBackend UsageError WorkersLeft elastic_launch
 get_rdzv_handler
@@ -22,9 +23,10 @@ ElaunchError Entry Event EventName EventRecorder Ending
 EventRecorderProvider FailureReport FileStore Finding FunctionEntry JobSettings Keyspace
 KeyspaceFull
 Lease Listing Membership MemoryStore Monitor MonitorParameters MonitorProvider NoOptions
-NodeFacts NodeNotAdmitted NodeState NumaBinding
+NodeFacts NodeNotAdmitted NodeState Notice NoticeKind NumaBinding
 OnStop Outcome OutcomeState PolicyParameters
-PollingStore ProcessFailure Provider Record RecorderParameters RendezvousClosed
+PollingStore ProcessFailure Provider QuorumLost Record RecorderParameters
+RendezvousClosed
 RendezvousCorrupt RendezvousError RendezvousGracefulExit RendezvousHandler
 RendezvousOptions RendezvousParameters RendezvousProvider RendezvousTimeout
 RendezvousUnreachable
@@ -43,7 +45,7 @@ render
     [
         ("elaunch", FACADE),
         ("elaunch.api", AUTHORS),
-        ("elaunch.worker", "record"),
+        ("elaunch.worker", "PREEMPTED Notice notice record"),
         ("elaunch_rdzv_c10d", "QueueEmpty Store StoreError StoreTimeout"),
         ("elaunch_rdzv_etcd.server", "EtcdFailed EtcdServer Tls"),
         (

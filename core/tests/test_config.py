@@ -26,6 +26,12 @@ def config(**changes: Any) -> LaunchConfig:
         ({"threads": 1, "env": {"OMP_NUM_THREADS": "1"}}, "leave out one of them"),
         ({"env": {"RANK": "1"}}, "'RANK' is for elaunch to set"),
         ({"device_variables": ("X",)}, "device_variables are for virtual_local_rank"),
+        ({"stop_signal": "KILL"}, "stop_signal can't be 'SIGKILL': no worker can"),
+        ({"stop_signal": "none"}, "stop_signal must be a name like SIGTERM, not"),
+        ({"notice_signal": "usr3"}, "not 'usr3'; did you mean 'SIGUSR"),
+        ({"notice_signal": "SIGINT"}, "notice_signal can't be 'SIGINT': an agent ends"),
+        ({"notice_signal": "SIGSTOP"}, "notice_signal can't be 'SIGSTOP'"),
+        ({"stop_signal": "USR1"}, "must differ, both are 'USR1'"),
         ({"node_rank": 1}, "node_rank must be from 0 to 0, not 1"),
         ({"max_nodes": 2}, "the same --rdzv-endpoint"),
         ({"max_nodes": 2, "rdzv_endpoint": "h"}, "the same --rdzv-id"),
@@ -39,6 +45,13 @@ def test_what_cant_work_is_refused(changes: dict[str, Any], message: str) -> Non
 
     assert isinstance(caught.value, ValueError)
     assert caught.value.status == 2
+
+
+@pytest.mark.parametrize(
+    ("notice", "stop"), [("usr2", "int"), ("SIGUSR2", "SIGINT"), ("NONE", "SIGUSR1")]
+)
+def test_signals_have_names_with_and_without_sig(notice: str, stop: str) -> None:
+    assert config(notice_signal=notice, stop_signal=stop).stop_signal == stop
 
 
 def test_evolve_validates_too() -> None:

@@ -164,7 +164,7 @@ class TestReport:
         assert "1e+300 s" in failure(0, 1e300).render()
 
     def test_a_failure_with_exit_code_0_still_is_one(self) -> None:
-        assert ChildFailedError("job", {0: failure(0, 1.0, 0)}).status == 1
+        assert ChildFailedError("job", {0: failure(0, 1.0, 0)}).status == 8
 
 
 @pytest.mark.parametrize(("number", "name"), [(9, "SIGKILL"), (250, "signal 250")])

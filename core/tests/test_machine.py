@@ -10,6 +10,8 @@ import pytest
 from elaunch.agent.machine import LATE, TRANSITIONS, Machine, State
 from elaunch.agent.messages import (
     Action,
+    Announce,
+    Announced,
     Begin,
     Changed,
     Exited,
@@ -21,6 +23,8 @@ from elaunch.agent.messages import (
     Kill,
     Leave,
     Left,
+    Noticed,
+    Notify,
     Report,
     Retire,
     Signalled,
@@ -34,6 +38,8 @@ from elaunch.agent.messages import (
 from elaunch.errors import (
     ChildFailedError,
     InvalidTransition,
+    Preempted,
+    QuorumLost,
     RendezvousClosed,
     RendezvousGracefulExit,
     RendezvousTimeout,
@@ -43,6 +49,7 @@ from elaunch.errors import (
 )
 from elaunch.failures import ProcessFailure
 from elaunch.monitor import Finding, Severity
+from elaunch.notice import Notice, NoticeKind
 from elaunch.rendezvous import (
     Change,
     ChangeKind,
@@ -71,6 +78,9 @@ LOST = Changed(Change(kind=ChangeKind.LOST, reason="the lease is lost", grace=1.
 FAILURE = ProcessFailure(
     rank=1, local_rank=1, role="r", host="h", pid=7, exitcode=3, timestamp=1.0
 )
+NOTICE = Notice(kind=NoticeKind.PREEMPTION, reason="SIGUSR1", host="h", timestamp=7.0)
+OTHER = attrs.evolve(NOTICE, host="other")
+TAKEN_AWAY = Signalled(15, attrs.evolve(NOTICE, reason="SIGTERM", grace=30.0))
 SUCCEEDED = Outcome(state=OutcomeState.SUCCEEDED, reason="all workers succeeded")
 FAILED = Outcome(state=OutcomeState.FAILED, reason="boom", failures=(FAILURE,))
 
@@ -81,12 +91,20 @@ def closed(outcome: Outcome) -> Changed:
     )
 
 
-def exited(local_rank: int, exitcode: int = 0, value: object = None) -> Exited:
+def exited(
+    local_rank: int, exitcode: int = 0, value: object = None, timestamp: float = 2.0
+) -> Exited:
     ranks = WorkerRanks(
         local_rank=local_rank, rank=4 + local_rank, role_rank=4 + local_rank
     )
     return Exited(
-        WorkerExit(ranks=ranks, pid=9, exitcode=exitcode, timestamp=2.0, value=value)
+        WorkerExit(
+            ranks=ranks,
+            pid=9,
+            exitcode=exitcode,
+            timestamp=timestamp,
+            value=value,
+        )
     )
 
 
@@ -261,6 +279,7 @@ class TestFailure:
 
         assert isinstance(report, Report)
         assert report.failures[0].message == "unhealthy: too big"
+        assert report.failures[0].status == 0
         assert isinstance(stop, Stop)
 
     def test_a_lesser_finding_changes_nothing(self, machine: Machine) -> None:
@@ -355,6 +374,188 @@ class TestSignals:
 
         assert isinstance(finish, Finish)
         assert isinstance(finish.result.error, SignalException)
+
+
+class TestTakenAway:
+    """A signal that means that the node is taken away."""
+
+    def test_all_are_told_before_anybody_stops(self, machine: Machine) -> None:
+        notice = TAKEN_AWAY.notice
+        assert notice is not None
+        assert tell(machine, *RUNNING, TAKEN_AWAY) == [
+            Announce(notice),
+            Retire("SIGTERM"),
+            Stop("SIGTERM", preemption=notice),
+        ]
+        tell(machine, Stopped())
+        (finish,) = tell(machine, Left())
+
+        assert isinstance(finish, Finish)
+        assert isinstance(finish.result.error, Preempted)
+        assert str(finish.result.error) == "stopped by SIGTERM"
+        assert finish.result.error.status == 75
+
+    def test_workers_are_told_once_of_one_preemption(self, machine: Machine) -> None:
+        """They have heard the notice that came before the signal."""
+        *_, stop = tell(machine, *RUNNING, Announced(OTHER), TAKEN_AWAY)
+
+        assert stop == Stop("SIGTERM", preemption=OTHER)
+
+    def test_a_second_signal_kills(self, machine: Machine) -> None:
+        assert tell(machine, *RUNNING, TAKEN_AWAY, TAKEN_AWAY) == [Kill()]
+
+    def test_a_first_signal_after_the_end_of_the_job_kills_nobody(
+        self, machine: Machine
+    ) -> None:
+        over = Outcome(state=OutcomeState.PREEMPTED, reason="saved")
+
+        assert tell(machine, *RUNNING, closed(over), TAKEN_AWAY) == []
+
+    def test_whose_workers_are_done_tells_the_others_and_goes(
+        self, machine: Machine
+    ) -> None:
+        notice = TAKEN_AWAY.notice
+        assert notice is not None
+        tell(machine, *RUNNING, exited(0), exited(1))
+
+        assert tell(machine, TAKEN_AWAY) == [Announce(notice), Leave("SIGTERM")]
+
+    def test_who_is_no_member_just_goes(self, machine: Machine) -> None:
+        assert tell(machine, Begin(), TAKEN_AWAY) == [Leave("SIGTERM")]
+        (finish,) = tell(machine, Left())
+
+        assert isinstance(finish, Finish)
+        assert isinstance(finish.result.error, Preempted)
+
+    def test_during_the_goodbye_it_hurries(self, machine: Machine) -> None:
+        (finish,) = tell(
+            machine, *RUNNING, exited(0), exited(1), closed(SUCCEEDED), TAKEN_AWAY
+        )
+
+        assert isinstance(finish, Finish)
+        assert isinstance(finish.result.error, Preempted)
+
+
+class TestNotices:
+    def test_it_is_announced_and_told_when_the_job_says_so(
+        self, machine: Machine
+    ) -> None:
+        assert tell(machine, *RUNNING, Noticed(NOTICE)) == [Announce(NOTICE)]
+        assert tell(machine, Announced(NOTICE)) == [Notify(NOTICE)]
+        assert machine.state is State.RUNNING
+
+    def test_workers_hear_of_it_once(self, machine: Machine) -> None:
+        tell(machine, *RUNNING, Announced(NOTICE))
+
+        assert tell(machine, Announced(attrs.evolve(NOTICE, grace=3.0))) == []
+        assert tell(machine, Announced(OTHER)) == [Notify(OTHER)]
+
+    def test_one_that_comes_while_the_workers_start_is_told_when_they_run(
+        self, machine: Machine
+    ) -> None:
+        tell(machine, Begin(), Joined(PLACE))
+
+        assert tell(machine, Noticed(NOTICE)) == [Announce(NOTICE)]
+        assert tell(machine, Announced(NOTICE)) == []
+        assert tell(machine, Started({0: 1, 1: 2})) == [
+            Report(NodeState.RUNNING),
+            Notify(NOTICE),
+        ]
+
+    @pytest.mark.parametrize(
+        "before",
+        [
+            (),
+            (Begin(),),
+            (*RUNNING, SUPERSEDED),
+        ],
+    )
+    def test_one_that_comes_to_no_member_is_about_the_next_generation(
+        self, machine: Machine, before: tuple[Stimulus, ...]
+    ) -> None:
+        assert tell(machine, *before, Noticed(NOTICE)) == []
+        if machine.state is not State.JOINING:
+            tell(machine, Stopped() if before else Begin())
+
+        assert tell(machine, Joined(PLACE)) == [Start(PLACE), Announce(NOTICE)]
+        tell(machine, Started({}), SUPERSEDED, Stopped())
+        assert tell(machine, Joined(PLACE)) == [Start(PLACE)]
+
+    def test_whose_workers_are_done_announces_and_has_nobody_to_tell(
+        self, machine: Machine
+    ) -> None:
+        tell(machine, *RUNNING, exited(0), exited(1))
+
+        assert tell(machine, Noticed(NOTICE)) == [Announce(NOTICE)]
+        assert tell(machine, Announced(NOTICE)) == []
+
+    def test_it_is_about_one_generation(self, machine: Machine) -> None:
+        tell(machine, *RUNNING, Announced(NOTICE), SUPERSEDED, Stopped())
+        tell(machine, Joined(PLACE), Started({}))
+        report, stop = tell(machine, exited(0, exitcode=75))
+
+        assert isinstance(report, Report)
+        assert report.state is NodeState.FAILED
+        assert stop == Stop("rank 4 failed: ended with exit code 75")
+
+    def test_a_later_stop_tells_the_workers_of_it_again(self, machine: Machine) -> None:
+        assert tell(machine, *RUNNING, Announced(NOTICE), SUPERSEDED) == [
+            Stop("node 'b' joined", preemption=NOTICE)
+        ]
+
+
+class TestPreemption:
+    @pytest.mark.parametrize("how", [Noticed(NOTICE), Announced(NOTICE)])
+    def test_a_worker_that_ends_for_it_is_no_failure(
+        self, machine: Machine, how: Stimulus
+    ) -> None:
+        """Whoever told the agent may have told the worker, too."""
+        assert tell(machine, *RUNNING, how, exited(1, exitcode=75)) == [
+            Report(NodeState.PREEMPTED),
+            Stop("rank 5 ended for a preemption", preemption=NOTICE),
+        ]
+        assert tell(machine, exited(0, exitcode=1)) == []
+
+    def test_one_that_ended_before_another_failed_is_told_late(
+        self, machine: Machine
+    ) -> None:
+        tell(machine, *RUNNING, Announced(NOTICE), exited(0, exitcode=1, timestamp=3.0))
+
+        assert tell(machine, exited(1, exitcode=75, timestamp=2.9)) == [
+            Report(NodeState.PREEMPTED)
+        ]
+
+    def test_one_that_ended_after_another_failed_changes_nothing(
+        self, machine: Machine
+    ) -> None:
+        tell(machine, *RUNNING, Announced(NOTICE), exited(0, exitcode=1, timestamp=3.0))
+
+        assert tell(machine, exited(1, exitcode=75, timestamp=3.1)) == []
+
+    def test_a_worker_that_succeeds_after_a_notice_has_succeeded(
+        self, machine: Machine
+    ) -> None:
+        tell(machine, *RUNNING, Announced(NOTICE), exited(0))
+
+        assert tell(machine, exited(1)) == [Report(NodeState.DONE)]
+
+    @pytest.mark.parametrize(
+        ("state", "kind"),
+        [
+            (OutcomeState.PREEMPTED, Preempted),
+            (OutcomeState.LOST_QUORUM, QuorumLost),
+            (OutcomeState.FAILED, RendezvousClosed),
+        ],
+    )
+    def test_a_job_that_ends_so_ends_all_agents_so(
+        self, machine: Machine, state: OutcomeState, kind: type[Exception]
+    ) -> None:
+        over = JoinFailed(RendezvousClosed("over"), Outcome(state=state, reason="why"))
+        (finish,) = tell(machine, Begin(), over, Left())
+
+        assert isinstance(finish, Finish)
+        assert type(finish.result.error) is kind
+        assert str(finish.result.error) == "the job was ended: why"
 
 
 class TestTable:

@@ -245,6 +245,28 @@ async def test_who_is_ready_again_repeats_its_failures_once(place: Place) -> Non
     assert (restarted.restart_count, again.restart_count) == (1, 1)
 
 
+@pytest.mark.parametrize("leaves", [True, False])
+@pytest.mark.asyncio
+async def test_whose_workers_ended_for_a_preemption_repeats_it(
+    place: Place, *, leaves: bool
+) -> None:
+    """Of two quick records only the last may be seen."""
+    node = place.handler(parameters("n", nnodes=(1, 1)))
+    await join_all([node])
+    await node.report(NodeState.PREEMPTED)
+    if leaves:
+        await node.retire("SIGTERM")
+    else:
+        with pytest.raises(RendezvousClosed):
+            await join_all([node])
+    phase = NodePhase.LEAVING if leaves else NodePhase.READY
+    record = await record_where(
+        place, lambda record: record.phase is phase and record.generation == 1
+    )
+
+    assert record.preempted
+
+
 @pytest.mark.asyncio
 async def test_a_node_that_was_excluded_comes_back_as_a_new_one(place: Place) -> None:
     """Its workers took too long; it learns that from a generation without it."""

@@ -470,7 +470,7 @@ class TestPopulation:
         decision = decide(self.forming(2), now=RETURN_GRACE)
 
         assert isinstance(decision, Close)
-        assert decision.outcome.state is OutcomeState.FAILED
+        assert decision.outcome.state is OutcomeState.LOST_QUORUM
         assert decision.outcome.reason == (
             "the minimum of 2 nodes can't be reached any more: of the 2 nodes of the "
             "job at most 1 is left; node 'b' was lost"
@@ -518,3 +518,45 @@ class TestPopulation:
 @pytest.mark.parametrize("nodes", [[], [node("a", 1)]])
 def test_a_closed_job_stays_closed(nodes: Sequence[Node]) -> None:
     assert decide(view(JobPhase.CLOSED, nodes, {"a": 0})) == Wait()
+
+
+class TestPreemption:
+    """Workers have saved, and ended because a node will be taken away."""
+
+    def seen(self, phase: JobPhase, generation: int, **changes: Any) -> View:
+        nodes = [
+            node("a", 1, NodePhase.FAILED, 1, failures=(failure(0),)),
+            node("b", 2, NodePhase.PREEMPTED, 1, preempted=True),
+        ]
+        seen = view(phase, nodes, {"a": 0, "b": 1}, generation=generation)
+        return attrs.evolve(seen, **{"preempted": frozenset({"b"}), **changes})
+
+    @pytest.mark.parametrize(
+        ("phase", "generation"), [(JobPhase.SEALED, 1), (JobPhase.FORMING, 2)]
+    )
+    def test_it_ends_the_job_whatever_else_fails(
+        self, phase: JobPhase, generation: int
+    ) -> None:
+        """What others lose by it, and fail of, is no failure and costs nothing."""
+        decision = decide(self.seen(phase, generation))
+
+        assert isinstance(decision, Close)
+        assert decision.outcome.state is OutcomeState.PREEMPTED
+        assert decision.outcome.reason == ("workers of node 'b' ended for a preemption")
+        assert decision.outcome.failures == ()
+
+    def test_those_who_have_left_since_are_named_too(self) -> None:
+        both = frozenset({"b", "a"})
+        seen = self.seen(JobPhase.SEALED, 1, nodes={}, preempted=both)
+        decision = decide(seen)
+
+        assert isinstance(decision, Close)
+        assert decision.outcome.reason.startswith("workers of nodes 'a', 'b' ended")
+
+    def test_a_job_that_is_over_stays_as_it_is(self) -> None:
+        assert decide(self.seen(JobPhase.CLOSED, 1)) == Wait()
+
+    def test_without_it_the_failure_counts(self) -> None:
+        seen = self.seen(JobPhase.SEALED, 1, preempted=frozenset())
+
+        assert isinstance(decide(seen), Form)

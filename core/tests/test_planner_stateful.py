@@ -109,6 +109,14 @@ class PlannerMachine(RuleBasedStateMachine):
         for node in pick(which, self.model.running()):
             self.model.fail(node)
 
+    @rule(which=some, seldom=some)
+    @precondition(lambda self: self.model.running())
+    def preempt(self, which: int, seldom: int) -> None:
+        """Seldom, since that is the end of a story."""
+        for node in pick(which, self.model.running()):
+            if not seldom:
+                self.model.preempt(node)
+
     @rule(which=some)
     @precondition(lambda self: self.model.running())
     def succeed(self, which: int) -> None:
@@ -197,6 +205,11 @@ class PlannerMachine(RuleBasedStateMachine):
 
     def perform(self) -> Decision:
         decision, job = self.plan(), self.model.job
+        preempted = self.model.roster.view(job).preempted
+        if preempted and job.phase is not JobPhase.CLOSED:
+            # Whatever else has happened, and before anything is sealed or charged.
+            assert isinstance(decision, Close)
+            assert decision.outcome.state is OutcomeState.PREEMPTED
         match decision:
             case Wait(until):
                 assert until is None or until > self.model.now
@@ -258,13 +271,17 @@ class PlannerMachine(RuleBasedStateMachine):
         """It succeeds when all are done, and fails only if it can't go on."""
         job = self.model.job
         view = self.model.roster.view(job)
-        if state is OutcomeState.SUCCEEDED:
+        if state is OutcomeState.PREEMPTED:
+            assert view.preempted <= view.members.keys()
+            assert view.preempted
+        elif state is OutcomeState.SUCCEEDED:
             assert len(view.members) == job.size
             assert {(m, job.generation) for m in view.members} <= self.model.done
         else:
             spent = view.failures() and job.restarts == job.settings.max_restarts
             fits = job.settings.fitting(len(view.candidates()))
-            assert spent or (job.settings.population is not None and not fits)
+            lost = job.settings.population is not None and not fits
+            assert lost if state is OutcomeState.LOST_QUORUM else spent
 
     def check_settled(self) -> None:
         """With enough nodes there is a generation, and it has all that fit."""

@@ -1,5 +1,7 @@
 """What the coordinator makes of what the store tells it."""
 
+from typing import Any
+
 import pytest
 
 from elaunch.keyspace import Keyspace
@@ -26,16 +28,14 @@ def job(phase: JobPhase, generation: int) -> JobRecord:
     return JobRecord(phase=phase, generation=generation, settings=SETTINGS, token=1)
 
 
-def said(
-    phase: NodePhase, generation: int = 1, host: str = "h", reason: str = ""
-) -> bytes:
+def said(phase: NodePhase, generation: int = 1, host: str = "h", **more: Any) -> bytes:
     return encode(
         NodeRecord(
             facts=NodeFacts(host=host, address=host),
             settings=SETTINGS,
             phase=phase,
             generation=generation,
-            reason=reason,
+            **more,
         )
     )
 
@@ -140,6 +140,22 @@ class TestFollowing:
 
         assert roster.view(sealed).nodes == {}
         assert roster.view(sealed).why_left("a") == "SIGTERM"
+
+    def test_workers_that_ended_for_a_preemption_are_remembered(
+        self, roster: Roster
+    ) -> None:
+        """Also when their node is gone; a next generation has its own."""
+        sealed = job(JobPhase.SEALED, 1)
+        self.seal(roster, "a", "b")
+        self.tell(roster, sealed, "a", said(NodePhase.PREEMPTED, preempted=True))
+        self.tell(roster, sealed, "a", None)
+        self.tell(roster, sealed, "b", said(NodePhase.READY, 0, preempted=True))
+        self.tell(roster, sealed, "c", said(NodePhase.READY, preempted=True))
+        before = roster.view(sealed).preempted
+        self.seal(roster, "b")
+
+        assert before == {"a"}
+        assert roster.view(job(JobPhase.SEALED, 2)).preempted == set()
 
     def test_who_is_done_in_one_generation_is_not_in_the_next(
         self, roster: Roster

@@ -12,7 +12,7 @@ import pytest
 
 from elaunch.agent.messages import Result
 from elaunch.api import OutcomeState
-from elaunch.errors import ChildFailedError, SignalException
+from elaunch.errors import ChildFailedError, Preempted
 from elaunch.membership.records import JobPhase, JobRecord
 from elaunch.testing.simulation import (
     COORDINATOR,
@@ -390,7 +390,7 @@ def test_a_goodbye_neither_ends_nor_holds_up_the_others(
     found = errors(simulation)
     left = [name for name, error in found.items() if error is not None]
 
-    assert [type(found[name]) for name in left] == [SignalException]
+    assert [type(found[name]) for name in left] == [Preempted]
     assert len(found) == 3
     assert sizes(simulation)[-1][1] == 2
     assert told_at(simulation, f"{left[0]}: rendezvous.left") < 10
@@ -416,3 +416,128 @@ def test_who_is_done_early_waits_for_the_slowest(
 def test_a_user_can_end_a_job_in_which_nothing_else_happens(seed: int) -> None:
     trouble = [Stimulus(6.0, "close", COORDINATOR)]
     play(seed, [*starts("n0"), *trouble], min_nodes=1)
+
+
+# -- notices -------------------------------------------------------------------------
+
+
+def told(simulation: Simulation) -> list[str]:
+    """Return whose workers were told of a notice, once for each time."""
+    lines = [line.split() for line in simulation.laws.story]
+    return sorted(words[1][:-1] for words in lines if "notice.delivered" in words)
+
+
+@every_seed
+def test_a_notice_reaches_the_workers_of_all_and_stops_nobody(seed: int) -> None:
+    """Whoever it was that was told; a spare has no workers to tell."""
+    trouble = [Stimulus(6.0, "notice", "n1")]
+    simulation = play(seed, starts("n0", "n1", "n2") + trouble)
+
+    assert told(simulation) == ["n0", "n1"]
+    assert sizes(simulation) == [(1, 2)]
+    assert job_of(simulation).reason == "all workers succeeded"
+
+
+@every_seed
+def test_all_nodes_that_are_told_at_once_make_one_notice(seed: int) -> None:
+    """A scheduler tells every node; each worker hears of it once."""
+    names = ("n0", "n1", "n2")
+    trouble = [
+        Stimulus(6.0 + 0.003 * n, "notice", name) for n, name in enumerate(names)
+    ]
+    simulation = play(seed, starts(*names) + trouble, max_nodes=3)
+
+    assert told(simulation) == ["n0", "n1", "n2"]
+
+
+@every_seed
+def test_a_later_notice_is_another_one(seed: int) -> None:
+    trouble = [Stimulus(6.0, "notice", "n1"), Stimulus(30.0, "notice", "n0")]
+    simulation = play(seed, starts("n0", "n1") + trouble)
+
+    assert told(simulation) == ["n0", "n0", "n1", "n1"]
+
+
+@some_seeds
+@pytest.mark.parametrize("trouble", ["kill", "power-off", "term"])
+def test_a_notice_is_heard_when_its_node_is_gone_at_once(
+    seed: int, trouble: str
+) -> None:
+    """As soon as the store has it."""
+    stimuli = [
+        *starts("n0", "n1", "n2"),
+        Stimulus(6.0, "notice", "n1"),
+        Stimulus(6.05, trouble, "n1"),
+    ]
+    simulation = play(seed, stimuli, max_nodes=3)
+
+    assert {"n0", "n2"} <= set(told(simulation))
+
+
+@every_seed
+def test_who_is_told_while_it_waits_tells_its_first_workers(seed: int) -> None:
+    trouble = [Stimulus(2.0, "start", "n0"), Stimulus(3.0, "notice", "n0")]
+    simulation = play(seed, [*trouble, Stimulus(5.0, "start", "n1")])
+
+    assert told(simulation) == ["n0", "n1"]
+
+
+@every_seed
+def test_a_notice_reaches_nobody_of_a_later_generation(seed: int) -> None:
+    trouble = [Stimulus(6.0, "notice", "n0"), Stimulus(9.0, "start", "n2")]
+    simulation = play(seed, starts("n0", "n1") + trouble, max_nodes=3)
+
+    assert sizes(simulation) == [(1, 2), (2, 3)]
+    assert told(simulation) == ["n0", "n1"]
+
+
+@every_seed
+def test_a_notice_survives_an_outage_of_the_store(seed: int) -> None:
+    trouble = [
+        Stimulus(6.0, "store-pause", "", 1.0),
+        Stimulus(6.5, "notice", "n1"),
+    ]
+    simulation = play(seed, starts("n0", "n1") + trouble)
+
+    assert told(simulation) == ["n0", "n1"]
+
+
+@every_seed
+def test_own_workers_are_told_at_once_when_the_store_does_not_answer(seed: int) -> None:
+    """And those of the others when it does again; nobody twice."""
+    trouble = [
+        Stimulus(6.0, "store-pause", "", 5.0),
+        Stimulus(6.5, "notice", "n1"),
+    ]
+    simulation = play(seed, starts("n0", "n1") + trouble, keep_alive_interval=5.0)
+
+    assert told(simulation) == ["n0", "n1"]
+    assert told_at(simulation, "n1: notice.delivered") < 9
+    assert told_at(simulation, "n0: notice.delivered") > 11
+
+
+@every_seed
+def test_workers_that_save_and_end_after_a_notice_end_the_job(seed: int) -> None:
+    """Whatever fails because of that, and however many restarts are left."""
+    trouble = [
+        Stimulus(6.0, "notice", "n2"),
+        Stimulus(8.0, "save-and-end", "n1"),
+        Stimulus(8.001, "exit", "n0", 1),
+        Stimulus(8.3, "exit", "n2", 1),
+    ]
+    simulation = play(seed, starts("n0", "n1", "n2") + trouble, max_nodes=3)
+
+    assert {type(error) for error in errors(simulation).values()} == {Preempted}
+    assert sizes(simulation) == [(1, 3)]
+    outcome = job_of(simulation).outcome
+    assert outcome is not None
+    assert outcome.state is OutcomeState.PREEMPTED
+
+
+@every_seed
+def test_without_a_notice_the_same_end_is_a_failure(seed: int) -> None:
+    trouble = [Stimulus(8.0, "save-and-end", "n1")]
+    simulation = play(seed, starts("n0", "n1") + trouble, max_restarts=0)
+
+    (error,) = {type(error) for error in errors(simulation).values()}
+    assert error is ChildFailedError

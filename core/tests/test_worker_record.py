@@ -290,4 +290,5 @@ def test_importing_it_imports_nothing_else_of_elaunch() -> None:
         "elaunch",
         "elaunch.worker",
         "elaunch.worker.error_file",
+        "elaunch.worker.notice_file",
     ]

@@ -12,6 +12,7 @@ from elaunch.environ import inherited_environment
 from elaunch.errors import (
     ElaunchError,
     NodeNotAdmitted,
+    QuorumLost,
     RendezvousClosed,
     RendezvousCorrupt,
     RendezvousError,
@@ -43,6 +44,7 @@ from elaunch.monitor import (
     MonitorProvider,
     Severity,
 )
+from elaunch.notice import Notice, NoticeKind
 from elaunch.policy import (
     BudgetPolicy,
     Decision,
@@ -144,6 +146,8 @@ __all__ = [
     "NodeFacts",
     "NodeNotAdmitted",
     "NodeState",
+    "Notice",
+    "NoticeKind",
     "NumaBinding",
     "OnStop",
     "Outcome",
@@ -152,6 +156,7 @@ __all__ = [
     "PollingStore",
     "ProcessFailure",
     "Provider",
+    "QuorumLost",
     "Record",
     "RecorderParameters",
     "RendezvousClosed",

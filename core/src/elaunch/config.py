@@ -9,6 +9,7 @@ import attrs
 from elaunch.binding import BindingSettings, NumaBinding
 from elaunch.environ import THREADS, EnvironmentSettings, check_env, names_only
 from elaunch.errors import UsageError, quoted, suggestion
+from elaunch.signals import notice_signal, stop_signal
 from elaunch.spawner import StackSettings, StartMethod, StartSettings
 
 
@@ -44,6 +45,9 @@ class LaunchConfig:
         dump_stacks: Seconds in which the stacks of this node's workers are written
             down before these are stopped because of a failure; 0 not to do it. They
             are part of the shutdown timeout.
+        stop_signal: Name of the signal to stop.
+        notice_signal: Name of the signal that announces a preemption, to this agent and
+            by it to the workers of every node; ``none`` for no such signal.
         spawner: Spawner, as ``NAME[:key=value,...]``.
         start_method: How workers' processes come to be: ``spawn``, ``fork``,
             ``forkserver`` or ``warm`` (`elaunch.api.StartMethod`).
@@ -83,6 +87,8 @@ class LaunchConfig:
     shutdown_timeout: float = 30.0
     failure_file: str = ""
     dump_stacks: float = 0.0
+    stop_signal: str = "SIGTERM"
+    notice_signal: str = "SIGUSR1"
     spawner: str = "local"
     start_method: str = "spawn"
     preload: tuple[str, ...] = ()
@@ -120,6 +126,10 @@ class LaunchConfig:
             f"dump_stacks must be from 0 to shutdown_timeout, which is "
             f"{self.shutdown_timeout:g}, not {self.dump_stacks:g}",
             ok=0 <= self.dump_stacks <= self.shutdown_timeout,
+        )
+        _check(
+            f"notice_signal and stop_signal must differ, both are {self.stop_signal!r}",
+            ok=notice_signal(self.notice_signal) != stop_signal(self.stop_signal),
         )
         _check(
             f"node_rank must be from 0 to {self.max_nodes - 1}, not {self.node_rank}",

@@ -194,6 +194,9 @@ BY_BOOTSTRAP: Mapping[str, str] = {
 BY_SPAWNER: Mapping[str, str] = {
     "TORCHELASTIC_ERROR_FILE": "where the worker may leave its error as JSON",
     "PYTHONFAULTHANDLER": "1 unless set by the user, so that a crash names its line",
+    "ELAUNCH_NOTICE_FILE": (
+        "where a notice to the worker appears as JSON: a preemption, or its stop"
+    ),
     "PYTHONUNBUFFERED": "1 unless set by the user, so that output comes at once",
 }
 """What a spawner adds."""

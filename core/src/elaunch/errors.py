@@ -10,15 +10,18 @@
     │   ├── PluginFailed
     │   └── InvalidProvider
     ├── RendezvousError                 exit 4
-    │   ├── RendezvousTimeout
+    │   ├── RendezvousTimeout           exit 6    too few nodes came in time
     │   ├── RendezvousClosed
-    │   │   └── RendezvousGracefulExit  exit 0    the job succeeded without this node
+    │   │   ├── RendezvousGracefulExit  exit 0    the job succeeded without this node
+    │   │   └── QuorumLost              exit 7    too few nodes are left
     │   ├── RendezvousUnreachable
     │   ├── RendezvousCorrupt
     │   └── NodeNotAdmitted
     ├── SpawnError                      exit 5    a worker could not be started
     ├── WorkersLeft                     exit 1    workers that can't be killed
-    ├── ChildFailedError                exit of the root cause, 128 + n for a signal n
+    ├── ChildFailedError                exit of the root cause, 128 + n for a signal n;
+    │                                   exit 8 where it has none of its own
+    ├── Preempted                       exit 75   the node or the job was preempted
     ├── SignalException                 exit 128 + n: the agent was told to stop
     └── InvalidTransition               exit 70   a bug of ours; carries its story
 
@@ -33,6 +36,10 @@ from typing import ClassVar
 import attrs
 
 from elaunch.failures import ProcessFailure, root_cause, signal_name, summary
+
+
+PREEMPTED_EXIT = 75
+"""Exit code of whoever ends for a preemption, worker or agent (EX_TEMPFAIL)."""
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
@@ -184,6 +191,8 @@ class RendezvousError(ElaunchError):
 class RendezvousTimeout(RendezvousError):
     """Not enough nodes came within the join timeout."""
 
+    exit_code: ClassVar[int] = 6
+
 
 class RendezvousClosed(RendezvousError):
     """The job has already ended; its outcome is in the message."""
@@ -197,6 +206,12 @@ class RendezvousGracefulExit(RendezvousClosed):
     """
 
     exit_code: ClassVar[int] = 0
+
+
+class QuorumLost(RendezvousClosed):
+    """The job has ended: its minimum of nodes can't be reached any more."""
+
+    exit_code: ClassVar[int] = 7
 
 
 class RendezvousUnreachable(RendezvousError):
@@ -251,6 +266,8 @@ class ChildFailedError(ElaunchError):
         report: File of this host with the same facts as JSON.
     """
 
+    exit_code: ClassVar[int] = 8
+
     name: str
     failures: Mapping[int, ProcessFailure]
     stacks: tuple[str, ...] = ()
@@ -258,8 +275,8 @@ class ChildFailedError(ElaunchError):
 
     @property
     def status(self) -> int:
-        """Exit status of the root cause; 1 where it would be 0."""
-        return self.get_first_failure()[1].status or 1
+        """Exit status of the root cause, or `exit_code` where it has none."""
+        return self.get_first_failure()[1].status or self.exit_code
 
     def get_first_failure(self) -> tuple[int, ProcessFailure]:
         """Return rank and failure of the root cause: the first failure by time."""
@@ -279,6 +296,15 @@ class ChildFailedError(ElaunchError):
         if self.report:
             lines.append(f"the same as JSON: {self.report}")
         return "\n".join(lines)
+
+
+class Preempted(ElaunchError):
+    """This node was told to go, or workers have ended for a preemption of their job.
+
+    What the workers have saved is good; the job is to be started again.
+    """
+
+    exit_code: ClassVar[int] = PREEMPTED_EXIT
 
 
 @attrs.frozen

@@ -17,6 +17,7 @@ import attrs
 from elaunch.addresses import advertised_address, given_address
 from elaunch.agent.agent import Agent
 from elaunch.agent.messages import Result
+from elaunch.agent.notices import Notices
 from elaunch.agent.recording import Recording
 from elaunch.bootstrap import Bootstrap, BootstrapParameters
 from elaunch.config import LaunchConfig
@@ -34,6 +35,7 @@ from elaunch.rendezvous import (
     RendezvousHandler,
     RendezvousParameters,
 )
+from elaunch.signals import notice_signal, stop_signal
 from elaunch.slots import given_slot
 from elaunch.spawner import Spawner, SpawnerParameters
 from elaunch.workers import CommandEntry, FunctionEntry, WorkerEntry
@@ -92,7 +94,8 @@ class elastic_launch:  # noqa: N801 - the name that users of torchelastic know
 
         Raises:
             ChildFailedError: If workers failed and the restart budget is spent.
-            SignalException: If this process was told to stop.
+            Preempted: If this process got SIGTERM, or workers ended for a preemption.
+            SignalException: If this process was told to stop by another signal.
             ElaunchError: If the job could not be formed or was lost.
         """
         entry = make_entry(self._entrypoint, args)
@@ -141,6 +144,7 @@ def launch_agent(
             start=config.start_settings,
             binding=config.binding_settings,
             stacks=config.stack_settings,
+            notice_signal=notice_signal(config.notice_signal),
         ),
     )
     spawner.prepare(entry)
@@ -277,8 +281,13 @@ class _Launch:
             entry=self.entry,
             node=node,
             max_restarts=config.max_restarts,
-            shutdown_timeout=config.shutdown_timeout,
-            dump_stacks=config.dump_stacks,
+            notices=Notices(
+                host=node.host,
+                stop_signal=stop_signal(config.stop_signal),
+                shutdown_timeout=config.shutdown_timeout,
+                dump_stacks=config.dump_stacks,
+            ),
+            notice_signal=notice_signal(config.notice_signal),
             record=recording,
             environment=config.environment_settings,
         )

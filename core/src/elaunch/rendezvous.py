@@ -9,6 +9,7 @@ import attrs
 
 from elaunch.events import Record, discard
 from elaunch.failures import ProcessFailure
+from elaunch.notice import Notice
 from elaunch.policy import BudgetPolicy, RestartPolicy
 from elaunch.provider import Provider
 
@@ -137,6 +138,8 @@ class OutcomeState(enum.StrEnum):
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"
+    LOST_QUORUM = "lost quorum"
+    PREEMPTED = "preempted"
 
 
 @attrs.frozen(kw_only=True)
@@ -144,7 +147,7 @@ class Outcome:
     """How a job ended.
 
     Attributes:
-        state: Success or failure.
+        state: Success, or which other end.
         reason: Why, in one line.
         failures: The failures behind it, the root cause among them; at most
             `MAX_FAILURES`.
@@ -165,6 +168,7 @@ class ChangeKind(enum.StrEnum):
     SUPERSEDED = "superseded"
     CLOSED = "closed"
     LOST = "lost"
+    NOTICE = "notice"
 
 
 @attrs.frozen(kw_only=True)
@@ -174,12 +178,14 @@ class Change:
     Attributes:
         kind: ``SUPERSEDED``: a newer generation is forming; stop the workers and join
             again. ``CLOSED``: the job is over. ``LOST``: this node can't prove any
-            more that it is a member; stop the workers at once.
+            more that it is a member; stop the workers at once. ``NOTICE``: a member
+            has announced something that its workers should know.
         reason: Who or what, and why, in one line.
         outcome: How the job ended, for ``CLOSED``.
         grace: Seconds in which the workers must be stopped, for ``LOST``: after that
             others may go on without this node.
         failed: Whether workers of this generation failed, for ``SUPERSEDED``.
+        notice: What was announced, for ``NOTICE``.
     """
 
     kind: ChangeKind
@@ -187,6 +193,7 @@ class Change:
     outcome: Outcome | None = None
     grace: float = math.inf
     failed: bool = False
+    notice: Notice | None = None
 
 
 class NodeState(enum.StrEnum):
@@ -195,6 +202,7 @@ class NodeState(enum.StrEnum):
     RUNNING = "running"
     FAILED = "failed"
     DONE = "done"
+    PREEMPTED = "preempted"
 
 
 class RendezvousHandler(Protocol):
@@ -226,6 +234,9 @@ class RendezvousHandler(Protocol):
 
     def changes(self) -> AsyncGenerator[Change, None]:
         """Yield what happens to the current membership, each kind at most once.
+
+        But ``NOTICE``, which comes once for each notice that was announced for this
+        generation, whoever did so; of several quick ones the last may come alone.
 
         Ends after ``CLOSED`` or ``LOST``, which can come after ``SUPERSEDED``: a lease
         can end while the workers still stop.
@@ -264,6 +275,16 @@ class RendezvousHandler(Protocol):
         self, state: NodeState, failures: tuple[ProcessFailure, ...] = ()
     ) -> None:
         """Tell the job how this node's workers are."""
+
+    async def announce(self, notice: Notice) -> None:
+        """Let every member of this node's generation know of a notice.
+
+        Nothing else comes of it. It is heard also if this node leaves at once. What
+        many nodes announce at the same time is one event: the first notice counts.
+
+        Raises:
+            RendezvousUnreachable: If the store does not take it.
+        """
 
     async def retire(self, reason: str) -> None:
         """Tell the job that this node leaves as soon as its workers have stopped.

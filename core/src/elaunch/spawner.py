@@ -8,21 +8,25 @@ from typing import Protocol
 import attrs
 
 from elaunch.binding import BindingSettings
+from elaunch.notice import Notice
 from elaunch.provider import Provider
 from elaunch.workers import WorkerEntry, WorkerExit, WorkerSpec
 
 
 @attrs.frozen(kw_only=True)
 class StopSchedule:
-    """How workers are stopped, the same for every reason: signal, grace, SIGKILL.
+    """How workers are stopped, for every reason: notice, signal, grace, SIGKILL.
 
     Attributes:
+        notice: What they are told before that, as `WorkerGroup.notify` does; `None` for
+            nothing.
         signum: The first signal, sent to each worker's whole process group.
         grace: Seconds from the beginning to SIGKILL of the whole tree.
         stacks: Of these, seconds in which the stacks of the workers are written down
             before the first signal; 0 not to do it.
     """
 
+    notice: Notice | None = None
     signum: int = signal.SIGTERM
     grace: float = attrs.field(default=30.0, validator=attrs.validators.ge(0))
     stacks: float = attrs.field(default=0.0, validator=attrs.validators.ge(0))
@@ -33,6 +37,7 @@ class StopStep(enum.StrEnum):
 
     STACKS = "stacks"
     """Their stacks were written down; no signal was sent that ends anything."""
+    NOTICE = "notice"
     SIGNAL = "signal"
     KILL = "kill"
     LEFT = "left"
@@ -70,6 +75,18 @@ class WorkerGroup(Protocol):
         """Wait for the next worker to end, however it ends; each is told once.
 
         The exit comes after the worker's output was read to its end.
+        """
+
+    async def notify(self, notice: Notice) -> Sequence[int]:
+        """Tell every worker of a notice, by a file and maybe a signal; none ends of it.
+
+        The variable ``ELAUNCH_NOTICE_FILE`` of each worker names the file, which is
+        there, whole, before the signal is sent. For a preemption
+        `SpawnerParameters.notice_signal` goes to those of the worker's processes that
+        handle it, once for each notice, where the system tells which these are.
+
+        Returns:
+            The processes that were sent the signal.
         """
 
     async def stop(self, schedule: StopSchedule, on_step: OnStop) -> None:
@@ -165,12 +182,14 @@ class SpawnerParameters:
         start: How workers are started.
         binding: Which CPUs they are bound to.
         stacks: Whether they can be asked for their stacks.
+        notice_signal: Signal that tells workers of a preemption, `None` for none.
     """
 
     run_id: str
     start: StartSettings = attrs.field(factory=StartSettings)
     binding: BindingSettings = attrs.field(factory=BindingSettings)
     stacks: StackSettings = attrs.field(factory=StackSettings)
+    notice_signal: int | None = signal.SIGUSR1
 
 
 SpawnerProvider = Provider[SpawnerParameters, Spawner]

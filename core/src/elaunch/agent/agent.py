@@ -7,7 +7,7 @@ signal or a change is handled at once, whatever is under way.
 import asyncio
 import contextlib
 import os
-import time
+import signal
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 
@@ -18,17 +18,20 @@ from elaunch.agent.machine import Machine
 from elaunch.agent.meeting import MeetingPoint
 from elaunch.agent.messages import (
     Action,
+    Announce,
+    Announced,
     Begin,
     Changed,
     Exited,
     Finish,
-    Found,
     Join,
     Joined,
     JoinFailed,
     Kill,
     Leave,
     Left,
+    Noticed,
+    Notify,
     Report,
     Result,
     Retire,
@@ -40,14 +43,18 @@ from elaunch.agent.messages import (
     Stop,
     Stopped,
 )
+from elaunch.agent.notices import ANNOUNCE_PATIENCE, Notices
 from elaunch.agent.placement import Placement
 from elaunch.agent.signals import handled_signals
+from elaunch.agent.stopping import Steps
+from elaunch.agent.watching import watch
 from elaunch.bootstrap import Bootstrap
 from elaunch.environ import EnvironmentSettings
 from elaunch.errors import ElaunchError, RendezvousUnreachable
 from elaunch.events import EventName, Record
 from elaunch.failures import signal_name
 from elaunch.monitor import Monitor
+from elaunch.notice import Notice
 from elaunch.rendezvous import (
     Change,
     ChangeKind,
@@ -56,7 +63,8 @@ from elaunch.rendezvous import (
     NodeState,
     RendezvousHandler,
 )
-from elaunch.spawner import Spawner, StopSchedule, StopStep, WorkerGroup
+from elaunch.signals import END_SIGNALS, PREEMPTION_SIGNAL
+from elaunch.spawner import Spawner, StopSchedule, WorkerGroup
 from elaunch.workers import WorkerEntry
 
 
@@ -79,9 +87,9 @@ class Agent:
         entry: What they run.
         node: What this node says of itself.
         max_restarts: Restart budget of the job, for the workers' environment.
-        shutdown_timeout: Grace of the stop schedule in seconds.
-        dump_stacks: Seconds of it in which workers' stacks are written down when they
-            are stopped because of a failure; 0 not to do it.
+        notices: What the workers are told, and how they are stopped.
+        notice_signal: What tells this agent that its node will be taken away, `None`
+            for nothing.
         record: Told what happens.
         environment: What the user wants of the workers' environment.
     """
@@ -93,8 +101,8 @@ class Agent:
     entry: WorkerEntry
     node: NodeFacts
     max_restarts: int
-    shutdown_timeout: float
-    dump_stacks: float = 0.0
+    notices: Notices
+    notice_signal: int | None = signal.SIGUSR1
     record: Record
     environment: EnvironmentSettings = attrs.field(factory=EnvironmentSettings)
 
@@ -113,7 +121,7 @@ class Agent:
     _reaping: asyncio.Task[None] | None = attrs.field(default=None, init=False)
     _group: WorkerGroup | None = attrs.field(default=None, init=False)
     _terminating: bool = attrs.field(default=False, init=False)
-    _left: tuple[int, ...] = attrs.field(default=(), init=False)
+    _steps: Steps = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._machine = Machine(
@@ -131,10 +139,11 @@ class Agent:
         self._meeting = MeetingPoint(
             bootstrap=self.bootstrap,
             handler=self.handler,
-            stop_time=self.shutdown_timeout + EXITS_TIMEOUT,
+            stop_time=self.notices.shutdown_timeout + EXITS_TIMEOUT,
             record=self.record,
         )
         self._happenings = Happenings(self.record, self._placement)
+        self._steps = Steps(self._happenings)
 
     async def run(self) -> Result:
         """Run until the job is over for this node.
@@ -143,7 +152,8 @@ class Agent:
         returns or raises.
         """
         self.record(EventName.AGENT_STARTED, pid=os.getpid())
-        with handled_signals(self._signalled):
+        notice = {self.notice_signal: self._noticed} if self.notice_signal else {}
+        with handled_signals(dict.fromkeys(END_SIGNALS, self._signalled) | notice):
             self._feed(Begin())
             try:
                 return await self._loop()
@@ -167,12 +177,10 @@ class Agent:
             case Start(membership):
                 self._watching.append(self._spawn(self._watch_membership()))
                 self._starting = self._spawn(self._start(membership))
-            case Report():
-                if action.state is NodeState.DONE:
-                    self.record(EventName.GROUP_SUCCEEDED)
-                self._tell(partial(self._report, action))
-            case Retire(reason):
-                self._tell(partial(self._retire, reason))
+            case Report() | Announce() | Retire():
+                self._tell(self._word(action))
+            case Notify(notice):
+                self._spawn(self._notify(notice))
             case Stop():
                 self._spawn(self._stop(action))
             case Kill():
@@ -181,6 +189,20 @@ class Agent:
                 self._spawn(self._leave(reason))
             case Finish():
                 raise AssertionError("the loop ends before this")
+
+    def _word(
+        self, action: Report | Announce | Retire
+    ) -> Callable[[], Awaitable[None]]:
+        """Return what tells the job."""
+        match action:
+            case Report(state):
+                if state is NodeState.DONE:
+                    self.record(EventName.GROUP_SUCCEEDED)
+                return partial(self._report, action)
+            case Announce(notice):
+                return partial(self._announce, notice)
+            case Retire(reason):
+                return partial(self._retire, reason)
 
     # -- actions ---------------------------------------------------------------
 
@@ -218,8 +240,10 @@ class Agent:
         self._feed(Started(dict(group.pids)))
         self._reaping = self._spawn(self._reap(group, len(specs)))
         self._watching += [
-            self._spawn(self._monitor(each, group, membership.base_rank))
-            for each in self.monitors
+            self._spawn(
+                watch(monitor, group, membership.base_rank, self.record, self._feed)
+            )
+            for monitor in self.monitors
         ]
 
     async def _report(self, report: Report) -> None:
@@ -228,13 +252,30 @@ class Agent:
         except RendezvousUnreachable as error:
             self._lose_membership(error)
 
+    async def _announce(self, notice: Notice) -> None:
+        self._happenings.announced(notice)
+        # Where the others can't be told now, this node's workers can.
+        loop = asyncio.get_running_loop()
+        late = loop.call_later(ANNOUNCE_PATIENCE, self._feed, Announced(notice))
+        try:
+            await self.handler.announce(notice)
+        except RendezvousUnreachable:
+            self._feed(Announced(notice))
+        finally:
+            late.cancel()
+
+    async def _notify(self, notice: Notice) -> None:
+        if self._group:
+            pids = await self._group.notify(notice)
+            self._happenings.notified(notice, pids)
+
     async def _retire(self, reason: str) -> None:
         # A store that does not take it will see the lease end instead.
         with contextlib.suppress(RendezvousUnreachable):
             await self.handler.retire(reason)
 
     async def _stop(self, stop: Stop) -> None:
-        self._left = ()
+        self._steps = Steps(self._happenings)
         self._meeting.is_over()
         starting = self._starting
         if starting and not starting.done():
@@ -243,21 +284,18 @@ class Agent:
         if self._group:
             self._terminating = True
             self.record(EventName.GROUP_STOPPING, reason=stop.reason)
-            schedule = StopSchedule(
-                grace=min(self.shutdown_timeout, stop.grace),
-                stacks=self.dump_stacks if stop.failed else 0.0,
-            )
-            await self._group.stop(schedule, self._note_step)
+            schedule = self.notices.schedule(stop)
+            await self._group.stop(schedule, self._steps)
             if self._reaping:
                 # A spawner may fail to tell of one that even SIGKILL does not end.
                 await asyncio.wait((self._reaping,), timeout=EXITS_TIMEOUT)
             await self._close_group()
             self.record(EventName.GROUP_STOPPED, reason=stop.reason)
-        self._feed(Stopped(self._left))
+        self._feed(Stopped(self._steps.left))
 
     async def _kill(self) -> None:
         if self._group:
-            await self._group.stop(StopSchedule(grace=0), self._note_step)
+            await self._group.stop(StopSchedule(grace=0), self._steps)
 
     async def _leave(self, reason: str) -> None:
         await self._cancel(self._joining)
@@ -277,60 +315,31 @@ class Agent:
             async for change in changes:
                 if change.kind is ChangeKind.SUPERSEDED:
                     self.record(EventName.GENERATION_SUPERSEDED, reason=change.reason)
-                self._feed(Changed(change))
+                self._feed(
+                    Announced(change.notice) if change.notice else Changed(change)
+                )
 
     async def _reap(self, group: WorkerGroup, count: int) -> None:
         """Tell each worker's end, once all are told the group has none left."""
         for _ in range(count):
             ended = await group.next_exit()
-            self._happenings.exited(ended, terminated=self._terminating)
+            self._happenings.exited(
+                ended,
+                preempted=self._machine.is_preempted(ended),
+                terminated=self._terminating,
+            )
             self._feed(Exited(ended))
-
-    async def _monitor(
-        self, monitor: Monitor, group: WorkerGroup, base_rank: int
-    ) -> None:
-        async with contextlib.aclosing(monitor.watch(group.pids)) as findings:
-            try:
-                async for finding in findings:
-                    self.record(
-                        EventName.MONITOR_FINDING,
-                        rank=base_rank + finding.local_rank,
-                        local_rank=finding.local_rank,
-                        severity=finding.severity.value,
-                        reason=finding.reason,
-                        **dict(finding.evidence),
-                    )
-                    pid = group.pids.get(finding.local_rank, 0)
-                    self._feed(Found(finding, pid, time.time()))
-            except Exception as error:  # noqa: BLE001 - a monitor's fault is not the job's
-                self.record(
-                    EventName.MONITOR_FINDING,
-                    severity="info",
-                    reason=f"monitor {monitor!r} failed and is disabled: {error!r}",
-                )
 
     # -- helpers ---------------------------------------------------------------
 
-    def _note_step(
-        self,
-        step: StopStep,
-        signum: int,
-        pids: Sequence[int],
-        files: Sequence[str] = (),
-    ) -> None:
-        if step is StopStep.LEFT:
-            self._left = tuple(pids)
-        self.record(
-            EventName.GROUP_STOPPING,
-            step=step.value,
-            signal=signal_name(signum) if signum else "",
-            pids=list(pids),
-            **({"files": list(files)} if files else {}),
-        )
-
     def _signalled(self, signum: int) -> None:
         self.record(EventName.AGENT_SIGNALLED, signal=signal_name(signum))
-        self._feed(Signalled(signum))
+        taken_away = signum == PREEMPTION_SIGNAL
+        notice = self.notices.preemption(signum, ends=True) if taken_away else None
+        self._feed(Signalled(signum, notice))
+
+    def _noticed(self, signum: int) -> None:
+        self._feed(Noticed(self.notices.preemption(signum, ends=False)))
 
     def _tell(self, word: Callable[[], Awaitable[None]]) -> None:
         """Tell the job something, after what was told before."""

@@ -7,7 +7,9 @@ import attrs
 from elaunch.agent.placement import Placement
 from elaunch.events import EventName, Record
 from elaunch.failures import signal_name
+from elaunch.notice import Notice
 from elaunch.rendezvous import Membership
+from elaunch.spawner import StopStep
 from elaunch.workers import WorkerExit, WorkerSpec, failure_of
 
 
@@ -58,11 +60,41 @@ class Happenings:
             ranks=list(self.placement.ranks(membership)),
         )
 
-    def exited(self, ended: WorkerExit, *, terminated: bool) -> None:
+    def announced(self, notice: Notice) -> None:
+        """The agent tells the job of a notice."""
+        self.record(
+            EventName.NOTICE_ANNOUNCED, kind=notice.kind.value, reason=notice.reason
+        )
+
+    def notified(self, notice: Notice, pids: Sequence[int]) -> None:
+        """The workers of the node know of a notice."""
+        self.record(
+            EventName.NOTICE_DELIVERED,
+            kind=notice.kind.value,
+            reason=notice.reason,
+            host=notice.host,
+            pids=list(pids),
+        )
+
+    def step(
+        self, step: StopStep, signum: int, pids: Sequence[int], files: Sequence[str]
+    ) -> None:
+        """A step of the schedule by which workers are stopped is taken."""
+        self.record(
+            EventName.GROUP_STOPPING,
+            step=step.value,
+            signal=signal_name(signum) if signum else "",
+            pids=list(pids),
+            **({"files": list(files)} if files else {}),
+        )
+
+    def exited(self, ended: WorkerExit, *, preempted: bool, terminated: bool) -> None:
         """A worker ended, by itself or because it was stopped."""
         facts = {}
         if not ended.failed:
             name = EventName.WORKER_SUCCEEDED
+        elif preempted:
+            name = EventName.WORKER_PREEMPTED
         elif terminated:
             name = EventName.WORKER_TERMINATED
         else:

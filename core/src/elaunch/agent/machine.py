@@ -11,6 +11,8 @@ Laws:
 4. Only the coordinator ends the job. An agent that fails by itself, or is told to stop,
    leaves: the others go on as the job's settings allow.
 5. The first signal stops the workers, a second kills them.
+6. A notice stops nobody. It is about the generation in which it was made; one that
+   comes while this node is a member of none is about the next one.
 
 `TRANSITIONS` names the method for each stimulus that a state allows. A stimulus that a
 state can receive only because it was under way when the state was entered is listed
@@ -19,12 +21,16 @@ story.
 """
 
 import enum
+import math
 from collections.abc import Mapping, Sequence
 
 import attrs
 
+from elaunch.agent.endings import of_job, of_signal
 from elaunch.agent.messages import (
     Action,
+    Announce,
+    Announced,
     Begin,
     Changed,
     Exited,
@@ -36,6 +42,8 @@ from elaunch.agent.messages import (
     Kill,
     Leave,
     Left,
+    Noticed,
+    Notify,
     Report,
     Result,
     Retire,
@@ -48,22 +56,21 @@ from elaunch.agent.messages import (
     Stopped,
 )
 from elaunch.errors import (
-    ChildFailedError,
+    PREEMPTED_EXIT,
     InvalidTransition,
     RendezvousClosed,
-    SignalException,
     WorkersLeft,
 )
-from elaunch.failures import Ending, ProcessFailure, root_cause, signal_name
+from elaunch.failures import Ending, ProcessFailure, signal_name
 from elaunch.monitor import Severity
+from elaunch.notice import Notice
 from elaunch.rendezvous import (
     ChangeKind,
     Membership,
     NodeState,
     Outcome,
-    OutcomeState,
 )
-from elaunch.workers import WorkerExit, failure_of, tells_error
+from elaunch.workers import WorkerExit, failure_of
 
 
 class State(enum.StrEnum):
@@ -100,6 +107,16 @@ class Machine:
     _membership: Membership | None = attrs.field(default=None, init=False)
     _ending: Result | None = attrs.field(default=None, init=False)
     _reason: str = attrs.field(default="", init=False)
+    _failed_at: float = attrs.field(default=-math.inf, init=False)
+    _signalled: bool = attrs.field(default=False, init=False)
+    _unannounced: Notice | None = attrs.field(default=None, init=False)
+    _untold: Notice | None = attrs.field(default=None, init=False)
+    _told: Notice | None = attrs.field(default=None, init=False)
+    _preemption: Notice | None = attrs.field(default=None, init=False)
+
+    def is_preempted(self, ended: WorkerExit) -> bool:
+        """Whether a worker has ended for a preemption that it was told of."""
+        return self._preemption is not None and ended.exitcode == PREEMPTED_EXIT
 
     def handle(self, stimulus: Stimulus) -> Sequence[Action]:
         """Take a stimulus and return what to do.
@@ -130,7 +147,11 @@ class Machine:
         self.state = State.STARTING
         self._membership = stimulus.membership
         self._exits = {}
-        return (Start(stimulus.membership),)
+        self._untold = self._told = self._preemption = None
+        self._failed_at = -math.inf
+        notice, self._unannounced = self._unannounced, None
+        start = Start(stimulus.membership)
+        return (start, *self._announce(Noticed(notice))) if notice else (start,)
 
     def _not_joined(self, stimulus: JoinFailed) -> Sequence[Action]:
         if isinstance(stimulus.error, RendezvousClosed) and stimulus.outcome:
@@ -139,7 +160,8 @@ class Machine:
 
     def _run(self, _: Started) -> Sequence[Action]:
         self.state = State.RUNNING
-        return (Report(NodeState.RUNNING),)
+        notify = self._tell_workers(Announced(self._untold)) if self._untold else ()
+        return (Report(NodeState.RUNNING), *notify)
 
     def _not_started(self, stimulus: StartFailed) -> Sequence[Action]:
         return self._leave(Result(error=stimulus.error), str(stimulus.error))
@@ -147,6 +169,10 @@ class Machine:
     def _exited(self, stimulus: Exited) -> Sequence[Action]:
         ended = stimulus.exit
         self._exits[ended.ranks.local_rank] = ended
+        if self.is_preempted(ended):
+            self.state = State.STOPPING
+            reason = f"rank {ended.ranks.rank} ended for a preemption"
+            return (Report(NodeState.PREEMPTED), self._stop(reason))
         if ended.failed:
             failure = failure_of(ended, role=self.role, host=self.host)
             return self._fail(failure)
@@ -174,9 +200,17 @@ class Machine:
         return self._fail(failure)
 
     def _fail(self, failure: ProcessFailure) -> Sequence[Action]:
-        self.state = State.STOPPING
+        self.state, self._failed_at = State.STOPPING, failure.timestamp
         reason = f"rank {failure.rank} failed: {failure.message}"
-        return (Report(NodeState.FAILED, (failure,)), Stop(reason, failed=True))
+        return (
+            Report(NodeState.FAILED, (failure,)),
+            self._stop(reason, failed=True),
+        )
+
+    def _stop(
+        self, reason: str, grace: float = math.inf, *, failed: bool = False
+    ) -> Stop:
+        return Stop(reason, grace, failed=failed, preemption=self._preemption)
 
     def _stop_for_change(self, stimulus: Changed) -> Sequence[Action]:
         change = stimulus.change
@@ -184,7 +218,7 @@ class Machine:
         if change.kind is ChangeKind.CLOSED and change.outcome:
             self._ending, self._reason = self._result(change.outcome), change.reason
         failed = change.failed or bool(change.outcome and change.outcome.failures)
-        return (Stop(change.reason, change.grace, failed=failed),)
+        return (self._stop(change.reason, change.grace, failed=failed),)
 
     def _note_change(self, stimulus: Changed) -> Sequence[Action]:
         """While the workers stop: the end of the job, or of the time to stop them."""
@@ -212,30 +246,65 @@ class Machine:
         return self._join(stimulus)
 
     def _noted_exit(self, stimulus: Exited) -> Sequence[Action]:
-        self._exits[stimulus.exit.ranks.local_rank] = stimulus.exit
+        ended = stimulus.exit
+        self._exits[ended.ranks.local_rank] = ended
+        if self.is_preempted(ended) and ended.timestamp <= self._failed_at:
+            # It ended before the other failed, and was only told later.
+            return (Report(NodeState.PREEMPTED),)
         return ()
 
+    def _keep_notice(self, stimulus: Noticed) -> Sequence[Action]:
+        """Nobody is there to be told; the next workers are."""
+        self._unannounced = stimulus.notice
+        return ()
+
+    def _announce(self, stimulus: Noticed) -> Sequence[Action]:
+        # It is in effect at once: whoever told this agent may have told the workers.
+        self._preemption = stimulus.notice
+        return (Announce(stimulus.notice),)
+
+    def _tell_when_started(self, stimulus: Announced) -> Sequence[Action]:
+        self._untold = self._preemption = stimulus.notice
+        return ()
+
+    def _tell_workers(self, stimulus: Announced) -> Sequence[Action]:
+        notice = stimulus.notice
+        if self._told and self._told.is_about(notice):
+            return ()
+        self._told = self._preemption = notice
+        return (Notify(notice),)
+
     def _leave_for_signal(self, stimulus: Signalled) -> Sequence[Action]:
-        error = SignalException(stimulus.signum)
-        return self._leave(Result(error=error), signal_name(stimulus.signum))
+        return self._leave(of_signal(stimulus), signal_name(stimulus.signum))
+
+    def _leave_when_done(self, stimulus: Signalled) -> Sequence[Action]:
+        leave = self._leave_for_signal(stimulus)
+        return (Announce(stimulus.notice), *leave) if stimulus.notice else leave
 
     def _stop_for_signal(self, stimulus: Signalled) -> Sequence[Action]:
         self.state = State.STOPPING
-        self._reason = signal_name(stimulus.signum)
-        self._ending = Result(error=SignalException(stimulus.signum))
-        return (Retire(self._reason), Stop(self._reason))
+        self._note_signal(stimulus)
+        retire = Retire(self._reason)
+        if stimulus.notice is None:
+            return (retire, self._stop(self._reason))
+        self._preemption = self._preemption or stimulus.notice
+        return (Announce(stimulus.notice), retire, self._stop(self._reason))
 
     def _signal_while_stopping(self, stimulus: Signalled) -> Sequence[Action]:
-        again = self._ending and isinstance(self._ending.error, SignalException)
-        self._reason = signal_name(stimulus.signum)
-        self._ending = Result(error=SignalException(stimulus.signum))
+        again = self._signalled
+        self._note_signal(stimulus)
         return (Kill(),) if again else ()
+
+    def _note_signal(self, stimulus: Signalled) -> None:
+        self._signalled = True
+        self._reason = signal_name(stimulus.signum)
+        self._ending = of_signal(stimulus)
 
     def _hurry(self, stimulus: Signalled) -> Sequence[Action]:
         """The goodbye takes too long for somebody: go without it."""
         ending = self._ending or Result()
         if ending.error is None:
-            ending = Result(error=SignalException(stimulus.signum))
+            ending = of_signal(stimulus)
         self.state = State.FINISHED
         return (Finish(ending),)
 
@@ -252,59 +321,44 @@ class Machine:
         return (Leave(reason),)
 
     def _result(self, outcome: Outcome) -> Result:
-        if outcome.state is OutcomeState.SUCCEEDED:
-            values = {e.ranks.rank: e.value for e in self._exits.values()}
-            return Result(values=dict(sorted(values.items())))
-        if not outcome.failures:
-            return Result(
-                error=RendezvousClosed(f"the job was ended: {outcome.reason}")
-            )
-        failures = {failure.rank: failure for failure in reversed(outcome.failures)}
-        first = root_cause(outcome.failures)
-        for failure in self._further_failures():
-            # The job's root cause, and with it the exit code, is the same everywhere.
-            if failure.timestamp >= first.timestamp:
-                failures.setdefault(failure.rank, failure)
-        return Result(error=ChildFailedError(self.name, failures))
-
-    def _further_failures(self) -> list[ProcessFailure]:
-        """Return the failures of this node's workers that wrote of an error.
-
-        Others that ended after the first one did so because they were stopped.
-        """
-        return [
-            failure_of(ended, role=self.role, host=self.host)
-            for ended in self._exits.values()
-            if ended.failed and ended.exitcode > 0 and tells_error(ended)
-        ]
+        exits = self._exits.values()
+        return of_job(self.name, outcome, exits, role=self.role, host=self.host)
 
 
 STORY = 50
 """How many transitions a story keeps."""
 
-UNHEALTHY_EXIT = 1
-"""Exit code reported for a worker that was alive but unhealthy."""
+UNHEALTHY_EXIT = 0
+"""Exit code reported for a worker that was alive but unhealthy: it has none."""
 
 TRANSITIONS: Mapping[tuple[State, type], str] = {
     (State.NEW, Begin): "_join",
     (State.NEW, Signalled): "_leave_for_signal",
+    (State.NEW, Noticed): "_keep_notice",
     (State.JOINING, Joined): "_start",
     (State.JOINING, JoinFailed): "_not_joined",
     (State.JOINING, Signalled): "_leave_for_signal",
+    (State.JOINING, Noticed): "_keep_notice",
     (State.STARTING, Started): "_run",
     (State.STARTING, StartFailed): "_not_started",
     (State.STARTING, Changed): "_stop_for_change",
     (State.STARTING, Signalled): "_stop_for_signal",
+    (State.STARTING, Noticed): "_announce",
+    (State.STARTING, Announced): "_tell_when_started",
     (State.RUNNING, Exited): "_exited",
     (State.RUNNING, Found): "_found",
     (State.RUNNING, Changed): "_stop_for_change",
     (State.RUNNING, Signalled): "_stop_for_signal",
+    (State.RUNNING, Noticed): "_announce",
+    (State.RUNNING, Announced): "_tell_workers",
     (State.STOPPING, Exited): "_noted_exit",
     (State.STOPPING, Changed): "_note_change",
     (State.STOPPING, Signalled): "_signal_while_stopping",
+    (State.STOPPING, Noticed): "_keep_notice",
     (State.STOPPING, Stopped): "_stopped",
     (State.WAITING, Changed): "_change_when_done",
-    (State.WAITING, Signalled): "_leave_for_signal",
+    (State.WAITING, Signalled): "_leave_when_done",
+    (State.WAITING, Noticed): "_announce",
     (State.LEAVING, Signalled): "_hurry",
     (State.LEAVING, Left): "_finish",
 }
@@ -314,6 +368,13 @@ LATE: frozenset[tuple[State, type]] = frozenset(
         # A membership that was left behind can still have had news.
         (State.JOINING, Changed),
         (State.LEAVING, Changed),
+        # So has one whose workers have ended, or are stopped and told why.
+        (State.STOPPING, Announced),
+        (State.WAITING, Announced),
+        (State.JOINING, Announced),
+        (State.LEAVING, Announced),
+        # Who leaves has no workers any more, and is a member no more.
+        (State.LEAVING, Noticed),
         # A join that was given up can still have ended first.
         (State.LEAVING, Joined),
         (State.LEAVING, JoinFailed),
@@ -328,7 +389,10 @@ LATE: frozenset[tuple[State, type]] = frozenset(
         # Whoever is finished hears nothing.
         *(
             (State.FINISHED, kind)
-            for kind in (Changed, Signalled, Found, Exited, Left, Joined, JoinFailed)
+            for kind in (
+                *(Changed, Announced, Noticed, Signalled),
+                *(Found, Exited, Left, Joined, JoinFailed),
+            )
         ),
     }
 )

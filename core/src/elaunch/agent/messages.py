@@ -8,6 +8,7 @@ import attrs
 
 from elaunch.failures import ProcessFailure
 from elaunch.monitor import Finding
+from elaunch.notice import Notice
 from elaunch.rendezvous import Change, Membership, NodeState, Outcome
 from elaunch.workers import WorkerExit
 
@@ -74,9 +75,30 @@ class Changed:
 
 @attrs.frozen
 class Signalled:
-    """The agent got a signal."""
+    """The agent got a signal that ends it.
+
+    Attributes:
+        signum: The signal.
+        notice: What the job is to know, where the signal means that the node is taken
+            away.
+    """
 
     signum: int
+    notice: Notice | None = None
+
+
+@attrs.frozen
+class Noticed:
+    """The agent was told that its node will be taken away."""
+
+    notice: Notice
+
+
+@attrs.frozen
+class Announced:
+    """The job lets the workers of this generation know of something."""
+
+    notice: Notice
 
 
 @attrs.frozen
@@ -105,6 +127,8 @@ Stimulus = (
     | Found
     | Changed
     | Signalled
+    | Noticed
+    | Announced
     | Stopped
     | Left
 )
@@ -134,6 +158,20 @@ class Report:
 
 
 @attrs.frozen
+class Announce:
+    """Let the workers of all nodes of this generation know of a notice."""
+
+    notice: Notice
+
+
+@attrs.frozen
+class Notify:
+    """Let this node's workers know of a notice."""
+
+    notice: Notice
+
+
+@attrs.frozen
 class Retire:
     """Tell the job that this node leaves once its workers have stopped."""
 
@@ -148,11 +186,13 @@ class Stop:
         reason: Why, in one line.
         grace: Most seconds they get, where the usual grace would be too long.
         failed: Whether a worker of the job failed, here or on another node.
+        preemption: The notice of preemption that is in effect, if any.
     """
 
     reason: str
     grace: float = math.inf
     failed: bool = False
+    preemption: Notice | None = None
 
 
 @attrs.frozen
@@ -174,7 +214,9 @@ class Finish:
     result: "Result"
 
 
-Action = Join | Start | Report | Retire | Stop | Kill | Leave | Finish
+Action = (
+    Join | Start | Report | Announce | Notify | Retire | Stop | Kill | Leave | Finish
+)
 
 
 @attrs.frozen(kw_only=True)

@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _say("interrupted")
         return 130
     except Exception as error:
-        from elaunch.errors import ElaunchError, SignalException
+        from elaunch.errors import ElaunchError, Preempted, SignalException
 
         if not isinstance(error, ElaunchError):
             raise
@@ -31,8 +31,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             import traceback
 
             traceback.print_exc()
-        stopped = isinstance(error, SignalException)
-        _say(str(error) if stopped else f"error: {error}")
+        if isinstance(error, Preempted):
+            _say(f"preempted: {error}")
+        else:
+            stopped = isinstance(error, SignalException)
+            _say(str(error) if stopped else f"error: {error}")
         return error.status
 
 

@@ -125,6 +125,13 @@ LINES: Mapping[str, Callable[[Facts], str | None]] = {
     ),
     EventName.GENERATION_JOINED: _joined,
     EventName.GROUP_STOPPING: _stopping,
+    EventName.NOTICE_ANNOUNCED: lambda facts: (
+        f"notice of {facts['kind']} ({facts['reason']}): telling every node"
+    ),
+    EventName.NOTICE_DELIVERED: lambda facts: (
+        f"notice of {facts['kind']} from {facts['host']!r} ({facts['reason']}): "
+        f"workers told"
+    ),
     EventName.MONITOR_FINDING: _finding,
     EventName.AGENT_SIGNALLED: lambda facts: f"got {facts['signal']}",
     EventName.JOB_SUCCEEDED: lambda _: "the job succeeded",

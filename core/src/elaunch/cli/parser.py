@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from typing import NoReturn
 
-from elaunch.cli import binding, report, start
+from elaunch.cli import binding, notice, report, start
 
 
 OWN = ("run", "plugins")
@@ -247,8 +247,10 @@ def _add_failure(failure: argparse._ActionsContainer) -> None:
         metavar="SECONDS",
         type=float,
         default=30.0,
-        help="time between SIGTERM and SIGKILL, whatever the reason (default: 30)",
+        help="time between the signal to stop and SIGKILL, whatever the reason "
+        "(default: 30)",
     )
+    notice.add_flags(failure)
     failure.add_argument(
         "--restart-policy",
         metavar="NAME[:K=V,...]",

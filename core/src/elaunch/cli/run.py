@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from elaunch.cli import binding, start
+from elaunch.cli import binding, notice, start
 from elaunch.cli.console import Console, Voice
 from elaunch.cli.where import where_to_meet
 from elaunch.config import LaunchConfig
@@ -71,6 +71,7 @@ def config_of(args: argparse.Namespace) -> LaunchConfig:
         dump_stacks=args.dump_stacks,
         spawner=args.spawner,
         **start.settings_of(args),
+        **notice.settings_of(args),
         bootstrap=args.bootstrap,
         restart_policy=args.restart_policy,
         monitors=tuple(args.monitor),

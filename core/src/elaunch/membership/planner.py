@@ -7,6 +7,7 @@ Laws:
 - A death, a departure, a failure or a node that fits makes a new generation form at
   once. Only failures cost restarts, and the policy is asked once for each generation
   that failed; what fails because a member is gone is no failure of its own.
+- Workers that ended for a preemption end the job, whatever fails because of it.
 - A failure ends the job when no lost member can be its cause: each one has failed, too,
   or has said that it stopped, or its loss would be known by now.
 - Enough nodes and a node that fits wait for nobody but members that still stop their
@@ -141,6 +142,8 @@ def plan(
     match view.job.phase:
         case JobPhase.CLOSED:
             return Wait()
+        case _ if view.preempted:
+            return _preempted(view)
         case JobPhase.SEALED:
             return _plan_sealed(view, policy, suspicion, now)
         case JobPhase.FORMING:
@@ -227,6 +230,18 @@ def _after_failure(
     )
 
 
+def _preempted(view: View) -> Close:
+    """End the job: the workers of a node have saved, and ended for a preemption."""
+    ended = sorted(view.preempted, key=view.members.__getitem__)
+    hosts = [view.hosts[member] for member in ended]
+    return Close(
+        Outcome(
+            state=OutcomeState.PREEMPTED,
+            reason=f"workers of {names(hosts)} ended for a preemption",
+        )
+    )
+
+
 def _what(first: ProcessFailure) -> str:
     return f"rank {first.rank} on {first.host!r} failed: {first.message}"
 
@@ -303,7 +318,7 @@ def _end_of_hope(view: View, gone: list[str]) -> Close | None:
     why = f"; {departure(view, gone)}" if gone else ""
     return Close(
         Outcome(
-            state=OutcomeState.FAILED,
+            state=OutcomeState.LOST_QUORUM,
             reason=f"the minimum of {settings.min_nodes} nodes can't be reached any "
             f"more: of the {settings.population} nodes of the job at most {left} "
             f"{'is' if left == 1 else 'are'} left{why}",

@@ -10,6 +10,8 @@ Keys under ``/<run_id>/``:
 - ``job/coordinator`` (leased): who decides. Its revision is the fencing token.
 - ``job/state``: the generation and its phase. One write wakes every node.
 - ``job/waiting`` (leased): whom a generation that can't be formed yet waits for.
+- ``job/notice``: the last notice to the workers of a generation; without a lease, so
+  that it is heard also if who announced it is gone.
 - ``job/bootstrap/<g>`` (leased): how the workers of generation ``g`` find each other.
 
 What concerns all nodes lies under ``job/``, so that a node needs one watch and hears
@@ -25,6 +27,7 @@ import msgspec
 
 from elaunch.errors import RendezvousCorrupt
 from elaunch.failures import ProcessFailure
+from elaunch.notice import Notice
 from elaunch.rendezvous import JobSettings, Membership, NodeFacts, Outcome
 
 
@@ -81,6 +84,11 @@ class Keys:
         """Whom the job waits for."""
         return f"{self.job}waiting"
 
+    @property
+    def notice(self) -> str:
+        """What workers are told."""
+        return f"{self.job}notice"
+
     def bootstrap(self, generation: int) -> str:
         """How the workers of a generation find each other."""
         return f"{self.job}bootstrap/{generation}"
@@ -120,6 +128,7 @@ class NodePhase(enum.StrEnum):
     RUNNING = "running"
     FAILED = "failed"
     DONE = "done"
+    PREEMPTED = "preempted"
     LEAVING = "leaving"
 
 
@@ -137,6 +146,8 @@ class NodeRecord:
             first record itself, where the key's own revision stands for it.
         failures: Failures of its workers, for ``FAILED``. A node that is ready again
             repeats them: the two records can come so fast that only the last is seen.
+        preempted: Whether workers of that generation ended for a preemption. Whatever
+            the node says next about that generation repeats it, likewise.
         reason: Why it leaves, for ``LEAVING``.
     """
 
@@ -146,6 +157,7 @@ class NodeRecord:
     generation: int = 0
     joined: int = 0
     failures: tuple[ProcessFailure, ...] = ()
+    preempted: bool = False
     reason: str = ""
 
 
@@ -255,6 +267,19 @@ class WaitingRecord:
     here: tuple[Sighting, ...]
     gone: tuple[Sighting, ...]
     missing: tuple[str, ...]
+
+
+@attrs.frozen
+class NoticeRecord:
+    """What the workers of a generation are told.
+
+    Attributes:
+        generation: The generation in which it was announced.
+        notice: What they are told.
+    """
+
+    generation: int
+    notice: Notice
 
 
 def encode(record: object) -> bytes:

@@ -17,6 +17,7 @@ from elaunch.events import EventName
 from elaunch.failures import ProcessFailure
 from elaunch.membership.joining import Joining
 from elaunch.membership.members import Members
+from elaunch.membership.notices import Heard, announce
 from elaunch.membership.office import stand_by
 from elaunch.membership.options import RendezvousOptions
 from elaunch.membership.progress import Patience
@@ -31,6 +32,7 @@ from elaunch.membership.records import (
     node_id_of,
 )
 from elaunch.membership.stay import Stay
+from elaunch.notice import Notice
 from elaunch.rendezvous import (
     Change,
     ChangeKind,
@@ -86,6 +88,7 @@ class StoreRendezvous:
     _membership: Membership | None = attrs.field(default=None, init=False)
     _others: Members | None = attrs.field(default=None, init=False)
     _failures: tuple[ProcessFailure, ...] = attrs.field(default=(), init=False)
+    _preempted: bool = attrs.field(default=False, init=False)
     _last_job: JobRecord | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -121,6 +124,7 @@ class StoreRendezvous:
             membership = await self._become_member(stay, patience)
             if membership:
                 self._membership, self._failures = membership, ()
+                self._preempted = False
                 return membership
 
     async def _become_member(self, stay: Stay, patience: Patience) -> Membership | None:
@@ -137,7 +141,7 @@ class StoreRendezvous:
         try:
             if self._membership:
                 stay.stopped = self._membership.generation
-                await stay.say(NodePhase.READY, stay.stopped, failures=self._failures)
+                await self._say(stay, NodePhase.READY, stay.stopped)
             elif not stay.joined:
                 await self._enter(stay)
             membership = await Joining(stay, self._params, patience).place()
@@ -195,11 +199,13 @@ class StoreRendezvous:
                 await patience.endure(error)
 
     async def changes(self) -> AsyncGenerator[Change, None]:
-        """Yield what happens to the current membership, each kind at most once."""
+        """Yield what happens to the current membership, and each notice to it."""
         stay, membership = self._joined()
-        superseded = False
+        superseded, heard = False, Heard(membership.generation)
         while True:
             news = stay.news()
+            if notice := heard.next(stay):
+                yield notice
             change = self._change(stay, membership)
             if change and change.kind is not ChangeKind.SUPERSEDED:
                 yield change
@@ -297,14 +303,19 @@ class StoreRendezvous:
         """Tell the job how this node's workers are."""
         stay, membership = self._joined()
         self._failures = failures
-        await stay.say(NodePhase(state.value), membership.generation, failures=failures)
+        self._preempted = state is NodeState.PREEMPTED
+        await self._say(stay, NodePhase(state.value), membership.generation)
+
+    async def announce(self, notice: Notice) -> None:
+        """Let every member of this node's generation know of a notice."""
+        stay, membership = self._joined()
+        await announce(stay, membership.generation, notice)
 
     async def retire(self, reason: str) -> None:
         """Tell the job that this node leaves as soon as its workers have stopped."""
         stay, membership = self._joined()
         try:
-            async with asyncio.timeout(GOODBYE_TIMEOUT):
-                await stay.say(NodePhase.LEAVING, membership.generation, reason=reason)
+            await self._say_goodbye(stay, membership.generation, reason)
         except TimeoutError:
             raise RendezvousUnreachable(
                 f"the store has not taken a goodbye for {GOODBYE_TIMEOUT:g} s"
@@ -325,10 +336,7 @@ class StoreRendezvous:
             elif not over:
                 with contextlib.suppress(RendezvousUnreachable, TimeoutError):
                     about = self._membership.generation if self._membership else 0
-                    async with asyncio.timeout(GOODBYE_TIMEOUT):
-                        await stay.say(
-                            NodePhase.LEAVING, about or stay.stopped, reason=reason
-                        )
+                    await self._say_goodbye(stay, about or stay.stopped, reason)
                     await self._see_it_through(stay)
         self._params.record(EventName.RENDEZVOUS_LEFT, reason=reason)
         await self._end_stay()
@@ -376,6 +384,16 @@ class StoreRendezvous:
         if stay:
             self._last_job = stay.job or self._last_job
             await stay.end()
+
+    async def _say(self, stay: Stay, phase: NodePhase, generation: int) -> None:
+        """Say where this node stands, and again how its workers have ended."""
+        failures, preempted = self._failures, self._preempted
+        await stay.say(phase, generation, failures=failures, preempted=preempted)
+
+    async def _say_goodbye(self, stay: Stay, generation: int, reason: str) -> None:
+        leaving, preempted = NodePhase.LEAVING, self._preempted
+        async with asyncio.timeout(GOODBYE_TIMEOUT):
+            await stay.say(leaving, generation, preempted=preempted, reason=reason)
 
     def _joined(self) -> tuple[Stay, Membership]:
         if self._stay is None or self._membership is None:

@@ -42,6 +42,7 @@ class Roster:
     _done: set[str] = attrs.field(factory=set, init=False)
     _failed: set[str] = attrs.field(factory=set, init=False)
     _answered: set[str] = attrs.field(factory=set, init=False)
+    _preempted: set[str] = attrs.field(factory=set, init=False)
     _charged: bool = attrs.field(default=False, init=False)
     _failing_since: float | None = attrs.field(default=None, init=False)
     _since: dict[str, float] = attrs.field(factory=dict, init=False)
@@ -62,6 +63,7 @@ class Roster:
             done=frozenset(self._done),
             failed=frozenset(self._failed),
             answered=frozenset(self._answered),
+            preempted=frozenset(self._preempted),
             charged=self._charged,
             failing_since=self._failing_since,
             forming_since=self._forming_since,
@@ -137,6 +139,7 @@ class Roster:
         self._left.clear()
         self._failed.clear()
         self._answered.clear()
+        self._preempted.clear()
         self._charged, self._failing_since = False, None
         self._members = {m.node_id: rank for rank, m in enumerate(members)}
         self._hosts = {m.node_id: m.facts.host for m in members}
@@ -187,6 +190,8 @@ class Roster:
             return
         if record.phase is NodePhase.READY:
             self._answered.add(node_id)
+        if record.preempted and node_id in self._members:
+            self._preempted.add(node_id)
         if record.failures:
             self._failed.add(node_id)
             if self._failing_since is None:

@@ -25,6 +25,7 @@ from elaunch.membership.records import (
     Keys,
     NodePhase,
     NodeRecord,
+    NoticeRecord,
     WaitingRecord,
     decode,
     decode_info,
@@ -57,6 +58,9 @@ class Stay:
         bootstraps: What was published for each generation, by key.
         waiting: Whom the job waits for, as the coordinator told last.
         waiting_since: When it was told, by the loop's clock.
+        notice: The last notice to workers of the job.
+        notice_revision: Its revision; 0 while there is none.
+        notice_since: When it was told, by the loop's clock.
         lost: Why this node can't count on its membership any more; empty while it can.
         broken: An error that is nobody's loss but a fault, for the agent to raise.
     """
@@ -78,6 +82,9 @@ class Stay:
     bootstraps: dict[str, Mapping[str, str]] = attrs.field(factory=dict)
     waiting: WaitingRecord | None = None
     waiting_since: float = 0.0
+    notice: NoticeRecord | None = None
+    notice_revision: int = ABSENT
+    notice_since: float = 0.0
     lost: str = ""
     broken: Exception | None = None
     _news: asyncio.Event = attrs.field(factory=asyncio.Event)
@@ -161,6 +168,7 @@ class Stay:
         generation: int,
         *,
         failures: tuple[ProcessFailure, ...] = (),
+        preempted: bool = False,
         reason: str = "",
     ) -> None:
         """Say where this node stands."""
@@ -168,7 +176,10 @@ class Stay:
             # Without a lease: it stays true, also for a coordinator that comes later.
             await self.store.put(self.keys.done(self.node_id), encode(generation))
         record = attrs.evolve(
-            self._record(phase, generation), failures=failures, reason=reason
+            self._record(phase, generation),
+            failures=failures,
+            preempted=preempted,
+            reason=reason,
         )
         await self.store.put(
             self.keys.node(self.node_id), encode(record), lease=self.lease
@@ -232,10 +243,19 @@ class Stay:
         elif key == self.keys.waiting:
             self.waiting = decode(WaitingRecord, key, value) if value else None
             self.waiting_since = asyncio.get_running_loop().time()
+        elif key == self.keys.notice:
+            self._note_notice(key, value, revision)
         elif value is None:
             self.bootstraps.pop(key, None)
         else:
             self.bootstraps[key] = decode_info(key, value)
+
+    def _note_notice(self, key: str, value: bytes | None, revision: int) -> None:
+        # Reading the job anew tells again what is known.
+        if value and revision > self.notice_revision:
+            self.notice = decode(NoticeRecord, key, value)
+            self.notice_revision = revision
+            self.notice_since = asyncio.get_running_loop().time()
 
     def _record(self, phase: NodePhase, generation: int) -> NodeRecord:
         return NodeRecord(

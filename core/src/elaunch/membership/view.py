@@ -37,6 +37,7 @@ class View:
         done: Members that reported ``DONE`` for the sealed generation, also if gone.
         failed: Members that reported failures of their generation, also if gone.
         answered: Members that said that they had stopped, and are gone since.
+        preempted: Members with workers that ended for a preemption, also if gone.
         charged: Whether who looks at this has counted a failure of that generation.
         failing_since: When the first of them was heard of, `None` before that.
         forming_since: When the coordinator first saw this generation forming.
@@ -51,6 +52,7 @@ class View:
     done: frozenset[str] = frozenset()
     failed: frozenset[str] = frozenset()
     answered: frozenset[str] = frozenset()
+    preempted: frozenset[str] = frozenset()
     charged: bool = False
     failing_since: float | None = None
     forming_since: float = 0.0

@@ -28,10 +28,11 @@ from elaunch.testing.rendezvous_nodes import (
     parameters,
     the_end,
 )
+from elaunch.testing.rendezvous_notices import NoticeTests
 
 
 @pytest.mark.asyncio
-class RendezvousContract(MeetingTests):
+class RendezvousContract(MeetingTests, NoticeTests):
     """Inherit from it in a class named ``Test...`` and override `new_handler`."""
 
     @pytest.mark.parametrize("size", [1, 2, 4])

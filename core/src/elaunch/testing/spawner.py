@@ -10,6 +10,7 @@ import pytest
 from elaunch.api import CommandEntry, Spawner, SpawnError, StopSchedule, WorkerSpec
 from elaunch.testing.groups import Script, Steps, exits, started, worker
 from elaunch.testing.spawner_functions import FunctionTests
+from elaunch.testing.spawner_notices import NoticeTests
 from elaunch.testing.spawner_stop import StopTests
 
 
@@ -18,7 +19,7 @@ def _named(rank: int) -> WorkerSpec:
     return attrs.evolve(worker(rank), names={"rank": str(rank)})
 
 
-class SpawnerContract(StopTests, FunctionTests):
+class SpawnerContract(StopTests, NoticeTests, FunctionTests):
     """Inherit, override the fixture ``spawner``, and run.
 
     Attributes:

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import attrs
 
-from elaunch.api import OnStop, StopSchedule, StopStep, WorkerExit
+from elaunch.api import Notice, OnStop, StopSchedule, StopStep, WorkerExit
 from elaunch_spawn_local import foreground, strays
 from elaunch_spawn_local.ends import Seen, end_of
 from elaunch_spawn_local.foreground import STDIN
 from elaunch_spawn_local.fork_server.client import ForkServer, ServerLost
 from elaunch_spawn_local.fork_server.descendants import HAS_PROC
+from elaunch_spawn_local.notices import Notices
 from elaunch_spawn_local.oom import OutOfMemory
 from elaunch_spawn_local.output import Output
 from elaunch_spawn_local.processes import state
@@ -44,6 +45,7 @@ class LocalGroup:
         directory: The group's own directory; removed by `close`.
         mark: Beginning of an environment variable that only this group's workers and
             their descendants have.
+        notices: Tells workers what they should know.
         memory: Tells who was killed for lack of memory.
 
     Attributes:
@@ -53,6 +55,7 @@ class LocalGroup:
     _server: ForkServer
     _directory: Path
     _mark: bytes
+    _notices: Notices
     _memory: OutOfMemory
     _loop: asyncio.AbstractEventLoop = attrs.field(
         factory=asyncio.get_running_loop, init=False
@@ -99,6 +102,10 @@ class LocalGroup:
         """Wait for the next worker to end; each is told once."""
         return await self._exits.get()
 
+    async def notify(self, notice: Notice) -> Sequence[int]:
+        """Tell every worker of a notice; none ends of it."""
+        return await self._notices.tell(notice, self._notice_files())
+
     async def stop(self, schedule: StopSchedule, on_step: OnStop) -> None:
         """Stop every worker and everything they started; return when all are gone.
 
@@ -116,7 +123,7 @@ class LocalGroup:
             if not self._no_grace.is_set() and schedule.stacks:
                 await self._dump(min(schedule.stacks, schedule.grace), on_step)
             if not self._no_grace.is_set():
-                await self._ask(schedule.signum, end, on_step)
+                await self._ask(schedule, end, on_step)
             await self._kill()
         finally:
             self._stops -= 1
@@ -152,6 +159,9 @@ class LocalGroup:
             )
         else:
             self.output.close()
+
+    def _notice_files(self) -> dict[int, Path]:
+        return {worker.pid: worker.notice_file for worker in self._live()}
 
     def _live(self) -> list[Worker]:
         return [worker for worker in self._workers.values() if worker.live]
@@ -242,14 +252,20 @@ class LocalGroup:
             hurry.cancel()
         on_step(StopStep.STACKS, 0, [target.pid for target in targets], files)
 
-    async def _ask(self, signum: int, end: float, on_step: OnStop) -> None:
+    async def _ask(self, schedule: StopSchedule, end: float, on_step: OnStop) -> None:
         live = self._live()
         if not live:
             return
+        if schedule.notice:
+            signum, pids = await self._notices.warn(
+                schedule.notice, self._notice_files()
+            )
+            on_step(StopStep.NOTICE, signum, pids)
+            live = self._live()
         for worker in live:
-            self._server.signal(worker.rank, signum)
+            self._server.signal(worker.rank, schedule.signum)
             self._server.signal(worker.rank, signal.SIGCONT)  # a stopped one must hear
-        on_step(StopStep.SIGNAL, signum, [worker.pid for worker in live])
+        on_step(StopStep.SIGNAL, schedule.signum, [worker.pid for worker in live])
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(end):
                 await self._no_grace.wait()

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -30,6 +31,7 @@ from elaunch_spawn_local import stack_boot
 from elaunch_spawn_local.fork_server.client import ForkServer, NotStarted, ServerLost
 from elaunch_spawn_local.function_call import command, write_call
 from elaunch_spawn_local.group import LocalGroup
+from elaunch_spawn_local.notices import NOTICE_FILE, Notices
 from elaunch_spawn_local.oom import OutOfMemory
 from elaunch_spawn_local.serving import new_server, ready
 from elaunch_spawn_local.worker import BoundWorker, Worker
@@ -60,12 +62,14 @@ class LocalSpawner:
         settings: How to start workers.
         binding: Which CPUs to bind them to.
         stacks: Whether they can be asked for their stacks.
+        notice_signal: What tells them of a preemption, `None` for nothing.
     """
 
     _run_id: str
     _settings: StartSettings = attrs.field(factory=StartSettings)
     _binding: BindingSettings = attrs.field(factory=BindingSettings)
     _stacks: StackSettings = attrs.field(factory=StackSettings)
+    _notice_signal: int | None = signal.SIGUSR1
     _binder: "Binder | None" = attrs.field(default=None, init=False)
     _server: ForkServer | None = attrs.field(default=None, init=False)
     _directory: Path | None = attrs.field(default=None, init=False)
@@ -120,7 +124,15 @@ class LocalSpawner:
             await asyncio.to_thread(write_call, entry, directory / CALL)
         mark = os.fsencode(f"{ERROR_FILE}={directory}{os.sep}")
         memory = await asyncio.to_thread(OutOfMemory.here)
-        self._group = group = _new_group(server, directory, mark, memory, entry.name)
+        notices = Notices(self._notice_signal)
+        try:
+            group = LocalGroup(server, directory, mark, notices, memory)
+        except OSError as error:
+            remedy = _REMEDIES[errno.EMFILE]
+            raise SpawnError(
+                f"can't start {entry.name!r}: {error}; {remedy}"
+            ) from error
+        self._group = group
         group.stack_directory = Path(self._stacks.directory)
         try:
             await self._start_all(server, entry, bound, directory, group)
@@ -176,9 +188,10 @@ class LocalSpawner:
             own = directory / str(spec.ranks.local_rank)
             functional = isinstance(entry, FunctionEntry)
             result = own / "result.pickle" if functional else None
+            files = own / "error.json", own / "notice.json"
             asked = self._stacks.seconds and not isinstance(entry, CommandEntry)
             stack_file = own / "stacks.txt" if asked else None
-            worker = Worker(spec, own / "error.json", result, bound.cpus, stack_file)
+            worker = Worker(spec, *files, result, bound.cpus, stack_file)
             group.adopt(worker)
             births.append(
                 asyncio.ensure_future(
@@ -290,17 +303,8 @@ def _environment(worker: Worker) -> dict[str, str]:
         "PYTHONFAULTHANDLER": os.environ.get("PYTHONFAULTHANDLER", "1"),
         **worker.spec.environment,
         ERROR_FILE: str(worker.error_file),
+        NOTICE_FILE: str(worker.notice_file),
     }
-
-
-def _new_group(
-    server: ForkServer, directory: Path, mark: bytes, memory: OutOfMemory, name: str
-) -> LocalGroup:
-    try:
-        return LocalGroup(server, directory, mark, memory)
-    except OSError as error:
-        remedy = _REMEDIES[errno.EMFILE]
-        raise SpawnError(f"can't start {name!r}: {error}; {remedy}") from error
 
 
 def _begin(group: LocalGroup, name: str) -> None:

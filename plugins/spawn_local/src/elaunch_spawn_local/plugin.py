@@ -37,7 +37,11 @@ def _local(parameters: SpawnerParameters, _options: Any) -> Spawner:
     from elaunch_spawn_local.local import LocalSpawner
 
     return LocalSpawner(
-        parameters.run_id, parameters.start, parameters.binding, parameters.stacks
+        parameters.run_id,
+        parameters.start,
+        parameters.binding,
+        parameters.stacks,
+        parameters.notice_signal,
     )
 
 

@@ -28,6 +28,7 @@ class Worker:
     Attributes:
         spec: What was asked for.
         error_file: Where it may leave its error.
+        notice_file: Where it finds notices.
         result: Where its function's value will be; `None` for a command.
         cpus: Numbers of the CPUs that it is bound to; `None` for none.
         stack_file: Where it writes its stacks when it is asked; `None` if it can't be.
@@ -40,6 +41,7 @@ class Worker:
 
     spec: WorkerSpec
     error_file: Path
+    notice_file: Path
     result: Path | None
     cpus: frozenset[int] | None = None
     stack_file: Path | None = None

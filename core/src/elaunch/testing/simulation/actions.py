@@ -3,7 +3,10 @@
 import signal
 from collections.abc import Callable, Mapping
 
+import attrs
+
 from elaunch.api import SpawnError
+from elaunch.errors import PREEMPTED_EXIT
 from elaunch.testing.simulation.scenario import Stimulus
 from elaunch.testing.simulation.world import World
 
@@ -43,6 +46,20 @@ def _term(world: World, it: Stimulus) -> None:
 def _term_twice(world: World, it: Stimulus) -> None:
     _term(world, it)
     world.later(it.value, lambda: _term(world, it))
+
+
+def _notice(world: World, it: Stimulus) -> None:
+    """The node is told that it will be taken away."""
+    node = world.nodes[it.node]
+    if node.process and node.is_running:
+        world.loop.signal(node.process, signal.SIGUSR1)
+        if node.process.dead:
+            node.kill()
+
+
+def _save_and_end(world: World, it: Stimulus) -> None:
+    """One worker of the node ends as those do that have saved for a preemption."""
+    _exit(world, attrs.evolve(it, value=PREEMPTED_EXIT))
 
 
 def _exit(world: World, it: Stimulus) -> None:
@@ -204,6 +221,8 @@ ACTIONS: Mapping[str, Action] = {
     "join-again": _join_again,
     "term": _term,
     "term-twice": _term_twice,
+    "notice": _notice,
+    "save-and-end": _save_and_end,
     "exit": _exit,
     "collapse": _collapse,
     "crash-loop": _crash_loop,

@@ -9,8 +9,13 @@ from collections import Counter, defaultdict
 import attrs
 
 from elaunch.agent.agent import EXITS_TIMEOUT
-from elaunch.api import EventName, Membership, StoreEvent
-from elaunch.errors import ChildFailedError, RendezvousClosed, SignalException
+from elaunch.api import EventName, Membership, Notice, StoreEvent
+from elaunch.errors import (
+    ChildFailedError,
+    Preempted,
+    RendezvousClosed,
+    SignalException,
+)
 from elaunch.events import Value
 from elaunch.membership.planner import ASKING
 from elaunch.membership.records import (
@@ -24,11 +29,8 @@ from elaunch.membership.records import (
 from elaunch.testing.simulation.backend import Server
 from elaunch.testing.simulation.loop import SimulatedLoop
 from elaunch.testing.simulation.node import SimulatedNode
+from elaunch.testing.simulation.notice_laws import Key, NoticeLaws
 from elaunch.testing.simulation.workers import SimulatedGroup
-
-
-Key = tuple[int, int, int]
-"""A generation among all: its store, how often the job began there, its number."""
 
 
 @attrs.define(eq=False)
@@ -73,6 +75,10 @@ class Laws:
     _ranks: dict[str, int] = attrs.field(factory=dict, init=False)
     _done: set[str] = attrs.field(factory=set, init=False)
     _settled: tuple[str, ...] = attrs.field(default=(), init=False)
+    _notices: NoticeLaws = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._notices = NoticeLaws(self._require)
 
     def watch_store(self) -> None:
         """Follow the store, which is a new one or the old one again."""
@@ -83,6 +89,7 @@ class Laws:
             keyspace = self.server.keyspace
             keyspace.subscribe(self._keys.state, keyspace.revision, self._state)
             keyspace.subscribe(self._keys.finished, keyspace.revision, self._finished)
+            keyspace.subscribe(self._keys.notice, keyspace.revision, self._noticed)
 
     def tell(self, text: str) -> None:
         """Add a line to the story."""
@@ -174,6 +181,12 @@ class Laws:
         if node.process and not node.process.paused:
             node.excused = ""
 
+    def noticed(
+        self, node: SimulatedNode, group: SimulatedGroup, notice: Notice
+    ) -> None:
+        """Each notice is heard once."""
+        self._notices.heard(node.name, group, notice)
+
     def closed(self, node: SimulatedNode, endpoint: str) -> None:
         """A meeting point is there for as long as workers of its generation run."""
         here = node.store.number if node.store else 0
@@ -222,6 +235,9 @@ class Laws:
             f"store: {job.phase} {job.generation}, size {job.size}, restarts "
             f"{job.restarts}, token {job.token}: {job.reason}"
         )
+
+    def _noticed(self, event: StoreEvent) -> None:
+        self._notices.announced(self.server.number, self._lives, event)
 
     def _finished(self, event: StoreEvent) -> None:
         """Remember who is done, which stays true when the node is gone."""
@@ -334,6 +350,9 @@ class Laws:
             and node.bootstrap.is_open
             and node.bootstrap.endpoint not in self._endpoints_in_use()
         ]
+        self._notices.check(
+            {group: (node.name, key) for group, (node, key) in self._alive.items()}
+        )
         self._require(not idle, f"nobody uses what is open on {idle}")
         self._settled = tuple(node.name for node in alive)
 
@@ -354,7 +373,7 @@ class Laws:
         No trouble lasts as long as a join may wait, so an outage is no reason.
         """
         error = getattr(node.result, "error", node.result)
-        expected = (RendezvousClosed, ChildFailedError, SignalException)
+        expected = (RendezvousClosed, ChildFailedError, Preempted, SignalException)
         named = error in (None, node.habits.fault) or isinstance(error, expected)
         self._require(named, f"{node.name} ended with {error!r}")
         if isinstance(error, RendezvousClosed):

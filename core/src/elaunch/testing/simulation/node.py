@@ -9,6 +9,7 @@ import attrs
 
 from elaunch.agent.agent import Agent
 from elaunch.agent.messages import Result
+from elaunch.agent.notices import Notices
 from elaunch.api import (
     BudgetPolicy,
     CommandEntry,
@@ -17,6 +18,7 @@ from elaunch.api import (
     Membership,
     Monitor,
     NodeFacts,
+    Notice,
     Outcome,
     OutcomeState,
     RendezvousOptions,
@@ -50,6 +52,11 @@ class Observer(Protocol):
 
     def ended(self, node: "SimulatedNode", group: SimulatedGroup) -> None:
         """None of them is alive any more."""
+
+    def noticed(
+        self, node: "SimulatedNode", group: SimulatedGroup, notice: Notice
+    ) -> None:
+        """Workers of a node were told of a notice."""
 
     def closed(self, node: "SimulatedNode", endpoint: str) -> None:
         """A meeting point of workers is closed."""
@@ -179,14 +186,22 @@ class SimulatedNode:
         agent = Agent(
             handler=self.handler,
             spawner=SimulatedSpawner(
-                self.habits, self.random, self._started, self._ended
+                self.habits,
+                self.random,
+                self._started,
+                self._ended,
+                self._noticed,
             ),
             bootstrap=self.bootstrap,
             monitors=self.monitors,
             entry=CommandEntry(("true",), "true"),
             node=facts,
             max_restarts=self.settings.max_restarts,
-            shutdown_timeout=self.settings.shutdown_timeout,
+            notices=Notices(
+                host=self.name,
+                shutdown_timeout=self.settings.shutdown_timeout,
+                clock=self.loop.time,
+            ),
             record=self._record,
         )
         try:
@@ -237,6 +252,9 @@ class SimulatedNode:
     def _started(self, group: SimulatedGroup) -> None:
         self.group = group
         self.observer.started(self, group)
+
+    def _noticed(self, group: SimulatedGroup, notice: Notice) -> None:
+        self.observer.noticed(self, group, notice)
 
     def _closed(self, endpoint: str) -> None:
         self.observer.closed(self, endpoint)

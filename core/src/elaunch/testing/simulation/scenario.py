@@ -212,6 +212,8 @@ _STORE = {
 _SIGNALS = {
     "term": (0, 0),
     "term-twice": (0, 1),
+    "notice": (0, 0),
+    "save-and-end": (0, 0),
     "start": (0, 0),
     "exit": (1, 9),
     "close": (0, 0),

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 import attrs
 
 from elaunch.api import (
+    Notice,
     OnStop,
     StopSchedule,
     StopStep,
@@ -50,11 +51,13 @@ class SimulatedGroup:
         habits: How they behave.
         pids: Process id by local rank.
         on_end: Called when none is alive any more.
+        on_notice: Called when they are told of something, before they are stopped.
     """
 
     specs: Sequence[WorkerSpec]
     habits: Habits
     on_end: Callable[["SimulatedGroup"], None]
+    on_notice: Callable[["SimulatedGroup", Notice], None]
     pids: Mapping[int, int] = attrs.field(init=False)
     _alive: dict[int, WorkerSpec] = attrs.field(init=False)
     _exits: asyncio.Queue[WorkerExit] = attrs.field(factory=asyncio.Queue, init=False)
@@ -112,6 +115,12 @@ class SimulatedGroup:
         """Wait for the next worker to end."""
         return await self._exits.get()
 
+    async def notify(self, notice: Notice) -> Sequence[int]:
+        """Tell who watches; no worker minds."""
+        if self._alive:
+            self.on_notice(self, notice)
+        return tuple(self.pids[rank] for rank in self._alive)
+
     async def stop(self, schedule: StopSchedule, on_step: OnStop) -> None:
         """Stop every worker by the schedule."""
         again, self._stopping = self._stopping, True
@@ -119,6 +128,8 @@ class SimulatedGroup:
         if not self._alive:
             return
         if not again and schedule.grace > 0:
+            if schedule.notice:
+                on_step(StopStep.NOTICE, 0, pids)
             on_step(StopStep.SIGNAL, schedule.signum, pids)
             patience = min(self.habits.stop_time, schedule.grace)
             stubborn = self.habits.stop_time > schedule.grace
@@ -153,12 +164,14 @@ class SimulatedSpawner:
         random: Draws what varies.
         on_start: Told of each group that runs.
         on_end: Told when none of its workers is alive.
+        on_notice: Told of each notice to a group.
     """
 
     habits: Habits
     random: random.Random
     on_start: Callable[[SimulatedGroup], None]
     on_end: Callable[[SimulatedGroup], None]
+    on_notice: Callable[[SimulatedGroup, Notice], None]
 
     def prepare(self, entry: WorkerEntry) -> None:
         """There is nothing to get ready."""
@@ -172,7 +185,7 @@ class SimulatedSpawner:
         await asyncio.sleep(self.habits.start_time * self.random.uniform(0.5, 1.5))
         if self.habits.fault:
             raise self.habits.fault
-        group = SimulatedGroup(workers, self.habits, self.on_end)
+        group = SimulatedGroup(workers, self.habits, self.on_end, self.on_notice)
         self.on_start(group)
         loop = asyncio.get_running_loop()
         if self.habits.crashes:
