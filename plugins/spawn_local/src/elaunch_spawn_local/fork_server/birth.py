@@ -16,9 +16,15 @@ if TYPE_CHECKING:
 
 IGNORED = tuple(
     getattr(signal, name)
-    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGTTOU", "SIGTSTP")
+    for name in (
+        *("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGTTOU", "SIGTSTP"),
+        *("SIGUSR1", "SIGUSR2"),
+    )
 )
-"""What the fork server ignores: whoever stops the job says so to the agent."""
+"""What the fork server ignores: whoever stops the job says so to the agent.
+
+So does who announces a preemption; a scheduler may signal all processes of a node.
+"""
 
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 _PR_SET_CHILD_SUBREAPER = 36
