@@ -496,7 +496,8 @@ class TestNotices:
 
         assert isinstance(report, Report)
         assert report.state is NodeState.FAILED
-        assert stop == Stop("rank 4 failed: ended with exit code 75")
+        reason = "rank 4 failed: ended with exit code 75"
+        assert stop == Stop(reason, failed=True)
 
     def test_a_later_stop_tells_the_workers_of_it_again(self, machine: Machine) -> None:
         assert tell(machine, *RUNNING, Announced(NOTICE), SUPERSEDED) == [

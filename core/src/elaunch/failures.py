@@ -41,7 +41,6 @@ _REMARKS = {
     Ending.OUT_OF_MEMORY: "out of memory",
     Ending.UNKILLABLE: "still there",
     Ending.NO_VALUE: "no value",
-    Ending.UNHEALTHY: "unhealthy",
 }
 """What the headline of a failure adds to exit code or signal."""
 
@@ -96,8 +95,10 @@ class ProcessFailure:
 
     def end(self) -> str:
         """Return exit code or signal, and what is special about it."""
-        how = self.signal_name() or f"exit code {self.exitcode}"
+        if self.ending is Ending.UNHEALTHY:  # it had not ended, and has no exit code
+            return self.ending.value
         remark = _REMARKS.get(self.ending)
+        how = self.signal_name() or f"exit code {self.exitcode}"
         return f"{how} ({remark})" if remark else how
 
     def headline(self) -> str:

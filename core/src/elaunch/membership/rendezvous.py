@@ -379,8 +379,7 @@ class StoreRendezvous:
             await store.close()
 
     async def _end_stay(self) -> None:
-        stay, self._stay = self._stay, None
-        self._membership = None
+        stay, self._stay, self._membership = self._stay, None, None
         if stay:
             self._last_job = stay.job or self._last_job
             await stay.end()
