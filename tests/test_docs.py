@@ -12,7 +12,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from elaunch import devices, errors, hookspecs, slots
+from elaunch import devices, errors, hookspecs, output, slots, templates
 from elaunch.binding import NumaBinding
 from elaunch.cli.parser import build_parsers
 from elaunch.environ import BY_BOOTSTRAP, BY_SPAWNER, TABLE, WITHHELD
@@ -102,7 +102,8 @@ def test_every_variable_is_documented_with_its_meaning() -> None:
         {v.name: v.meaning for v in TABLE} | dict(BY_BOOTSTRAP) | dict(BY_SPAWNER)
     )
     meanings |= dict(slots.EXPLICIT) | dict(slots.SCHEDULED) | dict(job_token.VARIABLES)
-    meanings |= dict(binary.VARIABLES) | {v.name: v.meaning for v in devices.TABLE}
+    meanings |= dict(output.VARIABLES) | dict(binary.VARIABLES)
+    meanings |= {v.name: v.meaning for v in devices.TABLE}
 
     assert rows.keys() == meanings.keys() | {BLOCK_VARIABLE}
     assert {name: rows[name] for name in meanings} == meanings
@@ -166,6 +167,13 @@ def test_every_option_of_the_rendezvous_is_documented() -> None:
     for name, default in rows.items():
         value = options.join_limit if name == "join_timeout" else getattr(options, name)
         assert value == (None if default == "none" else float(default))
+
+
+def test_every_name_of_a_template_is_documented() -> None:
+    section = page("output.md").split("## Names of a template")[1].split("\n## ")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.+) \|$", section, LINES))
+
+    assert rows == dict(templates.NAMES)
 
 
 def test_links_lead_somewhere() -> None:

@@ -22,6 +22,8 @@ LAYERS = (
     ("membership",),
     ("environ",),
     ("rendezvous", "spawner", "memory_store", "file_store"),
+    ("log_layout",),
+    ("output",),
     (
         *("command", "monitor", "bootstrap", "policy", "events", "keyspace"),
         *("workers", "binding", "devices", "signals"),

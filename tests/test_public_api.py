@@ -19,24 +19,21 @@ launch_agent load_plugins record
 AUTHORS = """
 ABSENT BindingSettings Bootstrap BootstrapParameters BootstrapProvider BudgetPolicy
 Change ChangeKind Command CommandEntry CommandParameters CommandProvider Decision
-ElaunchError Entry Event EventName EventRecorder Ending
-EventRecorderProvider FailureReport FileStore Finding FunctionEntry JobSettings Keyspace
-KeyspaceFull
-Lease Listing Membership MemoryStore Monitor MonitorParameters MonitorProvider NoOptions
-NodeFacts NodeNotAdmitted NodeState Notice NoticeKind NumaBinding
-OnStop Outcome OutcomeState PolicyParameters
-PollingStore ProcessFailure Provider QuorumLost Record RecorderParameters
-RendezvousClosed
+Destination ElaunchError Ending Entry Event EventName EventRecorder
+EventRecorderProvider FailureReport FileStore Finding FunctionEntry GroupLogs
+JobSettings Keyspace KeyspaceFull Lease Listing LogLayout LogLayoutParameters
+LogLayoutProvider Membership MemoryStore Monitor MonitorParameters MonitorProvider
+NoOptions NodeFacts NodeNotAdmitted NodeState Notice NoticeKind NumaBinding OnStop
+Outcome OutcomeState OutputSettings PluginError PolicyParameters PollingStore
+ProcessFailure Provider QuorumLost RankSet Record RecorderParameters RendezvousClosed
 RendezvousCorrupt RendezvousError RendezvousGracefulExit RendezvousHandler
 RendezvousOptions RendezvousParameters RendezvousProvider RendezvousTimeout
-RendezvousUnreachable
-RestartPolicy RestartPolicyProvider ScriptEntry STDERR_TAIL_LINES Severity Source
-SpawnError
-Spawner SpawnerParameters SpawnerProvider StackSettings StartMethod StartSettings
-StopSchedule StopStep Store StoreEvent StoreRendezvous
-Subscription UnknownLease UsageError Verdict WatchCompacted WorkerEntry WorkerExit
-WorkerGroup WorkerRanks WorkerSpec discard inherited_environment
-render
+RendezvousUnreachable RestartPolicy RestartPolicyProvider Route STDERR_TAIL_LINES
+ScriptEntry Severity Source SpawnError Spawner SpawnerParameters SpawnerProvider
+StackSettings StartMethod StartSettings Std StopSchedule StopStep Store StoreEvent
+StoreRendezvous Subscription UnknownLease UsageError Verdict WatchCompacted WorkerEntry
+WorkerExit WorkerGroup WorkerLogs WorkerRanks WorkerRoutes WorkerSpec discard
+inherited_environment render
 """
 
 

@@ -12,6 +12,7 @@ from elaunch.environ import inherited_environment
 from elaunch.errors import (
     ElaunchError,
     NodeNotAdmitted,
+    PluginError,
     QuorumLost,
     RendezvousClosed,
     RendezvousCorrupt,
@@ -34,6 +35,14 @@ from elaunch.events import (
 )
 from elaunch.failures import STDERR_TAIL_LINES, Ending, ProcessFailure
 from elaunch.keyspace import Keyspace, KeyspaceFull, Subscription, UnknownLease
+from elaunch.log_layout import (
+    Destination,
+    GroupLogs,
+    LogLayout,
+    LogLayoutParameters,
+    LogLayoutProvider,
+    WorkerLogs,
+)
 from elaunch.membership.options import RendezvousOptions
 from elaunch.membership.rendezvous import StoreRendezvous
 from elaunch.memory_store import MemoryStore
@@ -45,6 +54,7 @@ from elaunch.monitor import (
     Severity,
 )
 from elaunch.notice import Notice, NoticeKind
+from elaunch.output import OutputSettings, RankSet, Route, Std, WorkerRoutes
 from elaunch.policy import (
     BudgetPolicy,
     Decision,
@@ -121,6 +131,7 @@ __all__ = [
     "CommandParameters",
     "CommandProvider",
     "Decision",
+    "Destination",
     "ElaunchError",
     "Ending",
     "Entry",
@@ -132,11 +143,15 @@ __all__ = [
     "FileStore",
     "Finding",
     "FunctionEntry",
+    "GroupLogs",
     "JobSettings",
     "Keyspace",
     "KeyspaceFull",
     "Lease",
     "Listing",
+    "LogLayout",
+    "LogLayoutParameters",
+    "LogLayoutProvider",
     "Membership",
     "MemoryStore",
     "Monitor",
@@ -152,11 +167,14 @@ __all__ = [
     "OnStop",
     "Outcome",
     "OutcomeState",
+    "OutputSettings",
+    "PluginError",
     "PolicyParameters",
     "PollingStore",
     "ProcessFailure",
     "Provider",
     "QuorumLost",
+    "RankSet",
     "Record",
     "RecorderParameters",
     "RendezvousClosed",
@@ -171,6 +189,7 @@ __all__ = [
     "RendezvousUnreachable",
     "RestartPolicy",
     "RestartPolicyProvider",
+    "Route",
     "ScriptEntry",
     "Severity",
     "Source",
@@ -181,6 +200,7 @@ __all__ = [
     "StackSettings",
     "StartMethod",
     "StartSettings",
+    "Std",
     "StopSchedule",
     "StopStep",
     "Store",
@@ -194,7 +214,9 @@ __all__ = [
     "WorkerEntry",
     "WorkerExit",
     "WorkerGroup",
+    "WorkerLogs",
     "WorkerRanks",
+    "WorkerRoutes",
     "WorkerSpec",
     "discard",
     "inherited_environment",

@@ -1,6 +1,6 @@
 """`LaunchConfig`: everything a launch can be told, validated, in one frozen value."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import attrs
 from elaunch.binding import BindingSettings, NumaBinding
 from elaunch.environ import THREADS, EnvironmentSettings, check_env, names_only
 from elaunch.errors import UsageError, quoted, suggestion
+from elaunch.output import OutputSettings, RankSet, StdOrMap
 from elaunch.signals import notice_signal, stop_signal
 from elaunch.spawner import StackSettings, StartMethod, StartSettings
 
@@ -58,6 +59,28 @@ class LaunchConfig:
         restart_policy: Restart policy, likewise.
         monitors: Monitors, likewise.
         event_recorders: Event recorders, likewise.
+        log_dir: Directory for workers' output. With it alone all of it is written
+            there, beside the console; see `elaunch.output.OutputSettings` for this
+            and what follows.
+        redirects: Streams that go to files only, as `elaunch.api.Std`, its number, or
+            text like ``0:1,1:3`` by local rank.
+        tee: Streams that go to files and to the console, likewise.
+        local_ranks_filter: Local ranks that the console shows; `None` for all.
+        ranks_filter: Global ranks that it shows, likewise.
+        log_line_prefix_template: What each line begins with on the console; `None`
+            for the rank, and the role if it has a name, where there are several
+            workers.
+        duplicate_stdout_filters: Lines of stdout with one of these texts are also
+            written to a file of their own.
+        duplicate_stderr_filters: Likewise for stderr.
+        log_timestamps: Whether each line begins with the time.
+        log_max_bytes: Bytes of a full file; 0 for no limit.
+        log_backups: How many full files are kept.
+        log_retention: How many generations of the run are kept; 0 for all.
+        log_layout: Log layout, as ``NAME[:key=value,...]``.
+        logs_specs: Name of a torchelastic logs specs plugin that replaces it; empty
+            for none.
+        debug_rank: Global rank that gets the terminal; `None` for none.
         block_plugins: Names of plugins that must not be loaded.
         numa_binding: How workers are bound to CPUs, a word of
             `elaunch.api.NumaBinding`; `None` leaves them unbound.
@@ -97,6 +120,21 @@ class LaunchConfig:
     restart_policy: str = "default"
     monitors: tuple[str, ...] = ()
     event_recorders: tuple[str, ...] = ()
+    log_dir: str = ""
+    redirects: "StdOrMap | str | None" = None
+    tee: "StdOrMap | str | None" = None
+    local_ranks_filter: "RankSet | str | Collection[int] | None" = None
+    ranks_filter: "RankSet | str | Collection[int] | None" = None
+    log_line_prefix_template: str | None = None
+    duplicate_stdout_filters: tuple[str, ...] = ()
+    duplicate_stderr_filters: tuple[str, ...] = ()
+    log_timestamps: bool = False
+    log_max_bytes: int = 0
+    log_backups: int = 3
+    log_retention: int = 0
+    log_layout: str = "default"
+    logs_specs: str = ""
+    debug_rank: int | None = None
     block_plugins: tuple[str, ...] = ()
     numa_binding: str | None = None
     threads: int | None = None
@@ -159,6 +197,13 @@ class LaunchConfig:
                 ok=bool(self.run_id),
             )
 
+        _check(
+            f"logs_specs {self.logs_specs!r} replaces log_layout {self.log_layout!r}; "
+            f"leave out one of them",
+            ok=not self.logs_specs or self.log_layout == "default",
+        )
+        _ = self.output_settings  # which validates the rest
+
     @property
     def start_settings(self) -> StartSettings:
         """How workers are started, as spawners are told."""
@@ -166,6 +211,28 @@ class LaunchConfig:
             method=StartMethod(self.start_method),
             preload=self.preload,
             preload_anyway=self.preload_anyway,
+        )
+
+    @property
+    def output_settings(self) -> OutputSettings:
+        """What becomes of workers' output.
+
+        Raises:
+            UsageError: If a value is malformed or out of range.
+        """
+        return OutputSettings(
+            log_dir=self.log_dir,
+            redirects=self.redirects,
+            tee=self.tee,
+            local_ranks_filter=self.local_ranks_filter,
+            ranks_filter=self.ranks_filter,
+            duplicate_stdout_filters=self.duplicate_stdout_filters,
+            duplicate_stderr_filters=self.duplicate_stderr_filters,
+            timestamps=self.log_timestamps,
+            max_bytes=self.log_max_bytes,
+            backups=self.log_backups,
+            retention=self.log_retention,
+            debug_rank=self.debug_rank,
         )
 
     @property

@@ -12,6 +12,7 @@ from elaunch.api import (
     BootstrapProvider,
     CommandProvider,
     EventRecorderProvider,
+    LogLayoutProvider,
     MonitorProvider,
     RendezvousProvider,
     RestartPolicyProvider,
@@ -131,6 +132,22 @@ def elaunch_register_commands() -> Iterable[CommandProvider]:
     Returns:
         Providers whose ``create`` builds a `Command`. A subcommand of the core can't
         be replaced.
+
+    When:
+        Once per process, at start-up; never in a worker.
+
+    If it fails:
+        The plugin is listed as failed; fatal only if one of its backends was asked for.
+    """
+    return ()
+
+
+@hookspec
+def elaunch_register_log_layouts() -> Iterable[LogLayoutProvider]:
+    """Declare the log layouts this plugin provides.
+
+    Returns:
+        Providers whose ``create`` builds a `LogLayout`.
 
     When:
         Once per process, at start-up; never in a worker.

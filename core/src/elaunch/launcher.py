@@ -25,6 +25,7 @@ from elaunch.errors import ChildFailedError, ElaunchError, UsageError
 from elaunch.events import Event, EventName, EventRecorder, RecorderParameters
 from elaunch.failure_file import tell_outer_launcher, temporary_file, write_failure
 from elaunch.interfaces import interface_addresses
+from elaunch.log_layout import LogLayout, LogLayoutParameters
 from elaunch.monitor import Monitor, MonitorParameters
 from elaunch.options import parse_spec
 from elaunch.plugins import Plugins, load_plugins
@@ -136,23 +137,32 @@ def launch_agent(
     plugins = load_plugins(config.block_plugins)
     config = _settled(config)
     config.environment_settings.check_devices(os.environ, config.nproc_per_node)
-    spawner = plugins.spawners.build(
-        config.spawner,
-        "--spawner",
-        SpawnerParameters(
-            run_id=config.run_id,
-            start=config.start_settings,
-            binding=config.binding_settings,
-            stacks=config.stack_settings,
-            notice_signal=notice_signal(config.notice_signal),
-        ),
+    params = SpawnerParameters(
+        run_id=config.run_id,
+        start=config.start_settings,
+        binding=config.binding_settings,
+        stacks=config.stack_settings,
+        notice_signal=notice_signal(config.notice_signal),
+        output=config.output_settings,
+        log_layout=_log_layout(config, plugins),
     )
+    spawner = plugins.spawners.build(config.spawner, "--spawner", params)
     spawner.prepare(entry)
     launch = _Launch(config, entry, plugins, spawner, recorders)
     if not _loop_is_running():
         return _unwrap(asyncio.run(launch.run()))
     with concurrent.futures.ThreadPoolExecutor(1, "elaunch-agent") as thread:
         return _unwrap(thread.submit(asyncio.run, launch.run()).result())
+
+
+def _log_layout(config: LaunchConfig, plugins: Plugins) -> LogLayout | None:
+    layouts = plugins.log_layouts
+    params = LogLayoutParameters(run_id=config.run_id, output=config.output_settings)
+    if config.logs_specs:
+        return layouts.create("logs-specs", params, {"name": config.logs_specs})
+    if config.log_layout == "default" and "default" not in layouts:
+        return None  # another spawner may do without
+    return layouts.build(config.log_layout, "--log-layout", params)
 
 
 def _loop_is_running() -> bool:
@@ -288,6 +298,7 @@ class _Launch:
                 dump_stacks=config.dump_stacks,
             ),
             notice_signal=notice_signal(config.notice_signal),
+            line_prefix=config.log_line_prefix_template,
             record=recording,
             environment=config.environment_settings,
         )

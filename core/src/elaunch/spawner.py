@@ -8,7 +8,9 @@ from typing import Protocol
 import attrs
 
 from elaunch.binding import BindingSettings
+from elaunch.log_layout import LogLayout
 from elaunch.notice import Notice
+from elaunch.output import OutputSettings
 from elaunch.provider import Provider
 from elaunch.workers import WorkerEntry, WorkerExit, WorkerSpec
 
@@ -183,6 +185,8 @@ class SpawnerParameters:
         binding: Which CPUs they are bound to.
         stacks: Whether they can be asked for their stacks.
         notice_signal: Signal that tells workers of a preemption, `None` for none.
+        output: What becomes of their output.
+        log_layout: Chooses the files for it; `None` where none can be wanted.
     """
 
     run_id: str
@@ -190,6 +194,8 @@ class SpawnerParameters:
     binding: BindingSettings = attrs.field(factory=BindingSettings)
     stacks: StackSettings = attrs.field(factory=StackSettings)
     notice_signal: int | None = signal.SIGUSR1
+    output: OutputSettings = attrs.field(factory=OutputSettings)
+    log_layout: LogLayout | None = None
 
 
 SpawnerProvider = Provider[SpawnerParameters, Spawner]

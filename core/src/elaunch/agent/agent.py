@@ -90,6 +90,7 @@ class Agent:
         notices: What the workers are told, and how they are stopped.
         notice_signal: What tells this agent that its node will be taken away, `None`
             for nothing.
+        line_prefix: Template of what each line of output begins with on the console.
         record: Told what happens.
         environment: What the user wants of the workers' environment.
     """
@@ -103,6 +104,7 @@ class Agent:
     max_restarts: int
     notices: Notices
     notice_signal: int | None = signal.SIGUSR1
+    line_prefix: str | None = None
     record: Record
     environment: EnvironmentSettings = attrs.field(factory=EnvironmentSettings)
 
@@ -135,6 +137,7 @@ class Agent:
             node=self.node,
             max_restarts=self.max_restarts,
             environment=self.environment,
+            line_prefix=self.line_prefix,
         )
         self._meeting = MeetingPoint(
             bootstrap=self.bootstrap,

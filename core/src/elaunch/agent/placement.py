@@ -14,6 +14,7 @@ from elaunch.environ import (
     threads_of,
     worker_environment,
 )
+from elaunch.output import line_prefix
 from elaunch.rendezvous import Membership, NodeFacts
 from elaunch.workers import WorkerRanks, WorkerSpec
 
@@ -30,12 +31,15 @@ class Placement:
         node: What the node says of itself.
         max_restarts: Restart budget of the job.
         environment: What the user wants of the workers' environment.
+        line_prefix: Template of what each line of output begins with on the console;
+            `None` for the usual one.
     """
 
     run_id: str
     node: NodeFacts
     max_restarts: int
     environment: EnvironmentSettings = attrs.field(factory=EnvironmentSettings)
+    line_prefix: str | None = None
 
     def ranks(self, membership: Membership) -> range:
         """Return the global ranks of this node's workers."""
@@ -80,7 +84,9 @@ class Placement:
                     ranks=ranks,
                     environment={**worker_environment(context, names), **meeting},
                     role=self.node.role,
-                    label=f"[{rank}] " if membership.world_size > 1 else "",
+                    label=line_prefix(
+                        self.line_prefix, names, alone=membership.world_size == 1
+                    ),
                     names=names,
                     guessed=frozenset({THREADS} if threads.guessed else ()),
                 )

@@ -108,6 +108,8 @@ def _add_block_plugin(parser: argparse._ActionsContainer) -> None:
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
+    from elaunch.cli.output import add_flags as output_flags
+
     size = parser.add_argument_group("size of the job")
     size.add_argument(
         "--nnodes",
@@ -132,6 +134,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     start.add_flags(parser.add_argument_group("how workers start"))
     _add_failure(parser.add_argument_group("when something fails"))
     binding.add_flags(parser.add_argument_group("place and environment of workers"))
+    output_flags(parser.add_argument_group("workers' output"))
     _add_backends(parser.add_argument_group("backends"))
     what = parser.add_argument_group("what to run")
     kind = what.add_mutually_exclusive_group()

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from elaunch.cli import binding, notice, start
 from elaunch.cli.console import Console, Voice
+from elaunch.cli.output import fields_of
 from elaunch.cli.where import where_to_meet
 from elaunch.config import LaunchConfig
 from elaunch.errors import UsageError
@@ -76,6 +78,7 @@ def config_of(args: argparse.Namespace) -> LaunchConfig:
         restart_policy=args.restart_policy,
         monitors=tuple(args.monitor),
         event_recorders=tuple(args.event_recorder),
+        **fields_of(args, os.environ),
         block_plugins=tuple(args.block_plugin),
         **binding.settings_of(args),
     )

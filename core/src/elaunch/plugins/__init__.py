@@ -13,6 +13,8 @@ from elaunch.api import (
     Command,
     CommandParameters,
     EventRecorder,
+    LogLayout,
+    LogLayoutParameters,
     Monitor,
     MonitorParameters,
     PolicyParameters,
@@ -70,6 +72,11 @@ class Plugins:
     def policies(self) -> Catalogue[PolicyParameters, RestartPolicy]:
         """Restart policies."""
         return self._catalogue("restart policy")
+
+    @property
+    def log_layouts(self) -> Catalogue[LogLayoutParameters, LogLayout]:
+        """Log layouts."""
+        return self._catalogue("log layout")
 
     @property
     def commands(self) -> Catalogue[CommandParameters, Command]:

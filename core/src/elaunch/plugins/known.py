@@ -12,6 +12,8 @@ KNOWN: Mapping[tuple[str, str], str] = {
     ("bootstrap", "c10d"): "elaunch-rdzv-c10d",
     ("spawner", "local"): "elaunch-spawn-local",
     ("monitor", "process"): "elaunch-spawn-local",
+    ("log layout", "default"): "elaunch-spawn-local",
+    ("log layout", "logs-specs"): "elaunch-spawn-local",
     ("event recorder", "console"): "elaunch-events-log",
     ("event recorder", "jsonl"): "elaunch-events-log",
     ("event recorder", "null"): "elaunch-events-log",

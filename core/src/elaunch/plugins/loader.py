@@ -28,6 +28,7 @@ HOOKS: Mapping[str, str] = {
     "elaunch_register_bootstraps": "bootstrap",
     "elaunch_register_restart_policies": "restart policy",
     "elaunch_register_commands": "command",
+    "elaunch_register_log_layouts": "log layout",
 }
 """The hook that declares each kind."""
 

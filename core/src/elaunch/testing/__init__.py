@@ -6,6 +6,7 @@ import pytest
 # Before they are imported, so that a contract that fails shows the values it compared.
 pytest.register_assert_rewrite(
     "elaunch.testing.command",
+    "elaunch.testing.log_layout",
     "elaunch.testing.plugin",
     "elaunch.testing.recorder",
     "elaunch.testing.rendezvous",
@@ -22,6 +23,7 @@ pytest.register_assert_rewrite(
 
 from elaunch.testing.command import CommandContract  # noqa: E402 - see above
 from elaunch.testing.lifeline import Lifeline  # noqa: E402 - see above
+from elaunch.testing.log_layout import LogLayoutContract  # noqa: E402 - see above
 from elaunch.testing.plugin import PluginContract  # noqa: E402 - see above
 from elaunch.testing.recorder import RecorderContract  # noqa: E402 - see above
 from elaunch.testing.rendezvous import RendezvousContract  # noqa: E402 - see above
@@ -39,6 +41,7 @@ from elaunch.testing.store_clients import NewStore  # noqa: E402 - see above
 __all__ = [
     "CommandContract",
     "Lifeline",
+    "LogLayoutContract",
     "NewHandler",
     "NewStore",
     "PluginContract",

@@ -1,0 +1,91 @@
+"""The log layout port: which file each stream of each worker goes to."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import attrs
+
+from elaunch.output import OutputSettings, WorkerRoutes
+from elaunch.provider import Provider
+from elaunch.workers import WorkerSpec
+
+
+@attrs.frozen(kw_only=True)
+class Destination:
+    """Where one stream goes.
+
+    Attributes:
+        path: File it is written to; empty for none. Its directory exists.
+        console: Whether it is shown on the console.
+    """
+
+    path: str = ""
+    console: bool = True
+
+
+@attrs.frozen(kw_only=True)
+class WorkerLogs:
+    """Where the streams of one worker go.
+
+    Attributes:
+        stdout: Its stdout.
+        stderr: Its stderr.
+        error_file: Where it may leave its error as JSON; empty for a temporary file.
+    """
+
+    stdout: Destination = Destination()
+    stderr: Destination = Destination()
+    error_file: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class GroupLogs:
+    """Where the output of the workers of one node in one generation goes.
+
+    Attributes:
+        workers: By local rank.
+        filtered_stdout: File for the lines that ``duplicate_stdout_filters`` choose;
+            empty for none.
+        filtered_stderr: Likewise for stderr.
+    """
+
+    workers: Mapping[int, WorkerLogs]
+    filtered_stdout: str = ""
+    filtered_stderr: str = ""
+
+
+class LogLayout(Protocol):
+    """Chooses files, generation after generation. It opens none of them."""
+
+    def place(
+        self, workers: Sequence[WorkerSpec], routes: Mapping[int, WorkerRoutes]
+    ) -> GroupLogs:
+        """Choose the files of one group and make their directories; may block.
+
+        No file that is there already may be chosen, also where the same generation of
+        a run is started once more, and no two agents of a job may choose the same.
+
+        Args:
+            workers: The workers that are about to start.
+            routes: By local rank, which streams are wanted in files and which on the
+                console.
+
+        Raises:
+            elaunch.errors.SpawnError: If the directories can't be made.
+        """
+
+
+@attrs.frozen(kw_only=True)
+class LogLayoutParameters:
+    """What every log layout is built with.
+
+    Attributes:
+        run_id: Id of the job.
+        output: What becomes of workers' output.
+    """
+
+    run_id: str
+    output: OutputSettings
+
+
+LogLayoutProvider = Provider[LogLayoutParameters, LogLayout]
