@@ -10,10 +10,16 @@ from elaunch_spawn_local.local import LocalSpawner
 
 class TestPlugin(PluginContract):
     entry_point = "spawn_local"
-    backends = frozenset({("spawner", "local"), ("monitor", "process")})
+    backends = frozenset(
+        {
+            *(("spawner", "local"), ("monitor", "process")),
+            *(("log layout", "default"), ("log layout", "logs-specs")),
+        }
+    )
     heavy_modules = (
         *("psutil", "cloudpickle", "tempfile", "ctypes"),
         *("elaunch_spawn_local.local", "elaunch_spawn_local.process_monitor"),
+        "elaunch_spawn_local.output.layout",
     )
 
 

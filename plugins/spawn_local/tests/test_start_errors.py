@@ -10,7 +10,7 @@ from elaunch.api import CommandEntry, SpawnError
 from elaunch.testing.groups import SLEEP, exits, started, worker
 from elaunch.testing.lifeline import HOLD, Lifeline
 from elaunch_spawn_local.local import LocalSpawner
-from elaunch_spawn_local.pump import Pump
+from elaunch_spawn_local.output.pump import Pump
 
 
 async def refusal(*argv: str) -> str:
@@ -108,7 +108,7 @@ async def test_a_group_without_file_descriptors(
 async def test_a_pump_without_a_thread_undoes_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(_: object) -> None:
+    def refuse(*_: object) -> None:
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(Pump, "start", refuse)

@@ -20,9 +20,9 @@ from elaunch_spawn_local.fork_server.client import ForkServer, ServerLost
 from elaunch_spawn_local.fork_server.descendants import HAS_PROC
 from elaunch_spawn_local.notices import Notices
 from elaunch_spawn_local.oom import OutOfMemory
-from elaunch_spawn_local.output import Output
+from elaunch_spawn_local.output.output import NewOutput, Output
+from elaunch_spawn_local.output.pump import LINGER
 from elaunch_spawn_local.processes import state
-from elaunch_spawn_local.pump import LINGER
 from elaunch_spawn_local.stacks import Target, write_stacks
 from elaunch_spawn_local.worker import Worker
 
@@ -47,6 +47,7 @@ class LocalGroup:
             their descendants have.
         notices: Tells workers what they should know.
         memory: Tells who was killed for lack of memory.
+        new_output: Builds what takes the workers' output, given whom to tell of ends.
 
     Attributes:
         stack_directory: Where stacks are written down, by generation.
@@ -57,6 +58,7 @@ class LocalGroup:
     _mark: bytes
     _notices: Notices
     _memory: OutOfMemory
+    _new_output: NewOutput
     _loop: asyncio.AbstractEventLoop = attrs.field(
         factory=asyncio.get_running_loop, init=False
     )
@@ -75,9 +77,9 @@ class LocalGroup:
     closed: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.output = Output(
-            on_end=lambda rank: self._from_thread(self._workers[rank].read.set),
-            on_done=lambda: self._from_thread(self._carried.set),
+        self.output = self._new_output(
+            lambda rank: self._from_thread(self._workers[rank].read.set),
+            lambda: self._from_thread(self._carried.set),
         )
         self._server.listen(self)
 
@@ -220,10 +222,14 @@ class LocalGroup:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LINGER + 0.5):
                 await worker.read.wait()
-        tail = self.output.stderr_tail(worker.rank)
-        seen = attrs.evolve(seen, stderr_tail=tail)
-        ended = await asyncio.to_thread(end_of, worker, seen, self._memory)
+        ended = await asyncio.to_thread(self._end_of, worker, seen)
         self._exits.put_nowait(ended)
+
+    def _end_of(self, worker: Worker, seen: Seen) -> WorkerExit:
+        """Read what a worker left; blocks."""
+        self.output.keep_error_file(worker.rank, worker.error_file)
+        tail = self.output.stderr_tail(worker.rank)
+        return end_of(worker, attrs.evolve(seen, stderr_tail=tail), self._memory)
 
     # -- stopping -----------------------------------------------------------------
 

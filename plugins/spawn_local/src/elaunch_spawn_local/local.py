@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import functools
 import os
 import shutil
 import signal
@@ -17,6 +18,9 @@ from elaunch.api import (
     BindingSettings,
     CommandEntry,
     FunctionEntry,
+    LogLayout,
+    LogLayoutParameters,
+    OutputSettings,
     ScriptEntry,
     SpawnError,
     StackSettings,
@@ -33,6 +37,8 @@ from elaunch_spawn_local.function_call import command, write_call
 from elaunch_spawn_local.group import LocalGroup
 from elaunch_spawn_local.notices import NOTICE_FILE, Notices
 from elaunch_spawn_local.oom import OutOfMemory
+from elaunch_spawn_local.output.layout import DefaultLayout
+from elaunch_spawn_local.output.output import Output
 from elaunch_spawn_local.serving import new_server, ready
 from elaunch_spawn_local.worker import BoundWorker, Worker
 
@@ -63,6 +69,8 @@ class LocalSpawner:
         binding: Which CPUs to bind them to.
         stacks: Whether they can be asked for their stacks.
         notice_signal: What tells them of a preemption, `None` for nothing.
+        output: What becomes of their output.
+        layout: Chooses the files for it; `None` for the usual ones.
     """
 
     _run_id: str
@@ -70,6 +78,8 @@ class LocalSpawner:
     _binding: BindingSettings = attrs.field(factory=BindingSettings)
     _stacks: StackSettings = attrs.field(factory=StackSettings)
     _notice_signal: int | None = signal.SIGUSR1
+    _output: OutputSettings = attrs.field(factory=OutputSettings)
+    _layout: LogLayout | None = None
     _binder: "Binder | None" = attrs.field(default=None, init=False)
     _server: ForkServer | None = attrs.field(default=None, init=False)
     _directory: Path | None = attrs.field(default=None, init=False)
@@ -124,17 +134,12 @@ class LocalSpawner:
             await asyncio.to_thread(write_call, entry, directory / CALL)
         mark = os.fsencode(f"{ERROR_FILE}={directory}{os.sep}")
         memory = await asyncio.to_thread(OutOfMemory.here)
-        notices = Notices(self._notice_signal)
-        try:
-            group = LocalGroup(server, directory, mark, notices, memory)
-        except OSError as error:
-            remedy = _REMEDIES[errno.EMFILE]
-            raise SpawnError(
-                f"can't start {entry.name!r}: {error}; {remedy}"
-            ) from error
-        self._group = group
+        self._group = group = self._new_group(
+            server, directory, mark, memory, entry.name
+        )
         group.stack_directory = Path(self._stacks.directory)
         try:
+            await asyncio.to_thread(group.output.prepare, workers)
             await self._start_all(server, entry, bound, directory, group)
             _begin(group, entry.name)
         except BaseException:
@@ -153,6 +158,25 @@ class LocalSpawner:
         if self._directory is not None:
             await asyncio.to_thread(shutil.rmtree, self._directory, ignore_errors=True)
             self._directory = None
+
+    def _new_group(
+        self,
+        server: ForkServer,
+        directory: Path,
+        mark: bytes,
+        memory: OutOfMemory,
+        name: str,
+    ) -> LocalGroup:
+        if self._layout is None:
+            parameters = LogLayoutParameters(run_id=self._run_id, output=self._output)
+            self._layout = DefaultLayout(parameters)
+        new_output = functools.partial(Output, self._output, self._layout)
+        notices = Notices(self._notice_signal)
+        try:
+            return LocalGroup(server, directory, mark, notices, memory, new_output)
+        except OSError as error:
+            remedy = _REMEDIES[errno.EMFILE]
+            raise SpawnError(f"can't start {name!r}: {error}; {remedy}") from error
 
     async def _ready_server(self, entry: WorkerEntry) -> ForkServer:
         """Return a server that serves, a new one if the last one is gone."""
@@ -310,7 +334,7 @@ def _environment(worker: Worker) -> dict[str, str]:
 def _begin(group: LocalGroup, name: str) -> None:
     try:
         group.begin()
-    except RuntimeError as error:
+    except (OSError, RuntimeError) as error:
         raise SpawnError(
             f"can't carry the output of {name!r}: {error}; {_REMEDIES[errno.EAGAIN]}"
         ) from error

@@ -6,6 +6,9 @@ from typing import Any
 import attrs
 
 from elaunch.api import (
+    LogLayout,
+    LogLayoutParameters,
+    LogLayoutProvider,
     Monitor,
     MonitorParameters,
     MonitorProvider,
@@ -33,6 +36,17 @@ class ProcessMonitorOptions:
     max_zombies: int = attrs.field(default=100, validator=attrs.validators.ge(0))
 
 
+@attrs.frozen
+class LogsSpecsOptions:
+    """Options of the log layout ``logs-specs``.
+
+    Attributes:
+        name: Name of an entry point in the group ``torchrun.logs_specs``.
+    """
+
+    name: str = ""
+
+
 def _local(parameters: SpawnerParameters, _options: Any) -> Spawner:
     from elaunch_spawn_local.local import LocalSpawner
 
@@ -42,6 +56,8 @@ def _local(parameters: SpawnerParameters, _options: Any) -> Spawner:
         parameters.binding,
         parameters.stacks,
         parameters.notice_signal,
+        parameters.output,
+        parameters.log_layout,
     )
 
 
@@ -49,6 +65,18 @@ def _process(_parameters: MonitorParameters, options: Any) -> Monitor:
     from elaunch_spawn_local.process_monitor import ProcessMonitor
 
     return ProcessMonitor(options.interval, options.max_rss, options.max_zombies)
+
+
+def _default_layout(parameters: LogLayoutParameters, _options: Any) -> LogLayout:
+    from elaunch_spawn_local.output.layout import DefaultLayout
+
+    return DefaultLayout(parameters)
+
+
+def _logs_specs(parameters: LogLayoutParameters, options: Any) -> LogLayout:
+    from elaunch_spawn_local.output.logs_specs import create
+
+    return create(options.name, parameters)
 
 
 @hookimpl
@@ -62,3 +90,14 @@ def elaunch_register_monitors() -> Iterable[MonitorProvider]:
     """Declare the monitor ``process``."""
     summary = "workers that are stopped, stuck, too big, or keep zombies"
     return (MonitorProvider("process", summary, _process, ProcessMonitorOptions),)
+
+
+@hookimpl
+def elaunch_register_log_layouts() -> Iterable[LogLayoutProvider]:
+    """Declare the log layouts ``default`` and ``logs-specs``."""
+    default = "RUN/GENERATION/RANK/{stdout,stderr}.log"
+    theirs = "a plugin for torchelastic, by its name"
+    return (
+        LogLayoutProvider("default", default, _default_layout),
+        LogLayoutProvider("logs-specs", theirs, _logs_specs, LogsSpecsOptions),
+    )

@@ -3,8 +3,8 @@
 import logging
 import os
 import select
+import stat
 import threading
-from collections.abc import Iterable
 
 import attrs
 
@@ -32,24 +32,37 @@ class Console:
 
     _fd: int
     _broken: bool = attrs.field(default=False, init=False)
+    _batch: int = attrs.field(init=False)
 
-    def write(self, lines: Iterable[bytes], label: bytes) -> None:
-        """Write lines, each with the label before it and a newline after it.
+    @_batch.default
+    def _batch_of_the_file(self) -> int:
+        try:
+            regular = stat.S_ISREG(os.fstat(self._fd).st_mode)
+        except OSError:  # it is closed: the first write tells
+            regular = False
+        return 1 << 30 if regular else _BATCH
 
-        Blocks while whoever reads the stream takes his time.
+    def write(self, lines: bytes) -> None:
+        """Write a block of whole lines.
+
+        Blocks while whoever reads the stream takes his time. What goes out at once
+        ends where a line does, so that nobody else's words get into the midst of one.
         """
-        batch = b""
-        for line in lines:
-            piece = b"%b%b\n" % (label, line)
-            if batch and len(batch) + len(piece) > _BATCH:
-                self._write(batch)
-                batch = b""
-            batch += piece
-        if batch:
-            self._write(batch)
+        view = memoryview(lines)
+        start = 0
+        while start < len(lines):
+            end = start + self._batch
+            if end < len(lines):
+                end = lines.rfind(b"\n", start, end) + 1
+                end = end or lines.find(b"\n", start) + 1 or len(lines)
+            self._write(view[start:end])
+            start = end
 
-    def _write(self, data: bytes) -> None:
-        view = memoryview(data)
+    def pass_on(self, data: bytes) -> None:
+        """Write bytes at once, whatever they are; blocks likewise."""
+        self._write(memoryview(data))
+
+    def _write(self, view: memoryview) -> None:
         with _writing:
             while view:
                 try:
