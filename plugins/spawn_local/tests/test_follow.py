@@ -11,7 +11,7 @@ import pytest
 from elaunch.api import OutputSettings, ScriptEntry
 from elaunch.testing.groups import SOON, exits, started, worker
 from elaunch_spawn_local.local import LocalSpawner
-from elaunch_spawn_local.output import pump
+from elaunch_spawn_local.output import watch
 from elaunch_spawn_local.output.follow import Follower
 from elaunch_spawn_local.output.watch import Inotify, Polling, Watch, new_watch
 
@@ -114,17 +114,17 @@ def test_linux_tells_of_news_in_a_directory(tmp_path: Path) -> None:
     folders = [tmp_path / name for name in "ab"]
     for folder in folders:
         folder.mkdir()
-    watch = new_watch({str(folder) for folder in folders})
-    assert isinstance(watch, Inotify)
-    assert watch.fd is not None
-    assert watch.news() == set()
+    events = new_watch({str(folder) for folder in folders})
+    assert isinstance(events, Inotify)
+    assert events.fd is not None
+    assert events.news() == set()
 
     add(folders[1] / "log", "one")
-    ready, _, _ = select.select([watch.fd], [], [], SOON)
+    ready, _, _ = select.select([events.fd], [], [], SOON)
 
     assert ready
-    assert watch.news() == {str(folders[1])}
-    watch.close()
+    assert events.news() == {str(folders[1])}
+    events.close()
 
 
 @pytest.mark.parametrize("new", [new_watch, lambda _: Polling()])
@@ -135,7 +135,7 @@ async def test_lines_of_a_file_come_to_the_console_while_the_worker_runs(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(pump, "new_watch", new)
+    monkeypatch.setattr(watch, "new_watch", new)
     script = tmp_path / "script.py"
 
     script.write_text(

@@ -8,7 +8,7 @@ import shutil
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
@@ -22,15 +22,18 @@ from elaunch.api import (
 )
 from elaunch_spawn_local.output import terminal
 from elaunch_spawn_local.output.console import STDERR, STDOUT, Console
-from elaunch_spawn_local.output.filters import LineFilter
 from elaunch_spawn_local.output.follow import Follower
 from elaunch_spawn_local.output.pump import Pump, Source
-from elaunch_spawn_local.output.scribe_process import Shape
-from elaunch_spawn_local.output.scribes import Scribes
 from elaunch_spawn_local.output.sources import File, Pipe, Written
 from elaunch_spawn_local.output.stream import STAMP_LENGTH, Stream
 from elaunch_spawn_local.output.tail import Tail, tail_of_files
 from elaunch_spawn_local.stdio import Stdio
+
+
+# Most jobs need neither, and each costs a start some milliseconds.
+if TYPE_CHECKING:
+    from elaunch_spawn_local.output.filters import LineFilter
+    from elaunch_spawn_local.output.scribes import Scribes
 
 
 logger = logging.getLogger(__name__)
@@ -81,9 +84,9 @@ class Output:
     _on_end: Callable[[int], None]
     _on_done: Callable[[], None]
     _pump: Pump = attrs.field(init=False)
-    _scribes: Scribes | None = attrs.field(default=None, init=False)
+    _scribes: "Scribes | None" = attrs.field(default=None, init=False)
     _logs: GroupLogs = attrs.field(factory=lambda: GroupLogs(workers={}), init=False)
-    _filters: Mapping[int, LineFilter] = attrs.field(factory=dict, init=False)
+    _filters: "dict[int, LineFilter]" = attrs.field(factory=dict, init=False)
     _tails: dict[int, Callable[[], tuple[str, ...]]] = attrs.field(
         factory=dict, init=False
     )
@@ -96,6 +99,9 @@ class Output:
         self._consoles = {fd: Console(fd) for fd in (STDOUT, STDERR)}
         settings = self._settings
         if settings.timestamps or settings.max_bytes:
+            from elaunch_spawn_local.output.scribe_process import Shape
+            from elaunch_spawn_local.output.scribes import Scribes
+
             shape = Shape(
                 timestamps=settings.timestamps,
                 max_bytes=settings.max_bytes,
@@ -116,8 +122,11 @@ class Output:
             (STDOUT, logs.filtered_stdout, self._settings.duplicate_stdout_filters),
             (STDERR, logs.filtered_stderr, self._settings.duplicate_stderr_filters),
         )
-        filters: dict[int, LineFilter] = {}
-        self._filters = filters
+        if not any(path and needles for _, path, needles in wanted):
+            return
+        from elaunch_spawn_local.output.filters import LineFilter
+
+        self._filters = filters = {}
         for fd, path, needles in wanted:
             if path and needles:
                 with _told(path):

@@ -14,12 +14,16 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import attrs
 
-from elaunch_spawn_local.output.scribes import Scribes
 from elaunch_spawn_local.output.sources import File, Pipe, Written
-from elaunch_spawn_local.output.watch import POLL_INTERVAL, Watch, new_watch
+
+
+if TYPE_CHECKING:  # few jobs have either
+    from elaunch_spawn_local.output.scribes import Scribes
+    from elaunch_spawn_local.output.watch import Watch
 
 
 logger = logging.getLogger(__name__)
@@ -58,8 +62,8 @@ class Pump:
     _on_end: Callable[[int], None]
     _on_done: Callable[[], None]
     _sources: dict[int, set[Source]] = attrs.field(factory=dict, init=False)
-    _scribes: Scribes | None = attrs.field(default=None, init=False)
-    _watch: Watch | None = attrs.field(default=None, init=False)
+    _scribes: "Scribes | None" = attrs.field(default=None, init=False)
+    _watch: "Watch | None" = attrs.field(default=None, init=False)
     _ended: deque[int] = attrs.field(factory=deque, init=False)
     _thread: threading.Thread = attrs.field(init=False)
     _wake: tuple[int, int] = attrs.field(factory=os.pipe, init=False)
@@ -82,7 +86,7 @@ class Pump:
         """Take over the output of a worker; call before `start`."""
         self._sources.setdefault(rank, set()).update(sources)
 
-    def start(self, scribes: Scribes | None) -> None:
+    def start(self, scribes: "Scribes | None") -> None:
         """Start to carry.
 
         Args:
@@ -101,6 +105,8 @@ class Pump:
             self._selector.register(scribes.told, selectors.EVENT_READ, scribes)
         directories = {s.directory for s in self._all() if isinstance(s, File)}
         if directories:
+            from elaunch_spawn_local.output.watch import new_watch
+
             self._watch = watch = new_watch(directories)
             if watch.fd is not None:
                 self._selector.register(watch.fd, selectors.EVENT_READ, watch)
@@ -164,8 +170,8 @@ class Pump:
                     self._end(key.data)
                 else:
                     carried, most = carried + size, max(most, size)
-            elif isinstance(key.data, Scribes):
-                self._hear(key.data)
+            elif self._scribes and key.data is self._scribes:
+                self._hear(self._scribes)
             else:
                 unread |= self._news()
         if self._watch and self._watch.fd is None:
@@ -181,7 +187,7 @@ class Pump:
         moments += [s.stream.due for s in self._all() if s.stream and s.stream.due]
         now = time.monotonic()
         if self._watch and self._watch.fd is None:
-            moments.append(now + POLL_INTERVAL)
+            moments.append(now + self._watch.interval)
         return max(0.0, min(moments) - now) if moments else None
 
     def _news(self) -> set[File]:
@@ -203,7 +209,7 @@ class Pump:
             self._end(file)
             return False
 
-    def _hear(self, scribes: Scribes) -> None:
+    def _hear(self, scribes: "Scribes") -> None:
         """Listen to the scribe."""
         told = scribes.told
         ended = scribes.hear()

@@ -2,13 +2,17 @@
 
 import datetime as dt
 import time
+from typing import TYPE_CHECKING
 
 import attrs
 
 from elaunch_spawn_local.output.console import Console
-from elaunch_spawn_local.output.filters import LineFilter
 from elaunch_spawn_local.output.lines import ThrottledLines, WholeLines
 from elaunch_spawn_local.output.tail import Tail
+
+
+if TYPE_CHECKING:  # few jobs have one
+    from elaunch_spawn_local.output.filters import LineFilter
 
 
 STAMP_LENGTH = len("2026-01-31T12:34:56.789Z ")
@@ -37,7 +41,7 @@ class Stream:
     console: Console | None
     label: bytes = b""
     timestamps: bool = False
-    filter: LineFilter | None = None
+    filter: "LineFilter | None" = None
     tail: Tail | None = None
     raw: bool = False
     _whole: WholeLines = attrs.field(factory=WholeLines, init=False)

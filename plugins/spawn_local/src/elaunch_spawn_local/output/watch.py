@@ -23,6 +23,8 @@ class Watch(Protocol):
 
     fd: int | None
     """Readable when there is news; `None` where nobody tells."""
+    interval: float
+    """Seconds between two looks where nobody tells."""
 
     def add(self, directory: str) -> None:
         """Begin to watch a directory, before its files are looked at."""
@@ -39,6 +41,7 @@ class Inotify:
     """Asks Linux."""
 
     fd: int | None = None
+    interval: float = POLL_INTERVAL
     _add: object = None
     _directories: dict[int, str] = attrs.field(factory=dict, init=False)
 
@@ -93,6 +96,7 @@ class Polling:
     """Knows nothing: whoever uses it looks every `POLL_INTERVAL` seconds."""
 
     fd: int | None = attrs.field(default=None, init=False)
+    interval: float = POLL_INTERVAL
 
     def add(self, directory: str) -> None:
         """Nothing is to be done."""
