@@ -41,8 +41,9 @@ class LaunchConfig:
             environment gives (`elaunch.slots`), or any.
         shutdown_timeout: Seconds workers get between the signal to stop and SIGKILL,
             whatever the reason.
-        failure_file: Where a job that fails leaves its report as JSON; empty for a new
-            directory under TMPDIR.
+        failure_file: Where a job that fails leaves its report as JSON; empty for
+            ``failure.json`` in the run's directory in ``log_dir``, or without one in a
+            new directory under TMPDIR.
         dump_stacks: Seconds in which the stacks of this node's workers are written
             down before these are stopped because of a failure; 0 not to do it. They
             are part of the shutdown timeout.

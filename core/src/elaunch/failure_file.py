@@ -32,6 +32,11 @@ OUTER_ERROR_FILE = "TORCHELASTIC_ERROR_FILE"
 """Variable by which a launcher around this one names the file that it reads."""
 
 
+def file_beside_logs(log_dir: str, run_id: str) -> str:
+    """Return where the file goes if nobody says, and logs are kept."""
+    return str(Path(log_dir) / run_id / NAME)
+
+
 def temporary_file() -> str:
     """Return where the file goes if nobody says: a new directory, not made yet."""
     directory = f"elaunch-failure-{secrets.token_hex(8)}"

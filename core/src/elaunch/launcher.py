@@ -23,7 +23,12 @@ from elaunch.bootstrap import Bootstrap, BootstrapParameters
 from elaunch.config import LaunchConfig
 from elaunch.errors import ChildFailedError, ElaunchError, UsageError
 from elaunch.events import Event, EventName, EventRecorder, RecorderParameters
-from elaunch.failure_file import tell_outer_launcher, temporary_file, write_failure
+from elaunch.failure_file import (
+    file_beside_logs,
+    tell_outer_launcher,
+    temporary_file,
+    write_failure,
+)
 from elaunch.interfaces import interface_addresses
 from elaunch.log_layout import LogLayout, LogLayoutParameters
 from elaunch.monitor import Monitor, MonitorParameters
@@ -180,10 +185,13 @@ def _settled(config: LaunchConfig) -> LaunchConfig:
         raise UsageError(
             f"the run id must be 1 to 200 characters without '/', not {run_id!r}"
         )
+    report = config.failure_file
+    if not report and config.log_dir not in ("", os.devnull):
+        report = file_beside_logs(config.log_dir, run_id)
     return config.evolve(
         run_id=run_id,
         rdzv_endpoint=config.rdzv_endpoint or "localhost:0",
-        failure_file=config.failure_file or temporary_file(),
+        failure_file=report or temporary_file(),
     )
 
 

@@ -88,8 +88,7 @@ class Agent:
         node: What this node says of itself.
         max_restarts: Restart budget of the job, for the workers' environment.
         notices: What the workers are told, and how they are stopped.
-        notice_signal: What tells this agent that its node will be taken away, `None`
-            for nothing.
+        notice_signal: What tells this agent of a preemption, `None` for nothing.
         line_prefix: Template of what each line of output begins with on the console.
         record: Told what happens.
         environment: What the user wants of the workers' environment.

@@ -9,8 +9,8 @@ def add_flags(failure: argparse._ActionsContainer) -> None:
         "--failure-file",
         metavar="PATH",
         default="",
-        help="where a job that fails leaves its report as JSON (default: a new "
-        "directory under TMPDIR)",
+        help="where a job that fails leaves its report as JSON (default: with the "
+        "run's logs, else in a new directory under TMPDIR)",
     )
     failure.add_argument(
         "--dump-stacks",

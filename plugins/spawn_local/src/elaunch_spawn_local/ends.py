@@ -19,6 +19,7 @@ class Seen:
     Attributes:
         time: Unix time in seconds at which it was seen.
         stderr_tail: The last lines that the worker wrote to stderr.
+        log_paths: Files with its output.
         killed: Whether it was this agent that sent SIGKILL.
         why: What is known of the end from elsewhere; wins over the worker's files.
         undying: What holds a process that SIGKILL does not end; empty for an end.
@@ -26,6 +27,7 @@ class Seen:
 
     time: float
     stderr_tail: tuple[str, ...]
+    log_paths: tuple[str, ...] = ()
     killed: bool = False
     why: str = ""
     undying: str = ""
@@ -51,6 +53,7 @@ def end_of(worker: Worker, seen: Seen, memory: OutOfMemory) -> WorkerExit:
         location=told.location,
         traceback=told.traceback,
         stderr_tail=seen.stderr_tail,
+        log_paths=seen.log_paths,
         failed=exitcode != 0 or returned.error != "",
     )
 

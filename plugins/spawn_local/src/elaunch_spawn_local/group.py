@@ -228,8 +228,12 @@ class LocalGroup:
     def _end_of(self, worker: Worker, seen: Seen) -> WorkerExit:
         """Read what a worker left; blocks."""
         self.output.keep_error_file(worker.rank, worker.error_file)
-        tail = self.output.stderr_tail(worker.rank)
-        return end_of(worker, attrs.evolve(seen, stderr_tail=tail), self._memory)
+        seen = attrs.evolve(
+            seen,
+            stderr_tail=self.output.stderr_tail(worker.rank),
+            log_paths=self.output.log_paths(worker.rank),
+        )
+        return end_of(worker, seen, self._memory)
 
     # -- stopping -----------------------------------------------------------------
 

@@ -198,10 +198,11 @@ class Output:
         tail = self._tails.get(rank)
         return tail() if tail else ()
 
-    def log_paths(self, rank: int) -> tuple[str, str]:
-        """Return the files of a worker's stdout and stderr; empty for none."""
+    def log_paths(self, rank: int) -> tuple[str, ...]:
+        """Return the files with a worker's output, each once."""
         logs = self._logs.workers.get(rank)
-        return (logs.stdout.path, logs.stderr.path) if logs else ("", "")
+        paths = (logs.stdout.path, logs.stderr.path) if logs else ()
+        return tuple(dict.fromkeys(filter(None, paths)))
 
     def keep_error_file(self, rank: int, path: Path) -> None:
         """Copy a worker's error file, if any, to where the layout wants it; blocks."""
