@@ -59,12 +59,11 @@ def _size_pools(environment: Mapping[str, str]) -> None:
 
 
 def _seed() -> None:
-    """Draw new random numbers where a library drew its seed at import.
-
-    ``random`` does that by itself; torch begins with the same seed in each process.
-    """
+    """Seed anew where a library drew its seed at import; ``random`` does by itself."""
     if numpy := _loaded("numpy"):
         numpy.random.seed()
+    if torch := _loaded("torch"):
+        torch.default_generator.seed()
 
 
 def _loaded(name: str) -> Any:
