@@ -34,9 +34,9 @@ $(VENV)/.ready: requirements-dev.txt core/pyproject.toml $(wildcard plugins/*/py
 demo: setup
 	$(BIN)/elaunch run --standalone --nproc-per-node 4 examples/sum_ranks.py
 
-# Those of etcd wait for elections and leases most of the time: several at once.
+# Most wait for processes and leases for most of the time, those of etcd more than others.
 test: setup
-	$(BIN)/python -m pytest -m 'not etcd'
+	$(BIN)/python -m pytest -m 'not etcd' --numprocesses 2 --dist worksteal
 	$(BIN)/python -m pytest -m etcd --numprocesses 4 --dist worksteal
 
 test-interop: setup

@@ -28,18 +28,6 @@ def memory_limit(name: str, size: int) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def in_group(directory: Path) -> Iterator[None]:
-    """Put this process, and what it starts, into a group meanwhile."""
-    before = memory_group()
-    assert before
-    (directory / "cgroup.procs").write_text(str(os.getpid()))
-    try:
-        yield
-    finally:
-        (before.directory / "cgroup.procs").write_text(str(os.getpid()))
-
-
-@contextlib.contextmanager
 def frozen(name: str, pid: int) -> Iterator[None]:
     """Freeze a process, so that not even SIGKILL ends it; thaw it at the end."""
     if not (FREEZER / "tasks").exists():

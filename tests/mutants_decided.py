@@ -286,8 +286,8 @@ DECIDED = (
     Mutant(
         name="stop before the failure is told",
         file="agent/machine.py",
-        old="return (Report(NodeState.FAILED, (failure,)), self._stop(reason))",
-        new="return (self._stop(reason), Report(NodeState.FAILED, (failure,)))",
+        old="return (Report(NodeState.FAILED, (failure,)), stop)",
+        new="return (stop, Report(NodeState.FAILED, (failure,)))",
         promise="a failure is told before workers are stopped",
         suite="machine",
     ),

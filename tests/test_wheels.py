@@ -101,7 +101,7 @@ def test_the_core_alone_tells_what_is_missing_and_how_to_get_it(run: Run) -> Non
     assert {r["status"] for r in rows} == {"ok", "missing"}
     assert missing["rendezvous", "c10d"] == "to get it: pip install elaunch-rdzv-c10d"
     assert missing["spawner", "local"] == "to get it: pip install elaunch-spawn-local"
-    assert len(missing) == 11
+    assert len(missing) == 13
 
 
 def test_the_core_alone_refuses_to_run_with_the_pip_line(

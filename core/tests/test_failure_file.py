@@ -126,7 +126,7 @@ class TestOuterLauncher:
 
         assert told
         assert told["message"] == "RendezvousTimeout: nobody came"
-        assert told["errorCode"] == 4
+        assert told["errorCode"] == 6
 
     @pytest.mark.parametrize(
         "error",

@@ -1,15 +1,17 @@
 """What a group of local workers does beyond the contract."""
 
 import asyncio
+import json
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
 from pathlib import Path
 
 import pytest
-from cgroups import frozen, in_group, memory_limit
+from cgroups import frozen, memory_limit
 
 from elaunch.api import (
     CommandEntry,
@@ -175,21 +177,39 @@ async def test_who_cant_be_killed_has_failed_and_is_not_waited_for(
     assert f"process {pid} is still there 1.0 s after SIGKILL" in caplog.text
 
 
-@pytest.mark.asyncio
-async def test_a_kill_for_lack_of_memory_is_told_as_such(tmp_path: Path) -> None:
-    code = "import os\nheld = []\nfd = os.open(os.environ['GO'], os.O_RDONLY)\n"
-    code += "while True: held.append(bytearray(1 << 20))\n"
-    go = tmp_path / "go"
-    os.mkfifo(go)
-    with memory_limit("group", 256 << 20) as directory, in_group(directory):
-        one = worker(0, GO=str(go))
-        async with started(LocalSpawner("job"), python(code), one) as group:
-            await asyncio.to_thread(go.write_text, "")
-            ended = await exits(group)
+LIMITED = """
+import asyncio, json, sys
+from pathlib import Path
+from elaunch.api import CommandEntry
+from elaunch.testing.groups import exits, started
+from elaunch_spawn_local.local import LocalSpawner
 
-    assert ended[0].ending is Ending.OUT_OF_MEMORY
-    assert ended[0].exitcode == -signal.SIGKILL
-    assert f"the limit is {256 << 20} bytes (256.0 MiB)" in ended[0].remark
+Path(sys.argv[1], "cgroup.procs").write_text("0")  # this very process
+HUNGRY = "held = []\\nwhile True: held.append(bytearray(1 << 20))"
+
+async def main():
+    entry = CommandEntry((sys.executable, "-c", HUNGRY), "hungry")
+    async with started(LocalSpawner("job"), entry) as group:
+        end = (await exits(group))[0]
+        print(json.dumps([end.ending, end.exitcode, end.remark]))
+
+asyncio.run(main())
+"""
+
+
+def test_a_kill_for_lack_of_memory_is_told_as_such() -> None:
+    with memory_limit("group", 256 << 20) as directory:
+        # A process of its own: this one may be the larger of the two.
+        agent = subprocess.run(
+            [sys.executable, "-c", LIMITED, str(directory)],
+            stdout=subprocess.PIPE,
+            timeout=SOON,
+            check=True,
+        )
+
+    ending, exitcode, remark = json.loads(agent.stdout)
+    assert (ending, exitcode) == (Ending.OUT_OF_MEMORY, -signal.SIGKILL)
+    assert f"the limit is {256 << 20} bytes (256.0 MiB)" in remark
 
 
 @pytest.mark.asyncio

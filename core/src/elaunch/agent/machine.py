@@ -202,10 +202,8 @@ class Machine:
     def _fail(self, failure: ProcessFailure) -> Sequence[Action]:
         self.state, self._failed_at = State.STOPPING, failure.timestamp
         reason = f"rank {failure.rank} failed: {failure.message}"
-        return (
-            Report(NodeState.FAILED, (failure,)),
-            self._stop(reason, failed=True),
-        )
+        stop = self._stop(reason, failed=True)
+        return (Report(NodeState.FAILED, (failure,)), stop)
 
     def _stop(
         self, reason: str, grace: float = math.inf, *, failed: bool = False
