@@ -142,3 +142,21 @@ def test_workers_of_a_job_in_etcd_come_up_again(
         assert_collected(agents, 3, 1)
 
         assert [agent.wait() for agent in agents] == [0, 0]
+
+
+def test_torchs_own_log_layout_is_used_as_it_is(
+    launch: Launch, script: Callable[[str], str], tmp_path: Path
+) -> None:
+    code = script("import os; print('I am', os.environ['RANK'])")
+    agent = launch(
+        *("--nproc-per-node", "2", "--rdzv-id", "job", "--log-dir", "logs", "-t", "3"),
+        *("--logs-specs", "default", code),
+    )
+
+    assert agent.wait() == 0, agent.output
+    agent.wait_for(r"\[0\] I am 0")
+    [attempt] = tmp_path.glob("logs/job_*/attempt_0")
+    assert [(attempt / str(rank) / "stdout.log").read_text() for rank in range(2)] == [
+        "I am 0\n",
+        "I am 1\n",
+    ]
