@@ -44,3 +44,33 @@ def test_no_job_imports_a_framework() -> None:
     )
 
     assert loaded(code) & {"torch", "numpy", "jax"} == set()
+
+
+RUN = """
+import contextlib
+from elaunch.cli import main
+with contextlib.suppress(SystemExit):
+    main(["run", "-q", "--no-python", "true"])
+"""
+
+NOT_FOR_A_PLAIN_RUN = {
+    "difflib": "names nobody knows",
+    "pickle": "functions",
+    "psutil": "several nodes, monitors, systems without /proc",
+    "elaunch.explanations": "workers that failed",
+    "elaunch_spawn_local.by_value": "functions",
+    "elaunch_spawn_local.cpus.binding": "--numa-binding",
+    "elaunch_spawn_local.output.filters": "--duplicate-stdout-filters",
+    "elaunch_spawn_local.output.follow": "files that are shown",
+    "elaunch_spawn_local.output.scribe_process": "--log-timestamps",
+    "elaunch_spawn_local.output.scribes": "--log-timestamps",
+    "elaunch_spawn_local.output.watch": "files that are shown",
+    "elaunch_spawn_local.process_monitor": "--monitor process",
+    "elaunch_spawn_local.stack_boot": "--dump-stacks",
+    "elaunch_spawn_local.stacks": "--dump-stacks",
+}
+"""Modules, and what alone they are for."""
+
+
+def test_a_plain_run_imports_only_what_it_needs() -> None:
+    assert loaded(RUN) & NOT_FOR_A_PLAIN_RUN.keys() == set()

@@ -260,11 +260,11 @@ class LaunchConfig:
 
     def _check_workers(self) -> None:
         binding, modes = self.numa_binding, [mode.value for mode in NumaBinding]
-        _check(
-            f"numa_binding must be one of {quoted(modes)}, not {binding!r}"
-            f"{suggestion(str(binding), modes)}",
-            ok=binding is None or binding in modes,
-        )
+        if binding is not None and binding not in modes:
+            raise UsageError(
+                f"numa_binding must be one of {quoted(modes)}, not {binding!r}"
+                f"{suggestion(str(binding), modes)}"
+            )
         _check(
             f"threads must be at least 1, not {self.threads}",
             ok=self.threads is None or self.threads >= 1,

@@ -29,7 +29,6 @@ Anything else that escapes is a bug and keeps its traceback. Messages are lower-
 take no full stop, quote names, and end with what to do where there is something to do.
 """
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import ClassVar
 
@@ -44,8 +43,15 @@ PREEMPTED_EXIT = 75
 
 def suggestion(word: str, known: Iterable[str]) -> str:
     """Return ``; did you mean 'x'?`` for the nearest known word, or ``""``."""
-    near = difflib.get_close_matches(word, sorted(known), n=1)
+    near = _nearest(word, known)
     return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _nearest(word: str, known: Iterable[str]) -> list[str]:
+    """Return the nearest known word, or none."""
+    import difflib
+
+    return difflib.get_close_matches(word, sorted(known), n=1)
 
 
 def quoted(names: Iterable[str]) -> str:
@@ -104,7 +110,7 @@ class UnknownBackend(PluginError):
             + suggestion(self.name, names - {self.name}),
             f"  installed: {quoted(self.installed)}",
         ]
-        wanted = {self.name, *difflib.get_close_matches(self.name, names, n=1)}
+        wanted = {self.name, *_nearest(self.name, names)}
         lines += [
             f"  to get {name!r}: pip install {self.known[name]}"
             for name in sorted(wanted & self.known.keys() - set(self.installed))

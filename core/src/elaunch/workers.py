@@ -3,16 +3,10 @@
 import signal
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from elaunch.explanations import (
-    Explanation,
-    described,
-    explain,
-    without_launcher_frames,
-)
 from elaunch.failures import (
     STDERR_TAIL_LINES,
     Ending,
@@ -21,6 +15,10 @@ from elaunch.failures import (
     signal_name,
 )
 from elaunch.templates import render
+
+
+if TYPE_CHECKING:  # needed only where a worker failed
+    from elaunch.explanations import Explanation
 
 
 @attrs.frozen
@@ -191,6 +189,8 @@ class WorkerExit:
 
 def tells_error(ended: WorkerExit) -> bool:
     """Whether the worker itself left an error, in a file or on stderr."""
+    from elaunch.explanations import explain
+
     return bool(ended.message or explain(ended.stderr_tail).message)
 
 
@@ -206,6 +206,8 @@ def failure_of(ended: WorkerExit, *, role: str, host: str) -> ProcessFailure:
     message. Where somebody else ended the worker, that is the message, and an error
     that it wrote before stands behind it.
     """
+    from elaunch.explanations import without_launcher_frames
+
     told = _told(ended)
     lines = without_launcher_frames(ended.stderr_tail)
     traceback = without_launcher_frames(told.traceback.splitlines())
@@ -228,7 +230,9 @@ def failure_of(ended: WorkerExit, *, role: str, host: str) -> ProcessFailure:
     )
 
 
-def _told(ended: WorkerExit) -> Explanation:
+def _told(ended: WorkerExit) -> "Explanation":
+    from elaunch.explanations import Explanation, described, explain
+
     seen = explain(ended.traceback.splitlines() or ended.stderr_tail)
     if ended.message:
         seen = attrs.evolve(

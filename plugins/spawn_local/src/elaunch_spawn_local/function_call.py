@@ -6,7 +6,6 @@ written and read by this user's own processes.
 """
 
 import contextlib
-import pickle
 import sys
 from collections.abc import Iterator, Sequence
 from importlib.machinery import PathFinder
@@ -42,6 +41,8 @@ def write_call(entry: FunctionEntry, path: Path) -> None:
         SpawnError: If the function or its arguments can't be pickled, or the file
             can't be written.
     """
+    import pickle
+
     from elaunch_spawn_local import by_value
 
     try:
@@ -73,6 +74,8 @@ def command(call: Path, result: Path) -> tuple[str, ...]:
 
 def read_value(result: Path) -> Value:
     """Read what a worker that ended with exit code 0 handed back."""
+    import pickle
+
     try:
         with result.open("rb") as file:
             return Value(pickle.load(file))  # noqa: S301 - see the module's docstring

@@ -23,7 +23,6 @@ from elaunch_spawn_local.oom import OutOfMemory
 from elaunch_spawn_local.output.output import NewOutput, Output
 from elaunch_spawn_local.output.pump import LINGER
 from elaunch_spawn_local.processes import state
-from elaunch_spawn_local.stacks import Target, write_stacks
 from elaunch_spawn_local.worker import Worker
 
 
@@ -239,6 +238,8 @@ class LocalGroup:
 
     async def _dump(self, seconds: float, on_step: OnStop) -> None:
         """Write down where the live workers are, unless somebody is in a hurry."""
+        from elaunch_spawn_local.stacks import Target, write_stacks
+
         targets = [
             Target(worker.spec.ranks.rank, worker.pid, worker.stack_file)
             for worker in self._live()

@@ -31,13 +31,10 @@ from elaunch.api import (
     WorkerSpec,
     inherited_environment,
 )
-from elaunch_spawn_local import stack_boot
 from elaunch_spawn_local.fork_server.client import ForkServer, NotStarted, ServerLost
-from elaunch_spawn_local.function_call import command, write_call
 from elaunch_spawn_local.group import LocalGroup
 from elaunch_spawn_local.notices import NOTICE_FILE, Notices
 from elaunch_spawn_local.oom import OutOfMemory
-from elaunch_spawn_local.output.layout import DefaultLayout
 from elaunch_spawn_local.output.output import Output
 from elaunch_spawn_local.serving import new_server, ready
 from elaunch_spawn_local.worker import BoundWorker, Worker
@@ -125,15 +122,15 @@ class LocalSpawner:
         if self._group and not self._group.closed:
             raise SpawnError("the group before is still open; close it first")
         server = await self._ready_server(entry)
-        bound = await asyncio.to_thread(self._bind, workers)
-        directory = await asyncio.to_thread(self._new_directory, workers)
+        bound, directory, memory = await asyncio.to_thread(self._get_ready, workers)
         if self._directory:
             server.keep_house(str(self._directory))
         in_memory = self._settings.method is StartMethod.FORK
         if isinstance(entry, FunctionEntry) and not in_memory:
+            from elaunch_spawn_local.function_call import write_call
+
             await asyncio.to_thread(write_call, entry, directory / CALL)
         mark = os.fsencode(f"{ERROR_FILE}={directory}{os.sep}")
-        memory = await asyncio.to_thread(OutOfMemory.here)
         self._group = group = self._new_group(
             server, directory, mark, memory, entry.name
         )
@@ -168,6 +165,8 @@ class LocalSpawner:
         name: str,
     ) -> LocalGroup:
         if self._layout is None:
+            from elaunch_spawn_local.output.layout import DefaultLayout
+
             parameters = LogLayoutParameters(run_id=self._run_id, output=self._output)
             self._layout = DefaultLayout(parameters)
         new_output = functools.partial(Output, self._output, self._layout)
@@ -187,6 +186,12 @@ class LocalSpawner:
         assert self._server  # noqa: S101 - for mypy: `prepare` has seen to it
         await ready(self._server, entry)
         return self._server
+
+    def _get_ready(
+        self, workers: Sequence[WorkerSpec]
+    ) -> tuple[list[BoundWorker], Path, OutOfMemory]:
+        """Do what blocks before a start, in one go."""
+        return self._bind(workers), self._new_directory(workers), OutOfMemory.here()
 
     def _bind(self, workers: Sequence[WorkerSpec]) -> list[BoundWorker]:
         """Choose the CPUs of workers; blocks."""
@@ -255,6 +260,8 @@ class LocalSpawner:
             request["stacks"] = str(stack_file)
         match entry:
             case FunctionEntry():
+                from elaunch_spawn_local import function_call, stack_boot
+
                 call = worker.error_file.parents[1] / CALL
                 assert worker.result  # noqa: S101 - for mypy: functions have one
                 if stack_file and not forks:
@@ -265,10 +272,12 @@ class LocalSpawner:
                 elif forks:
                     request["call"] = {"path": str(call), "result": str(worker.result)}
                 else:
-                    request["program"] = command(call, worker.result)
+                    request["program"] = function_call.command(call, worker.result)
             case ScriptEntry() if forks:
                 request["script"] = attrs.asdict(entry.rendered(worker.spec.names))
             case ScriptEntry() if stack_file:
+                from elaunch_spawn_local import stack_boot
+
                 kind = "module" if entry.module else "script"
                 rendered = entry.rendered(worker.spec.names)
                 request["program"] = stack_boot.command(

@@ -22,7 +22,6 @@ from elaunch.api import (
 )
 from elaunch_spawn_local.output import terminal
 from elaunch_spawn_local.output.console import STDERR, STDOUT, Console
-from elaunch_spawn_local.output.follow import Follower
 from elaunch_spawn_local.output.pump import Pump, Source
 from elaunch_spawn_local.output.sources import File, Pipe, Written
 from elaunch_spawn_local.output.stream import STAMP_LENGTH, Stream
@@ -320,6 +319,8 @@ class Output:
             self._tails[rank] = lambda: self._tail_of(path, start)
         kept = self._filters.get(fd)
         if path != os.devnull and (target.console or kept):
+            from elaunch_spawn_local.output.follow import Follower
+
             stream = Stream(
                 console=self._consoles[fd] if target.console else None,
                 label=_encoded(spec.label),

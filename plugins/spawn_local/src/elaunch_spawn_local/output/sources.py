@@ -4,13 +4,16 @@ import contextlib
 import errno
 import os
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
-from elaunch_spawn_local.output.follow import Follower
 from elaunch_spawn_local.output.lines import LINE_LIMIT
 from elaunch_spawn_local.output.stream import Stream
+
+
+if TYPE_CHECKING:  # few jobs have files that are shown
+    from elaunch_spawn_local.output.follow import Follower
 
 
 _LEFTOVER = 1024 * 1024  # a pipe holds no more, unless root says so
@@ -89,7 +92,7 @@ class File:
 
     rank: int
     stream: Stream
-    follower: Follower
+    follower: "Follower"
     number: int | None = None
     deadline: float | None = attrs.field(default=None, init=False)
 
