@@ -149,12 +149,12 @@ class LocalSpawner:
         if self._group:
             await self._group.close()
             self._group = None
+        if self._directory is not None:  # before the server ends, which else would
+            await asyncio.to_thread(shutil.rmtree, self._directory, ignore_errors=True)
+            self._directory = None
         if self._server:
             await self._server.close()
             self._server = None
-        if self._directory is not None:
-            await asyncio.to_thread(shutil.rmtree, self._directory, ignore_errors=True)
-            self._directory = None
 
     def _new_group(
         self,

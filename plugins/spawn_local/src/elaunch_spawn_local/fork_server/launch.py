@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -146,11 +147,31 @@ def _run(
 
     def wait(limit: float) -> None:
         try:
-            process.wait(limit)
+            process.wait(_rest_of(limit, process))
         except subprocess.TimeoutExpired as error:
             raise TimeoutError from error
 
     return Launched(process.pid, ours, speaks_first, wait)
+
+
+def _rest_of(limit: float, process: subprocess.Popen[bytes]) -> float:
+    """Wait for an end where the system can tell of it; return what time is left.
+
+    `subprocess` only looks again and again, and ever more seldom.
+    """
+    if process.poll() is not None:
+        return limit
+    try:
+        descriptor = os.pidfd_open(process.pid)
+    except (AttributeError, OSError):
+        return limit
+    try:
+        end = select.poll()
+        end.register(descriptor, select.POLLIN)
+        end.poll(limit * 1000)
+    finally:
+        os.close(descriptor)
+    return 0
 
 
 def _wait_for(pid: int, limit: float) -> None:

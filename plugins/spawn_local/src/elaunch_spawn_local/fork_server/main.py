@@ -29,6 +29,8 @@ def main(descriptor: int, agent: int) -> None:
         from elaunch_spawn_local import python_worker
 
         python_worker.be(born)
+    # The agent waits for the end, and an interpreter takes its time to tidy up.
+    os._exit(0)
 
 
 def serve(connection: socket.socket, agent: int) -> dict[str, Any] | None:
