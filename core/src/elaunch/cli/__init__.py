@@ -1,6 +1,8 @@
 """The command line. Only argparse here: a subcommand imports what it needs to run."""
 
 import argparse
+import atexit
+import gc
 import sys
 from collections.abc import Sequence
 
@@ -41,12 +43,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _dispatch(args: argparse.Namespace) -> int:
     if args.command == "run":
+        _collect_seldom()
         from elaunch.cli.run import run
 
         return run(args)
     from elaunch.cli.plugins import show
 
     return show(as_json=args.json, tracebacks=args.verbose, block=args.block_plugin)
+
+
+def _collect_seldom() -> None:
+    """Let the interpreter look for garbage less often than hundreds of imports cause.
+
+    Nor is it to go through all that was imported once more at the end, when the system
+    gets all memory back anyway.
+    """
+    gc.set_threshold(10_000)
+    atexit.register(gc.freeze)
 
 
 def _say(text: str) -> None:
