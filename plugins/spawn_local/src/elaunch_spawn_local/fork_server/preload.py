@@ -26,7 +26,12 @@ SINGLE = (
 )
 """Variables that size thread pools, some of which start at import."""
 
-OWN = ("runpy", "elaunch_spawn_local.function_worker")
+OWN = (
+    "runpy",
+    "elaunch_spawn_local.forked",
+    "elaunch_spawn_local.function_worker",
+    "elaunch_spawn_local.stack_signal",
+)
 """What every Python worker needs of ours."""
 
 _DEVICES = ("/dev/nvidia", "/dev/kfd", "/dev/davinci", "/dev/dri/render", "/dev/accel")
