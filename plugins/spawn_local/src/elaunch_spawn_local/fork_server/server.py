@@ -243,14 +243,17 @@ class Server:
 
     def _sweep(self) -> None:
         """Kill whatever is below this process; again, until there is nothing."""
-        left = descendants.descendants(set(self._workers))
+        # A list takes its time, and may miss one whose siblings come and go meanwhile.
+        # The kernel's word counts: who lost a parent is a child of this process, so in
+        # the end all are.
+        left = set[int]()
+        if not _childless():
+            left = descendants.descendants(set(self._workers))
         news = {pid for pid in left if descendants.kill(pid)} - self._killed
         if news:
             self._killed |= news
             self._tell(told="killed", pids=sorted(news))
         late = time.monotonic() >= (self._sweep_until or 0)
-        # A list may miss one whose siblings come and go meanwhile. The kernel's word
-        # counts: who lost a parent is a child of this process, so in the end all are.
         if _childless() or late:
             self._sweep_until = None
             self._tell(told="swept", left=sorted(left))
