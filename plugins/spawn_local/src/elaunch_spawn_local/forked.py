@@ -7,12 +7,16 @@ fresh interpreter.
 import contextlib
 import ctypes
 import faulthandler
+import io
 import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+
+_before: list[Any] = []
+"""Streams that there were: without a reference they would be flushed and closed."""
 
 _MAPS = Path("/proc/self/maps")
 _STDERR = 2
@@ -34,16 +38,39 @@ def refresh(environment: Mapping[str, str]) -> None:
     """
     os.environ.clear()
     os.environ.update(environment)
-    for stream in (sys.stdout, sys.stderr):
-        # The descriptors are other ones now; a terminal gets its lines at once.
-        stream.reconfigure(  # type: ignore[union-attr] # they are still the first ones
-            line_buffering=stream.isatty(),
-            write_through=bool(environment.get("PYTHONUNBUFFERED")),
-        )
+    _open_streams(unbuffered=bool(environment.get("PYTHONUNBUFFERED")))
     if environment.get("PYTHONFAULTHANDLER"):
         faulthandler.enable(_STDERR)
     _size_pools(environment)
     _seed()
+
+
+def _open_streams(*, unbuffered: bool) -> None:
+    """Make the standard streams anew, on the descriptors that are other ones now.
+
+    Those that there were may be somebody else's: a notebook's, a test's, or none.
+    """
+    streams = {
+        "stdin": open(0, closefd=False),  # noqa: SIM115 - for the whole process
+        "stdout": _stream(1, sys.__stdout__, unbuffered=unbuffered),
+        "stderr": _stream(_STDERR, sys.__stderr__, unbuffered=unbuffered),
+    }
+    for name, stream in streams.items():
+        _before.append(getattr(sys, name))
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+
+
+def _stream(number: int, first: Any, *, unbuffered: bool) -> io.TextIOWrapper:
+    """Open a stream as the interpreter does, which has opened the first one of them."""
+    raw = io.FileIO(number, "w", closefd=False)
+    return io.TextIOWrapper(
+        cast("io.BufferedWriter", raw) if unbuffered else io.BufferedWriter(raw),
+        encoding=getattr(first, "encoding", None),
+        errors=getattr(first, "errors", None),
+        line_buffering=raw.isatty() or number == _STDERR,
+        write_through=unbuffered,
+    )
 
 
 def _size_pools(environment: Mapping[str, str]) -> None:

@@ -315,9 +315,13 @@ class LocalGroup:
 
     async def _kill_strays(self) -> Sequence[int]:
         """Kill those whom nothing but their environment tells to be of this group."""
-        found = await asyncio.to_thread(strays.marked, self._mark, {os.getpid()})
-        if found:
+        end = self._loop.time() + KILL_LIMIT
+        while True:
+            # Again, until a look finds nobody: they may go on to start others.
+            found = await asyncio.to_thread(strays.marked, self._mark, {os.getpid()})
+            left = max(0.0, end - self._loop.time())
+            if not found or not left:
+                return sorted(process.pid for process in found)
             await asyncio.to_thread(strays.kill, found)
             self.killed(sorted(process.pid for process in found))
-        left = await asyncio.to_thread(strays.wait_gone, found, KILL_LIMIT)
-        return sorted(process.pid for process in left)
+            await asyncio.to_thread(strays.wait_gone, found, left)

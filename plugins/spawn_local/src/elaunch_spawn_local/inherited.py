@@ -4,17 +4,23 @@ Function and arguments are in memory already and need not be pickled; only the v
 that comes back is.
 """
 
+import atexit
 import contextlib
 import os
+import signal
 import socket
 import sys
 import threading
+import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
 from elaunch.api import FunctionEntry
 from elaunch_spawn_local import forked, function_worker, stack_signal
 from elaunch_spawn_local.fork_server.main import serve
+
+
+_STDERR = 2
 
 
 def become_server(
@@ -27,23 +33,34 @@ def become_server(
         connection: To the agent.
         agent: Process id of the launching process.
     """
-    _leave_loop()
+    _leave_program()
     code = 70
     try:
         born = serve(connection, agent)
         code = _work(entry, born) if born else 0
+    except BaseException:  # noqa: BLE001 - the last one to see it
+        os.write(_STDERR, traceback.format_exc().encode(errors="backslashreplace"))
     finally:
         # Not by the way of the launching program: its frames and exit hooks are not
         # this process's.
         os._exit(code)
 
 
-def _leave_loop() -> None:
-    """Forget the event loop from within which this process was forked, if any."""
+def _leave_program() -> None:
+    """Forget what is the launching program's: its loop, signals, pools, exit hooks."""
     if "asyncio" in sys.modules:
         import asyncio
 
         asyncio._set_running_loop(None)  # noqa: SLF001 - Python 3.11 doesn't at a fork
+    for number in signal.valid_signals():
+        module = getattr(signal.getsignal(number), "__module__", "") or ""
+        if module.startswith("asyncio"):  # it does nothing without the loop
+            interrupt = number == signal.SIGINT
+            default = signal.default_int_handler if interrupt else signal.SIG_DFL
+            signal.signal(number, default)
+    if pools := sys.modules.get("concurrent.futures.thread"):
+        pools._threads_queues.clear()  # noqa: SLF001 - those threads are not here
+    atexit._clear()  # noqa: SLF001 - hooks of the launching program
 
 
 def _work(entry: FunctionEntry, request: dict[str, Any]) -> int:
@@ -63,8 +80,10 @@ def _work(entry: FunctionEntry, request: dict[str, Any]) -> int:
     else:
         code = 0
     threading._shutdown()  # type: ignore[attr-defined] # noqa: SLF001 - waits for the function's threads
+    atexit._run_exitfuncs()  # noqa: SLF001 - as the interpreter does next
     for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
+        # The function may have put anything in their place.
+        with contextlib.suppress(OSError, ValueError, AttributeError):
             stream.flush()
     return code
 

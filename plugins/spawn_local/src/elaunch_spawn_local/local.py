@@ -180,6 +180,11 @@ class LocalSpawner:
     async def _ready_server(self, entry: WorkerEntry) -> ForkServer:
         """Return a server that serves, a new one if the last one is gone."""
         if self._server and self._server.lost:
+            if self._settings.method is StartMethod.FORK:
+                raise SpawnError(
+                    f"the fork server of {entry.name!r} is gone, and this process is "
+                    f"not what it was before the launch; use 'spawn' or 'warm'"
+                )
             await self._server.close()
             self._server = None
         self.prepare(entry)
@@ -251,7 +256,7 @@ class LocalSpawner:
         """Return what the fork server is asked for, all but the descriptors."""
         request: dict[str, Any] = {
             "environment": _environment(worker),
-            "directory": str(Path.cwd()),
+            "directory": _current_directory(),
             "cpus": sorted(worker.cpus or ()),
         }
         forks = self._settings.method is not StartMethod.SPAWN
@@ -338,6 +343,15 @@ def _environment(worker: Worker) -> dict[str, str]:
         ERROR_FILE: str(worker.error_file),
         NOTICE_FILE: str(worker.notice_file),
     }
+
+
+def _current_directory() -> str:
+    try:
+        return str(Path.cwd())
+    except FileNotFoundError as error:
+        raise SpawnError(
+            "the current directory was removed; start elaunch in another one"
+        ) from error
 
 
 def _begin(group: LocalGroup, name: str) -> None:

@@ -30,7 +30,7 @@ def new_server(settings: StartSettings, entry: WorkerEntry) -> ForkServer:
     """
     match settings.method:
         case StartMethod.SPAWN:
-            return ForkServer(launch_bare())
+            return ForkServer(launch_bare(inherited_environment(os.environ)))
         case StartMethod.FORK:
             from elaunch_spawn_local.inherited import become_server
 

@@ -47,7 +47,9 @@ def alive(processes: Collection["Process"]) -> set["Process"]:
 
     for process in processes:
         try:
-            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+            # A zombie may have lost its first thread alone.
+            dead = process.status() == psutil.STATUS_ZOMBIE
+            if process.is_running() and not (dead and process.num_threads() <= 1):
                 found.add(process)
         except psutil.NoSuchProcess:
             continue

@@ -38,7 +38,8 @@ def ignore_signals() -> dict[int, Any]:
 def restore_signals(handlers: dict[int, Any]) -> None:
     """Undo `ignore_signals`, and what every Python program changes for itself."""
     for number, handler in handlers.items():
-        signal.signal(number, handler)
+        # Of a handler that is not Python's there is nothing but `None`.
+        signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def prctl() -> Callable[..., int] | None:
@@ -58,6 +59,12 @@ def become_subreaper(call: Callable[..., int] | None) -> None:
     """Make orphans below this process its children."""
     if call:
         call(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def die_with_thread(call: Callable[..., int] | None, *, dies: bool) -> None:
+    """Let the kernel kill this process when the thread that started it ends, or not."""
+    if call:
+        call(_PR_SET_PDEATHSIG, int(signal.SIGKILL) if dies else 0, 0, 0, 0)
 
 
 def die_with_parent(call: Callable[..., int] | None, parent: int) -> None:
@@ -86,7 +93,8 @@ def settle(request: dict[str, Any], descriptors: tuple[int, ...]) -> None:
     for number, descriptor in enumerate(descriptors):
         os.dup2(descriptor, number)
     for descriptor in descriptors:
-        os.close(descriptor)
+        if descriptor >= len(descriptors):  # else it is one of those just made
+            os.close(descriptor)
 
 
 def _join_terminal(terminal: int, lender: int) -> None:

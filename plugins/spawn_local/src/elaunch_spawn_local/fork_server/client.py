@@ -1,10 +1,11 @@
 """The agent's side: a fork server to ask, and to hear from."""
 
 import asyncio
+import itertools
 import os
 import socket
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import attrs
@@ -66,6 +67,8 @@ class ForkServer:
         factory=deque, init=False
     )
     _starts: dict[int, "asyncio.Future[None]"] = attrs.field(factory=dict, init=False)
+    _numbers: Iterator[int] = attrs.field(factory=itertools.count, init=False)
+    _ranks: dict[int, int] = attrs.field(factory=dict, init=False)
     _ready: "asyncio.Future[dict[str, Any]] | None" = attrs.field(
         default=None, init=False
     )
@@ -96,8 +99,11 @@ class ForkServer:
         return await asyncio.shield(self._ready)
 
     def listen(self, listener: Listener | None) -> None:
-        """Name who hears of workers from now on."""
+        """Name who hears of the workers that are started from now on."""
         self._listener = listener
+        # A number is for one worker of one group: who ends late is not mistaken for
+        # whoever has its rank by then.
+        self._ranks.clear()
         if listener and self.lost:
             listener.lost(self.lost)
 
@@ -115,10 +121,11 @@ class ForkServer:
         if self.lost:
             future.set_exception(ServerLost(self.lost))
             return future
-        self._starts[rank] = future
+        number = next(self._numbers)
+        self._starts[rank], self._ranks[number] = future, rank
         message = {
             "do": "start",
-            "rank": rank,
+            "worker": number,
             "terminal": stdio.terminal,
             "lender": foreground.own_group(stdio.stdin) if stdio.terminal else 0,
             **request,
@@ -128,7 +135,9 @@ class ForkServer:
 
     def signal(self, rank: int, signum: int) -> None:
         """Send a signal to the process group of a worker that was not reaped."""
-        self._send({"do": "signal", "rank": rank, "signum": int(signum)})
+        for number, known in self._ranks.items():
+            if known == rank:
+                self._send({"do": "signal", "worker": number, "signum": int(signum)})
 
     def keep_house(self, path: str) -> None:
         """Name a directory to be removed when this process could not do it."""
@@ -152,13 +161,15 @@ class ForkServer:
             async with asyncio.timeout(limit + 1.0):
                 return await asyncio.shield(self._swept)
         except TimeoutError:
+            self._swept = None
             self._lose("it does not answer")
             raise ServerLost(self.lost) from None
 
     async def close(self) -> None:
         """Let it end what is left, and itself. Twice is fine."""
+        ready = self._ready is not None and self._ready.done()
         self._detach()
-        await asyncio.to_thread(self._launched.end)
+        await asyncio.to_thread(self._launched.end, at_once=not ready)
 
     @property
     def _socket(self) -> socket.socket:
@@ -172,7 +183,9 @@ class ForkServer:
         if self.lost:
             return
         waiting = bool(self._outgoing)
-        self._outgoing.append((pack(dict(message)), descriptors))
+        # Copies: the caller may close his own before these are sent.
+        copies = [os.dup(descriptor) for descriptor in descriptors]
+        self._outgoing.append((pack(dict(message)), copies))
         if not waiting:
             self._flush()
 
@@ -192,6 +205,7 @@ class ForkServer:
                 self._lose(os.strerror(error.errno or 0))
                 return
             # Descriptors went with the first byte.
+            _close(descriptors)
             self._outgoing[0] = (data[sent:], ())
             if sent == len(data):
                 self._outgoing.popleft()
@@ -210,21 +224,22 @@ class ForkServer:
             self._hear(answer)
 
     def _hear(self, answer: dict[str, Any]) -> None:
+        rank = self._ranks.get(answer.get("worker", -1))
         match answer["told"]:
-            case "started":
+            case "started" if rank is not None:
                 if self._listener:
-                    self._listener.started(answer["rank"], answer["pid"])
-                self._settle(answer["rank"], None)
-            case "failed":
+                    self._listener.started(rank, answer["pid"])
+                self._settle(rank, None)
+            case "failed" if rank is not None:
                 number, reason = answer["errno"], answer.get("reason")
                 error = (
                     ValueError(reason)
                     if number is None
                     else OSError(number, os.strerror(number))
                 )
-                self._settle(answer["rank"], NotStarted(answer["rank"], error))
-            case "exited" if self._listener:
-                self._listener.exited(answer["rank"], answer["status"])
+                self._settle(rank, NotStarted(rank, error))
+            case "exited" if self._listener and rank is not None:
+                self._listener.exited(rank, answer["status"])
             case "killed" if self._listener:
                 self._listener.killed(answer["pids"])
             case "swept" if self._swept:
@@ -261,5 +276,12 @@ class ForkServer:
             loop = asyncio.get_running_loop()
             loop.remove_reader(self._socket)
             loop.remove_writer(self._socket)
+        for _, descriptors in self._outgoing:
+            _close(descriptors)
         self._outgoing.clear()
-        self._socket.close()
+        self._launched.hang_up()
+
+
+def _close(descriptors: Sequence[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)

@@ -103,7 +103,14 @@ def _parent(pid: int) -> int:
 
 
 def _lives(pid: int) -> bool:
-    return _stat(pid)[0] not in (b"Z", b"X", b"x")
+    state = _stat(pid)[0]
+    if state != b"Z":
+        return state not in (b"X", b"x")
+    # Its first thread has ended; others may go on.
+    try:
+        return len(os.listdir(f"/proc/{pid}/task")) > 1
+    except OSError:
+        return False
 
 
 def _stat(pid: int) -> tuple[bytes, bytes]:

@@ -1,6 +1,7 @@
 """Starting a fork server, in each of its kinds."""
 
 import contextlib
+import fcntl
 import json
 import os
 import select
@@ -22,9 +23,11 @@ NAME = "elaunch-fork-server"
 END_LIMIT = 12.0
 """Seconds that a server gets to end what is left and itself."""
 
+_LAST_STREAM = 2
+
 _ROOT = str(Path(__file__).parents[2])
 _ENTER = (
-    "import sys; sys.path.insert(0, {root!r}); "
+    "import sys; sys.path.append({root!r}); "
     "from elaunch_spawn_local.fork_server.main import {function}; {function}"
 )
 
@@ -45,11 +48,21 @@ class Launched:
     speaks_first: bool
     _wait: Callable[[float], object]
 
-    def end(self) -> None:
-        """Wait until it has ended, kill it if it doesn't; blocks. Twice is fine."""
+    def hang_up(self) -> None:
+        """End the connection, whoever else has a copy of this side. Twice is fine."""
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
         self.socket.close()
+
+    def end(self, *, at_once: bool) -> None:
+        """Wait until it has ended, kill it if it doesn't; blocks. Twice is fine.
+
+        Args:
+            at_once: Whether to kill it without waiting, as nothing is below it yet.
+        """
+        self.hang_up()
         try:
-            self._wait(END_LIMIT)
+            self._wait(0.0 if at_once and self.speaks_first else END_LIMIT)
         except TimeoutError:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
@@ -57,15 +70,18 @@ class Launched:
                 self._wait(END_LIMIT)
 
 
-def launch_bare() -> Launched:
+def launch_bare(environment: Mapping[str, str]) -> Launched:
     """Start one that knows the standard library only, for programs.
+
+    Args:
+        environment: In which environment; workers have their own.
 
     Raises:
         OSError: If it can't be started.
     """
     # Isolated: neither variables nor packages of the user can change what it is.
     flags = ("-I", "-S")
-    return _run(flags, "main", (), None, speaks_first=False)
+    return _run(flags, "main", (), environment, speaks_first=False)
 
 
 def launch_warm(
@@ -101,7 +117,7 @@ def launch_fork(become: Callable[[socket.socket, int], None]) -> Launched:
     Raises:
         OSError: If it can't be forked.
     """
-    ours, theirs = socket.socketpair()
+    ours, theirs = _connection()
     agent = os.getpid()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
@@ -118,15 +134,29 @@ def launch_fork(become: Callable[[socket.socket, int], None]) -> Launched:
     return Launched(pid, ours, False, lambda limit: _wait_for(pid, limit))  # noqa: FBT003 - named by the field
 
 
+def _connection() -> tuple[socket.socket, socket.socket]:
+    """Return both ends of a connection, neither in the place of a standard stream."""
+    ours, theirs = socket.socketpair()
+    return _moved_up(ours), _moved_up(theirs)
+
+
+def _moved_up(end: socket.socket) -> socket.socket:
+    if end.fileno() > _LAST_STREAM:
+        return end
+    with end:  # one of this process's own streams is closed
+        number = fcntl.fcntl(end.fileno(), fcntl.F_DUPFD_CLOEXEC, _LAST_STREAM + 1)
+    return socket.socket(fileno=number)
+
+
 def _run(
     flags: Sequence[str],
     function: str,
     arguments: Sequence[str],
-    environment: Mapping[str, str] | None,
+    environment: Mapping[str, str],
     *,
     speaks_first: bool,
 ) -> Launched:
-    ours, theirs = socket.socketpair()
+    ours, theirs = _connection()
     numbers = f"{theirs.fileno()}, {os.getpid()}"
     code = _ENTER.format(root=_ROOT, function=function) + f"({numbers}, *sys.argv[2:])"
     with theirs:

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import sys
+from signal import SIG_IGN
 
 from elaunch_spawn_local.fork_server import birth
 from elaunch_spawn_local.fork_server.frames import pack
@@ -18,17 +19,13 @@ if TYPE_CHECKING:
 
 
 def main(descriptor: int, agent: int) -> None:
-    """Serve the agent at the other end of a socket; in a child, be a worker.
+    """Serve the agent at the other end of a socket.
 
     Args:
         descriptor: Of the socket.
         agent: Process id of the agent.
     """
-    born = serve(_connection(descriptor), agent)
-    if born:
-        from elaunch_spawn_local import python_worker
-
-        python_worker.be(born)
+    serve(_connection(descriptor), agent)
     # The agent waits for the end, and an interpreter takes its time to tidy up.
     os._exit(0)
 
@@ -51,17 +48,26 @@ def main_with(descriptor: int, agent: int, wishes: str) -> None:
     from elaunch_spawn_local import python_worker
     from elaunch_spawn_local.fork_server import preload
 
-    del sys.path[0]  # it was put there to find this very module
+    sys.path.pop()  # where this very module was found
     connection = _connection(descriptor)
     handlers = birth.ignore_signals()
+    prctl = birth.prctl()
+    birth.become_subreaper(prctl)
+    # While it imports it hears nobody, so the kernel looks after it.
+    birth.die_with_thread(prctl, dies=True)
     wish = json.loads(wishes)
     answer = preload.prepare(wish["modules"], wish["path"], anyway=wish["anyway"])
+    birth.die_with_thread(prctl, dies=False)
+    # Handlers that the modules have set are for the workers.
+    handlers |= {n: h for n, h in birth.ignore_signals().items() if h != SIG_IGN}
+    server = Server(connection, agent, handlers)
     connection.sendall(pack(answer))
     if answer["told"] != "ready":
-        os._exit(1)
-    born = Server(connection, agent, handlers).serve()
-    if born:
-        python_worker.be(born)
+        server.end_all()
+    born = server.serve()
+    if born is None:
+        os._exit(0)  # no exit hook of the modules: those are for the workers
+    python_worker.be(born)
 
 
 def _connection(descriptor: int) -> socket.socket:

@@ -53,8 +53,8 @@ class Server:
         self._prctl = birth.prctl()
         self._frames = Frames()
         self._descriptors: list[int] = []
-        self._workers: dict[int, int] = {}  # local rank by process id
-        self._births: dict[int, tuple[int, int]] = {}  # rank and id by pipe
+        self._workers: dict[int, int] = {}  # its number by process id
+        self._births: dict[int, tuple[int, int]] = {}  # both by pipe
         self._killed: set[int] = set()
         self._sweep_until: float | None = None
         self._connected = True
@@ -66,6 +66,8 @@ class Server:
             if descriptor is not None:
                 self._poll.register(descriptor, select.POLLIN)
         birth.become_subreaper(self._prctl)
+        # Whoever launched may have blocked signals; the end of a child must be heard.
+        self._blocked = signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
     def serve(self) -> dict[str, Any] | None:
         """Serve until the agent is gone and nothing is left.
@@ -92,6 +94,10 @@ class Server:
         self._remove_home()
         return None
 
+    def end_all(self) -> None:
+        """Begin to end everything below this process, and then itself."""
+        self._disconnect()
+
     # -- the connection -----------------------------------------------------------
 
     def _receive(self) -> dict[str, Any] | None:
@@ -115,7 +121,7 @@ class Server:
             del self._descriptors[:DESCRIPTORS]
             return self._start(request, given)
         if wish == "signal":
-            self._signal(request["rank"], request["signum"])
+            self._signal(request["worker"], request["signum"])
         elif wish == "sweep":
             self._killed.clear()
             self._sweep_until = time.monotonic() + request["limit"]
@@ -148,25 +154,25 @@ class Server:
         self, request: dict[str, Any], given: tuple[int, ...]
     ) -> dict[str, Any] | None:
         if len(given) < DESCRIPTORS:  # the system could not give us all of them
-            self._tell(told="failed", rank=request["rank"], errno=errno.EMFILE)
+            self._tell(told="failed", worker=request["worker"], errno=errno.EMFILE)
             return self._close(given)
         server = os.getpid()
         try:
             news, failure = os.pipe()
         except OSError as error:
-            self._tell(told="failed", rank=request["rank"], errno=error.errno)
+            self._tell(told="failed", worker=request["worker"], errno=error.errno)
             return self._close(given)
         try:
             pid = os.fork()
         except OSError as error:
-            self._tell(told="failed", rank=request["rank"], errno=error.errno)
+            self._tell(told="failed", worker=request["worker"], errno=error.errno)
             os.close(news)
         else:
             if pid == 0:
                 os.close(news)
                 return self._be_born(request, given, failure, server)
-            self._workers[pid] = request["rank"]
-            self._births[news] = (request["rank"], pid)
+            self._workers[pid] = request["worker"]
+            self._births[news] = (request["worker"], pid)
             self._poll.register(news, select.POLLIN)
         return self._close((failure, *given))
 
@@ -187,12 +193,13 @@ class Server:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             birth.restore_signals(self._handlers)
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._blocked)
             birth.die_with_parent(self._prctl, server)
             birth.settle(request, given)
             if "program" in request:
                 birth.run_program(request["program"], request["environment"])
             self._forget()
-        except (OSError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001 - to be told, whatever it is
             number = error.errno if isinstance(error, OSError) else None
             text = json.dumps([number, str(error)])
             os.write(failure, text.encode("ascii"))
@@ -211,24 +218,24 @@ class Server:
     def _born(self, news: int) -> None:
         """Hear from a child: nothing if all went well, else what was wrong."""
         text = os.read(news, _CHUNK)
-        rank, pid = self._births.pop(news)
+        number, pid = self._births.pop(news)
         self._poll.unregister(news)
         os.close(news)
         if not text:
-            self._tell(told="started", rank=rank, pid=pid)
+            self._tell(told="started", worker=number, pid=pid)
             return
         self._workers.pop(pid, None)
-        number, reason = json.loads(text)
-        self._tell(told="failed", rank=rank, errno=number, reason=reason)
+        error, reason = json.loads(text)
+        self._tell(told="failed", worker=number, errno=error, reason=reason)
 
     # -- ends ---------------------------------------------------------------------
 
     def _reap(self) -> None:
         for pid, status in _ended_children(self._workers):
             self._hear_birth(pid)
-            rank = self._workers.pop(pid, None)
-            if rank is not None:
-                self._tell(told="exited", rank=rank, status=status)
+            number = self._workers.pop(pid, None)
+            if number is not None:
+                self._tell(told="exited", worker=number, status=status)
 
     def _hear_birth(self, pid: int) -> None:
         """Tell of a start before its end is told."""
@@ -236,9 +243,9 @@ class Server:
             if born == pid:
                 self._born(news)
 
-    def _signal(self, rank: int, signum: int) -> None:
+    def _signal(self, worker: int, signum: int) -> None:
         for pid, known in self._workers.items():
-            if known == rank:
+            if known == worker:
                 _signal_group(pid, signum)
 
     def _sweep(self) -> None:
@@ -256,7 +263,8 @@ class Server:
         late = time.monotonic() >= (self._sweep_until or 0)
         if _childless() or late:
             self._sweep_until = None
-            self._tell(told="swept", left=sorted(left))
+            # A worker that a debugger keeps from being reaped has not ended for us.
+            self._tell(told="swept", left=sorted(left | set(self._workers)))
 
     def _swept(self) -> bool:
         return self._sweep_until is None
