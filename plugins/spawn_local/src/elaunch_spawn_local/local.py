@@ -8,9 +8,9 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
@@ -43,6 +43,8 @@ from elaunch_spawn_local.worker import BoundWorker, Worker
 if TYPE_CHECKING:
     from elaunch_spawn_local.cpus.binding import Binder
 
+
+_T = TypeVar("_T")
 
 ERROR_FILE = "TORCHELASTIC_ERROR_FILE"
 CALL = "call.pickle"
@@ -122,14 +124,14 @@ class LocalSpawner:
         if self._group and not self._group.closed:
             raise SpawnError("the group before is still open; close it first")
         server = await self._ready_server(entry)
-        bound, directory, memory = await asyncio.to_thread(self._get_ready, workers)
+        bound, directory, memory = await _to_its_end(self._get_ready, workers)
         if self._directory:
             server.keep_house(str(self._directory))
         in_memory = self._settings.method is StartMethod.FORK
         if isinstance(entry, FunctionEntry) and not in_memory:
             from elaunch_spawn_local.function_call import write_call
 
-            await asyncio.to_thread(write_call, entry, directory / CALL)
+            await _to_its_end(write_call, entry, directory / CALL)
         mark = os.fsencode(f"{ERROR_FILE}={directory}{os.sep}")
         self._group = group = self._new_group(
             server, directory, mark, memory, entry.name
@@ -309,6 +311,19 @@ class LocalSpawner:
                 f"a directory that you may write to"
             ) from error
         return group
+
+
+async def _to_its_end(work: Callable[..., _T], *args: Any) -> _T:
+    """Do in a thread what blocks; if cancelled, end no sooner than that does.
+
+    Else whoever removes what it made would come too early.
+    """
+    working = asyncio.ensure_future(asyncio.to_thread(work, *args))
+    try:
+        return await asyncio.shield(working)
+    except asyncio.CancelledError:
+        await asyncio.wait((working,))
+        raise
 
 
 async def _start_one(
