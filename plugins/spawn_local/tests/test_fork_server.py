@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import io
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -30,6 +32,7 @@ from elaunch_spawn_local.fork_server import descendants
 from elaunch_spawn_local.fork_server.frames import Frames, pack
 from elaunch_spawn_local.fork_server.launch import NAME
 from elaunch_spawn_local.local import LocalSpawner
+from elaunch_spawn_local.stdio import Stdio
 
 
 # In a session of its own, without parent, and without the variables of its worker.
@@ -453,3 +456,138 @@ async def test_nothing_is_left_of_a_start_that_is_cancelled(
 
     assert content(tmp_path) == []
     assert not server.is_running()
+
+
+# -- the unusual ------------------------------------------------------------------
+
+SYS_EXIT = {"x86_64": 60, "aarch64": 93}.get(platform.machine())
+
+# The first thread ends, and the process shows as a zombie; the second one goes on.
+HEADLESS = f"""
+import ctypes, signal, threading
+{HOLD}
+threading.Thread(target=threading.Event().wait).start()
+ctypes.CDLL(None).syscall({SYS_EXIT}, 0)
+"""
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or SYS_EXIT is None, reason="needs a system call by number"
+)
+@pytest.mark.asyncio
+async def test_a_process_without_its_first_thread_is_killed(tmp_path: Path) -> None:
+    async with Lifeline(tmp_path / "lifeline") as lifeline:
+        one = worker(0, **lifeline.environment)
+        start = "import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', "
+        code = f"{start}{HEADLESS!r}], start_new_session=True)\n{HOLD}{SLEEP}"
+        async with started(LocalSpawner("job"), python(code), one) as group:
+            await lifeline.held_by(2)
+            await group.stop(StopSchedule(grace=SOON), Steps())
+
+            assert await lifeline.released()
+
+
+@pytest.mark.asyncio
+async def test_ends_are_heard_where_the_launcher_blocks_signals() -> None:
+    code = "import signal; raise SystemExit(len(signal.pthread_sigmask(0, ())))"
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, signal.SIGUSR2})
+    try:
+        async with started(LocalSpawner("job"), python(code)) as group:
+            ended = (await exits(group))[0]
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    # The worker finds the mask as the launcher had it.
+    assert ended.exitcode == 2 + len(before)
+
+
+@pytest.mark.asyncio
+async def test_what_a_preload_has_started_ends_with_a_refusal(tmp_path: Path) -> None:
+    async with Lifeline(tmp_path / "lifeline") as lifeline:
+        child = f"import os\nos.environ['LIFELINE'] = {str(lifeline.path)!r}\n{HOLD}"
+        code = (
+            f"import subprocess, sys\nargv = [sys.executable, '-c', {child + SLEEP!r}]"
+        )
+        code += "\nsubprocess.Popen(argv, start_new_session=True)"
+        code += f"\nopen({str(tmp_path / 'orders')!r}).read()\nraise ValueError"
+        os.mkfifo(tmp_path / "orders")
+        refused = asyncio.create_task(refusal(tmp_path, code))
+        await lifeline.held_by(1)
+        await asyncio.to_thread((tmp_path / "orders").write_text, "")
+
+        assert "can't preload 'mine'" in await refused
+        assert await lifeline.released()
+
+
+@pytest.mark.asyncio
+async def test_a_preload_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
+    async with Lifeline(tmp_path / "lifeline") as lifeline:
+        code = (
+            f"import os\nos.environ['LIFELINE'] = {str(lifeline.path)!r}\n{HOLD}{SLEEP}"
+        )
+        start = asyncio.create_task(refusal(tmp_path, code))
+        await lifeline.held_by(1)
+        start.cancel()
+        async with asyncio.timeout(SOON / 4):
+            with contextlib.suppress(asyncio.CancelledError):
+                await start
+
+        assert await lifeline.released()
+
+
+@pytest.mark.asyncio
+async def test_a_function_is_forked_whatever_the_streams_are(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def speak() -> str:
+        sys.stdout.write("spoken\n")
+        sys.stdout.flush()
+        sys.stdout = None  # type: ignore[assignment] # programs do that
+        return "value"
+
+    spawner = LocalSpawner("job", StartSettings(method=StartMethod.FORK))
+    entry = FunctionEntry(speak, (), "speak")
+    with contextlib.redirect_stdout(io.StringIO()):
+        async with started(spawner, entry) as group:
+            ended = (await exits(group))[0]
+
+    assert (ended.exitcode, ended.value) == (0, "value")
+    assert capfd.readouterr().out == "spoken\n"
+
+
+@pytest.mark.asyncio
+async def test_a_copy_of_the_agents_socket_delays_no_end() -> None:
+    spawner = LocalSpawner("job")
+    async with started(spawner, python("pass")) as group:
+        await exits(group)
+        assert spawner._server
+        copy = os.dup(spawner._server._socket.fileno())
+        server = server_of(spawner)
+    os.close(copy)
+
+    assert not server.is_running()
+
+
+@pytest.mark.asyncio
+async def test_descriptors_of_a_request_that_waits_are_its_own() -> None:
+    """Its caller may give up, and others get the numbers that he closes."""
+    spawner = LocalSpawner("job")
+    spawner.prepare(python(SLEEP))
+    assert spawner._server
+    server, process = spawner._server, server_of(spawner)
+    await server.open()
+    process.suspend()
+    try:
+        large = {"environment": {"LARGE": "x" * 4_000_000}}
+        for number in range(2):  # the first one is under way and fills the socket
+            null = os.open(os.devnull, os.O_RDWR)
+            stdio = Stdio(null, null, null)
+            server.start(number, large, stdio).cancel()
+            stdio.close()
+
+        [_, (_, copies)] = server._outgoing
+        assert len({os.fstat(copy).st_rdev for copy in copies}) == 1
+    finally:
+        process.resume()
+        process.kill()
+        await spawner.close()
