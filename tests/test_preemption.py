@@ -77,6 +77,20 @@ while True:
 )
 
 
+ASK_AND_SAVE = (
+    WATCH
+    + """
+say("rank", rank, "runs as", os.getpid())
+while not notice():
+    time.sleep(0.02)
+time.sleep(float(os.environ["SAVE_TIME"]) * (1 + int(rank)) / 4)
+say("rank", rank, "has saved")
+sys.exit(PREEMPTED)
+"""
+)
+"""Looks for notices and handles no signal; the last rank takes longest to save."""
+
+
 def job(endpoint: str, *more: str, nnodes: str = "2") -> list[str]:
     return [
         *("--rdzv-endpoint", endpoint, "--rdzv-id", "job", "--nnodes", nnodes),
@@ -261,3 +275,20 @@ def test_every_stop_leaves_its_reason(launch: Launch, script: Script) -> None:
     assert agent.wait() == 128 + signal.SIGINT
     agent.wait_for("^stop SIGINT 20.0$")
     assert "signal" not in agent.lines
+
+
+@pytest.mark.parametrize("signum", [signal.SIGUSR1, signal.SIGTERM])
+def test_workers_that_look_for_notices_are_given_the_time_to_save(
+    launch: Launch, endpoint: str, script: Script, signum: int
+) -> None:
+    """Of the signal to stop they would die: it comes when the grace is nearly over."""
+    agents = start(launch, script(ASK_AND_SAVE), *job(endpoint))
+    agents[0].process.send_signal(signum)
+
+    assert [wait(agent) for agent in agents] == [75, 75]
+    saved = {
+        match[1]
+        for agent in agents
+        for match in agent.wait_for(r"rank (\d) has saved", 2)
+    }
+    assert saved == {"0", "1", "2", "3"}

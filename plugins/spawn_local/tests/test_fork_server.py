@@ -542,7 +542,7 @@ async def test_a_function_is_forked_whatever_the_streams_are(
     def speak() -> str:
         sys.stdout.write("spoken\n")
         sys.stdout.flush()
-        sys.stdout = None  # type: ignore[assignment] # programs do that
+        sys.stdout = None  # programs do that
         return "value"
 
     spawner = LocalSpawner("job", StartSettings(method=StartMethod.FORK))

@@ -6,6 +6,7 @@ The launcher replaces the file as a whole, so that it is read whole or not at al
      "timestamp": 1700000000.25, "grace": null}
 """
 
+import contextlib
 import json
 import os
 from typing import NamedTuple
@@ -13,6 +14,13 @@ from typing import NamedTuple
 
 NOTICE_FILE = "ELAUNCH_NOTICE_FILE"
 """Variable that names the file; unset or empty means that nobody will write one."""
+
+ASKED = ".asked"
+"""Suffix of the file beside it that says that the worker looks for notices.
+
+A worker that does gets the signal to stop for a preemption late in its grace, since it
+is about to see the notice and to end by itself.
+"""
 
 PREEMPTED = 75
 """Exit code of a worker that has saved and ends because of a preemption.
@@ -53,9 +61,21 @@ def notice() -> Notice | None:
     target = os.environ.get(NOTICE_FILE)
     if not target:
         return None
+    _say_that_it_looks(target)
     try:
         with open(target, encoding="utf-8") as file:  # noqa: PTH123 - called often
             told = json.load(file)
     except FileNotFoundError:
         return None
     return Notice(*(told[name] for name in Notice._fields))
+
+
+_looks: set[str] = set()
+
+
+def _say_that_it_looks(target: str) -> None:
+    """Leave a mark for the launcher, once."""
+    if target not in _looks:
+        _looks.add(target)
+        with contextlib.suppress(OSError):
+            open(target + ASKED, "a").close()  # noqa: PTH123 - as above

@@ -31,6 +31,11 @@ logger = logging.getLogger(__name__)
 KILL_LIMIT = 5.0
 """Seconds that the kernel gets to carry out a SIGKILL."""
 
+LATE, LATE_PART = 5.0, 0.2
+"""Seconds, and part of the grace if that is less, that are left for the signal of who
+looks for notices, and was expected to see one and to end by itself.
+"""
+
 CONSOLE_LIMIT = 30.0
 """Seconds that a console gets at the end to take the last output."""
 
@@ -273,12 +278,25 @@ class LocalGroup:
             )
             on_step(StopStep.NOTICE, signum, pids)
             live = self._live()
-        for worker in live:
-            self._server.signal(worker.rank, schedule.signum)
+        patient = await self._notices.patient(schedule.notice, live)
+        self._signal([w for w in live if w not in patient], schedule.signum, on_step)
+        if patient:
+            await self._wait_for_end(end - min(LATE, schedule.grace * LATE_PART))
+            self._signal([w for w in patient if w.live], schedule.signum, on_step)
+        await self._wait_for_end(end)
+
+    def _signal(self, workers: Sequence[Worker], signum: int, on_step: OnStop) -> None:
+        if not workers or self._no_grace.is_set():
+            return
+        for worker in workers:
+            self._server.signal(worker.rank, signum)
             self._server.signal(worker.rank, signal.SIGCONT)  # a stopped one must hear
-        on_step(StopStep.SIGNAL, schedule.signum, [worker.pid for worker in live])
+        on_step(StopStep.SIGNAL, signum, [worker.pid for worker in workers])
+
+    async def _wait_for_end(self, when: float) -> None:
+        """Wait until no worker lives, at most until then; a hurry cuts it short."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout_at(end):
+            async with asyncio.timeout_at(when):
                 await self._no_grace.wait()
 
     async def _kill(self) -> None:

@@ -17,10 +17,14 @@ from pathlib import Path
 import attrs
 
 from elaunch.api import Notice, NoticeKind
+from elaunch_spawn_local.worker import Worker
 
 
 NOTICE_FILE = "ELAUNCH_NOTICE_FILE"
 """Variable that tells a worker where its notices appear."""
+
+ASKED = ".asked"
+"""Suffix of the file by which a worker says that it looks for notices."""
 
 _PROC = Path("/proc")
 
@@ -71,6 +75,18 @@ class Notices:
                 signum = self.signum if again or not self._told else None
                 self._told = True
             return await asyncio.to_thread(_tell, notice, files, signum)
+
+    async def patient(
+        self, notice: Notice | None, workers: Sequence[Worker]
+    ) -> list[Worker]:
+        """Return the workers that look for notices, where a preemption is one."""
+        if notice is None or notice.kind is not NoticeKind.PREEMPTION:
+            return []
+        return await asyncio.to_thread(_who_look, workers)
+
+
+def _who_look(workers: Sequence[Worker]) -> list[Worker]:
+    return [w for w in workers if Path(f"{w.notice_file}{ASKED}").exists()]
 
 
 def _tell(notice: Notice, files: Mapping[int, Path], signum: int | None) -> list[int]:
