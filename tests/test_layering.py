@@ -32,6 +32,7 @@ LAYERS = (
     ("polling",),
     ("store", "provider", "errors", "notice"),
     ("failures", "templates", "explanations"),
+    ("text",),
 )
 """From the top down: a module imports only from lines below its own.
 

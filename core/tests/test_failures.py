@@ -160,6 +160,25 @@ class TestReport:
             "the same as JSON: /f/failure.json",
         ]
 
+    def test_what_a_worker_wrote_does_nothing_to_a_terminal(self) -> None:
+        wild = "\x1b[31mred\x1b[0m \x1b[2J\x1b]0;title\x07 \x9b1A\relaunch:\nok\tend"
+        bad = attrs.evolve(
+            failure(0, 1.0),
+            message=wild,
+            location=wild,
+            context=wild,
+            error_file=wild,
+            log_paths=(wild,),
+            stderr_tail=(wild,),
+        )
+        error = ChildFailedError("job", {0: bad, 1: attrs.evolve(bad, rank=1)})
+        shown = r"red \x1b[2J\x1b]0;title\x07 \x9b1A\relaunch:\nok" + "\tend"
+
+        assert str(error).count(shown) == 7
+        assert not set(str(error)) & (set(map(chr, range(32))) - set("\t\n"))
+        traceback = attrs.evolve(bad, stderr_tail=(), traceback="\x1b[1mTraceback\x07")
+        assert r"    Traceback\x07" in traceback.render()
+
     def test_a_broken_clock_breaks_no_report(self) -> None:
         assert "1e+300 s" in failure(0, 1e300).render()
 

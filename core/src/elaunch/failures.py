@@ -12,6 +12,8 @@ from collections.abc import Sequence
 
 import attrs
 
+from elaunch.text import printable
+
 
 STDERR_TAIL_LINES = 20
 """How many last stderr lines of a failed worker are kept and shown."""
@@ -117,7 +119,10 @@ class ProcessFailure:
         return when.isoformat(timespec="milliseconds")
 
     def render(self) -> str:
-        """Return the failure as the block of text that a report shows."""
+        """Return the failure as the block of text that a report shows.
+
+        What the worker wrote can't do anything to the terminal that shows it.
+        """
         lines = [self.headline()]
         facts = {
             "time": self.time(),
@@ -133,7 +138,7 @@ class ProcessFailure:
             lines.extend(f"    {line}" for line in self.stderr_tail)
         elif self.traceback:
             lines.extend(f"    {line}" for line in self.traceback.splitlines())
-        return "\n".join(lines)
+        return "\n".join(map(printable, lines))
 
 
 def ending_of(exitcode: int) -> Ending:
@@ -164,7 +169,7 @@ def summary(failures: Sequence[ProcessFailure]) -> list[str]:
     for failure in sorted(failures, key=lambda failure: failure.rank):
         key = (failure.host, failure.end(), failure.message)
         alike.setdefault(key, []).append(failure)
-    return [_said(same) for same in alike.values()]
+    return [printable(_said(same)) for same in alike.values()]
 
 
 def _said(same: Sequence[ProcessFailure]) -> str:

@@ -63,6 +63,10 @@ def _collect_seldom() -> None:
 
 
 def _say(text: str) -> None:
+    from elaunch.text import printable
+
     sys.stdout.flush()
-    sys.stderr.write(f"elaunch: {text}\n")
+    # Another node, or a worker, may have a part in it.
+    shown = "\n".join(map(printable, text.split("\n")))
+    sys.stderr.write(f"elaunch: {shown}\n")
     sys.stderr.flush()

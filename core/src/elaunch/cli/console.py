@@ -8,6 +8,7 @@ from typing import Any, TextIO
 import attrs
 
 from elaunch.events import Event, EventName
+from elaunch.text import printable_lines
 
 
 class Voice(enum.Enum):
@@ -45,7 +46,7 @@ class Console:
             line = DETAILS.get(event.name, partial(_plain, event.name))(event.metadata)
         if line is None or self.voice is Voice.QUIET:
             return
-        self.stream.write(f"elaunch: {line}\n")
+        self.stream.write(f"elaunch: {printable_lines(line)}\n")
         self.stream.flush()
 
     def close(self) -> None:
