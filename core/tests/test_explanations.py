@@ -152,6 +152,93 @@ class TestPython:
         assert explain(["just", "noise"]).message == ""
         assert explain([]).location == ""
 
+    BAR = "import sys\nsys.stderr.write('\\r 10%|#  | 1/10 [00:00<00:00]')\n"
+
+    def test_a_progress_bar_before_it_hides_nothing(self, tmp_path: Path) -> None:
+        script = f"{self.BAR}raise ValueError('boom')"
+        seen = explain(stderr_of(tmp_path, script))
+
+        assert seen.message == "ValueError: boom"
+        assert seen.location == f"{tmp_path}/script.py:3"
+        assert seen.traceback.startswith("Traceback (most recent call last):")
+
+    def test_nor_does_one_before_a_chain(self, tmp_path: Path) -> None:
+        script = (
+            f"{self.BAR}try:\n    1 / 0\nexcept Exception as e:\n"
+            "    raise ValueError('last') from e"
+        )
+        seen = explain(stderr_of(tmp_path, script))
+
+        assert seen.message == "ValueError: last"
+        assert seen.context.startswith("ZeroDivisionError: division by zero at ")
+        assert seen.traceback.startswith("Traceback (most recent call last):")
+
+    def test_nor_does_one_before_a_group(self, tmp_path: Path) -> None:
+        script = f"{self.BAR}raise ExceptionGroup('many', [KeyError(1), OSError(2)])"
+        seen = explain(stderr_of(tmp_path, script))
+
+        assert seen.message == "ExceptionGroup: many (2 sub-exceptions)"
+        assert seen.location == f"{tmp_path}/script.py:3"
+        assert seen.traceback.startswith("  + Exception Group Traceback")
+
+    def test_classes_that_functions_define(self, tmp_path: Path) -> None:
+        script = (
+            "def f():\n    class MyError(Exception): ...\n    raise MyError('x')\nf()"
+        )
+        seen = explain(stderr_of(tmp_path, script))
+
+        assert seen.message.endswith("f.<locals>.MyError: x")
+
+    def test_colours_are_passed_over(self) -> None:
+        lines = [
+            "Traceback (most recent call last):",
+            '  File \x1b[35m"a.py"\x1b[0m, line \x1b[35m3\x1b[0m, in \x1b[35mf\x1b[0m',
+            "    \x1b[31mf\x1b[0m\x1b[1;31m()\x1b[0m",
+            "\x1b[1;35mValueError\x1b[0m: \x1b[35mboom\x1b[0m",
+        ]
+
+        assert explain(lines).message == "ValueError: boom"
+        assert explain(lines).location == "a.py:3"
+
+    LOGGED = (
+        "import atexit, logging, os, sys\ntry:\n    1 / 0\n"
+        "except Exception: logging.exception('retry')\n"
+    )
+
+    def test_one_that_was_logged_stands_behind_the_last_words(
+        self, tmp_path: Path
+    ) -> None:
+        script = (
+            f"{self.LOGGED}print('going on', file=sys.stderr)\n"
+            "sys.exit('fatal: no data')"
+        )
+        seen = explain(stderr_of(tmp_path, script))
+
+        assert (seen.message, seen.location) == ("fatal: no data", "")
+        assert seen.context == (
+            f"ZeroDivisionError: division by zero at {tmp_path}/script.py:3"
+        )
+        assert seen.traceback.endswith("ZeroDivisionError: division by zero")
+
+    @pytest.mark.parametrize(
+        "end",
+        [
+            "sys.exit(1)",
+            "logging.warning('closing'); sys.exit(1)",
+            "sys.stderr.write('/x.py:3: UserWarning: x\\n  warn()\\n'); sys.exit(1)",
+            "raise ZeroDivisionError('division by zero')",
+        ],
+    )
+    def test_one_that_was_logged_last_counts(self, tmp_path: Path, end: str) -> None:
+        seen = explain(stderr_of(tmp_path, self.LOGGED + end))
+
+        assert seen.message == "ZeroDivisionError: division by zero"
+
+    def test_the_rest_of_a_long_message_is_not_the_end(self, tmp_path: Path) -> None:
+        seen = explain(stderr_of(tmp_path, "raise ValueError('first\\nsecond')"))
+
+        assert seen.message == "ValueError: first"
+
 
 class TestOtherLanguages:
     @pytest.mark.skipif(not shutil.which("c++"), reason="there is no C++ compiler")
@@ -276,6 +363,8 @@ PIECES = strategies.sampled_from(
         "a.c:1: f: Assertion `x' failed.",
         "Exception ignored in: x",
         "[rank0]: Traceback (most recent call last):",
+        " 10%|#  | [00:00]Traceback (most recent call last):",
+        "ERROR:root:x",
     ]
 )
 
@@ -306,7 +395,16 @@ class TestFramesOfTheLauncher:
             "ValueError: boom",
         )
 
-        assert without_launcher_frames(lines) == (*lines[:2], *lines[8:])
+        assert without_launcher_frames(lines) == (*lines[:2], *lines[8:10], lines[12])
+        coloured = tuple(
+            line.replace('"/', '\x1b[35m"/').replace('",', '"\x1b[0m,')
+            for line in lines
+        )
+        assert without_launcher_frames(coloured) == (
+            *coloured[:2],
+            *coloured[8:10],
+            coloured[12],
+        )
 
     def test_of_a_dump_the_outer_ones_are(self) -> None:
         lines = (

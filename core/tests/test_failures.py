@@ -48,6 +48,21 @@ class TestFailureOf:
         assert told.signal_name() == ""
         assert told.status == 42
 
+    def test_the_last_line_of_stderr_stands_beside_an_exit_code(self) -> None:
+        tail = ("usage: a.py [-h]", "a.py: error: no \x1b[31msuch\x1b[0m flag", " ")
+        ended = self.exit(2, stderr_tail=tail, remark="a child was killed")
+        told = failure_of(ended, role="r", host="h")
+
+        assert told.message == "ended with exit code 2: a.py: error: no such flag"
+        assert told.context == "a child was killed"
+        endless = self.exit(2, stderr_tail=("x" * 4096,))
+        assert len(failure_of(endless, role="r", host="h").message) < 400
+
+    def test_but_not_beside_a_signal(self) -> None:
+        ended = self.exit(-signal.SIGSEGV, stderr_tail=("about to crash",))
+
+        assert failure_of(ended, role="r", host="h").message == "killed by SIGSEGV"
+
     def test_what_the_worker_said_wins(self) -> None:
         tail = ("Traceback (most recent call last):", '  File "a", line 1', "Error: x")
         ended = self.exit(1, message="ValueError: said", stderr_tail=tail)

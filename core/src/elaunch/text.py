@@ -13,10 +13,10 @@ def without_colours(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Return one line that does nothing to a terminal but stand there.
+    r"""Return one line that does nothing to a terminal but stand there.
 
     Colours are left out; any other control character but a tab is shown as an escape,
-    for example ``\\x1b``, also one that ends a line.
+    for example ``\x1b``, also one that ends a line.
     """
     return _CONTROLS.sub(lambda c: repr(c[0])[1:-1], without_colours(text))
 

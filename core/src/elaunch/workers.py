@@ -15,6 +15,7 @@ from elaunch.failures import (
     signal_name,
 )
 from elaunch.templates import render
+from elaunch.text import without_colours
 
 
 if TYPE_CHECKING:  # needed only where a worker failed
@@ -194,6 +195,9 @@ def tells_error(ended: WorkerExit) -> bool:
     return bool(ended.message or explain(ended.stderr_tail).message)
 
 
+_LAST_LINE_LIMIT = 300
+"""Characters of the last stderr line that become part of a message."""
+
 _FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM)
 """Ends that no error on stderr brings about by itself."""
 
@@ -203,8 +207,8 @@ def failure_of(ended: WorkerExit, *, role: str, host: str) -> ProcessFailure:
 
     Facts that the worker itself left (an error file, a function's exception) win over
     what its last stderr lines show; with neither, the signal or exit code is the
-    message. Where somebody else ended the worker, that is the message, and an error
-    that it wrote before stands behind it.
+    message, the latter with the last line of stderr. Where somebody else ended the
+    worker, that is the message, and an error that it wrote before stands behind it.
     """
     from elaunch.explanations import without_launcher_frames
 
@@ -246,13 +250,26 @@ def _told(ended: WorkerExit) -> "Explanation":
         before = described(seen.message, seen.location)
         return Explanation(bare, context=f"its last error was {before}")
     if not seen.message:
+        line = _last_line(ended) if ended.exitcode > 0 else ""
+        if line:
+            bare, context = f"{_end(ended)}: {line}", seen.context or ended.remark
+            return attrs.evolve(seen, message=bare, context=context)
         return attrs.evolve(seen, message=bare)
     return attrs.evolve(seen, context=seen.context or ended.remark)
 
 
 def _bare_message(ended: WorkerExit) -> str:
-    if ended.exitcode < 0:
-        end = f"killed by {signal_name(-ended.exitcode)}"
-    else:
-        end = f"ended with exit code {ended.exitcode}"
+    end = _end(ended)
     return f"{end}: {ended.remark}" if ended.remark else end
+
+
+def _end(ended: WorkerExit) -> str:
+    if ended.exitcode < 0:
+        return f"killed by {signal_name(-ended.exitcode)}"
+    return f"ended with exit code {ended.exitcode}"
+
+
+def _last_line(ended: WorkerExit) -> str:
+    """Return the last line of stderr that is not blank: often it says what is wrong."""
+    lines = (without_colours(line).strip() for line in reversed(ended.stderr_tail))
+    return next(filter(None, lines), "")[:_LAST_LINE_LIMIT]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import attrs
 
 from elaunch.explanations.explanation import Explanation, Found, described
+from elaunch.explanations.logged import on_lines_of_their_own
 from elaunch.explanations.others import error_in
 from elaunch.explanations.python import (
     fatal_error_in,
@@ -13,6 +14,7 @@ from elaunch.explanations.python import (
     syntax_error_in,
     traceback_in,
 )
+from elaunch.text import without_colours
 
 
 _READERS = (traceback_in, group_in, syntax_error_in, fatal_error_in, error_in)
@@ -24,9 +26,11 @@ def explain(stderr_tail: Sequence[str]) -> Explanation:
 
     Understands what interpreters and run-time libraries print by themselves, so that
     no program needs to be changed to be understood. The last error counts; what is
-    written after it (exit hooks, resource warnings) is passed over.
+    written after it (exit hooks, resource warnings) is passed over, unless the error
+    was only logged.
     """
-    lines = [_RANK.sub("", line) for line in stderr_tail]
+    plain = (_RANK.sub("", without_colours(line)) for line in stderr_tail)
+    lines = on_lines_of_their_own(plain)
     found = [told for read in _READERS if (told := read(lines)) is not None]
     if not found:
         return Explanation()

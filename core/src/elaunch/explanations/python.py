@@ -4,16 +4,15 @@ import re
 from collections.abc import Sequence
 
 from elaunch.explanations.explanation import Explanation, Found, described
+from elaunch.explanations.logged import NOT_THE_END, TRACEBACK, final_words
 
 
-_EXCEPTION = re.compile(r"^[A-Za-z_][\w.]*(?:: .*)?$")
+_EXCEPTION = re.compile(r"^(?=[^\W\d]|<lambda>)(?:[\w.]|<locals>|<lambda>)+(?:: .*)?$")
 _FRAME = re.compile(r'^\s+File "(?P<file>.+)", line (?P<line>\d+)')
-_TRACEBACK = "Traceback (most recent call last):"
 _LINKS = (
     "The above exception was the direct cause of the following exception:",
     "During handling of the above exception, another exception occurred:",
 )
-_NOT_THE_END = ("Exception ignored in", "--- Logging error ---", "Exception in thread")
 _GROUP = re.compile(r"^\s*\+ Exception Group Traceback \(most recent call last\):")
 _MARGIN = re.compile(r"^\s*[|+](?:-[+-]*)? ?")
 _SYNTAX = re.compile(r"^(?:SyntaxError|IndentationError|TabError): ")
@@ -24,19 +23,24 @@ _THREAD = re.compile(r"^(?:Current thread|Thread) .*\(most recent call first\):"
 
 def traceback_in(lines: Sequence[str]) -> Found | None:
     """Find the exception that ended the process; of a chain, the last one."""
-    starts = [i for i, line in enumerate(lines) if line.strip() == _TRACEBACK]
+    starts = [i for i, line in enumerate(lines) if line.strip() == TRACEBACK]
     if not starts:
         return None
     # One that ended a thread, or was only logged, counts where there is no other.
-    fatal = [i for i in starts if not _said_before(lines, i).startswith(_NOT_THE_END)]
+    fatal = [i for i in starts if not _said_before(lines, i).startswith(NOT_THE_END)]
     start = (fatal or starts)[-1]
     last = _one(lines[start:])
     first = _first_of_chain(lines, start)
+    begin = start if first is None else first
+    block = "\n".join([*lines[begin:start], last.traceback])
+    end = start + len(last.traceback.splitlines())
+    if final := final_words(_said_before(lines, begin), lines[end:]):
+        context = described(last.message, last.location)
+        return Found(start, Explanation(final, "", block, context))
     if first is None:
         return Found(start, last)
     cause = _one(lines[first:start])
     context = described(cause.message, cause.location)
-    block = "\n".join([*lines[first:start], last.traceback])
     return Found(start, Explanation(last.message, last.location, block, context))
 
 
@@ -47,8 +51,8 @@ def group_in(lines: Sequence[str]) -> Found | None:
         return None
     start = starts[-1]
     inner = [_MARGIN.sub("", line) for line in lines[start + 1 :]]
-    whole = _one([_TRACEBACK, *inner])
-    below = [i for i, line in enumerate(inner) if line.strip() == _TRACEBACK]
+    whole = _one([TRACEBACK, *inner])
+    below = [i for i, line in enumerate(inner) if line.strip() == TRACEBACK]
     member = _one(inner[below[0] :]) if below else Explanation()
     return Found(
         start,
@@ -109,7 +113,7 @@ def _first_of_chain(lines: Sequence[str], start: int) -> int | None:
         link = _previous_text(lines, start)
         if link is None or lines[link].strip() not in _LINKS:
             return first
-        earlier = [i for i in range(link) if lines[i].strip() == _TRACEBACK]
+        earlier = [i for i in range(link) if lines[i].strip() == TRACEBACK]
         if not earlier:
             return first
         first = start = earlier[-1]
