@@ -232,15 +232,13 @@ def test_a_kill_for_lack_of_memory_tells_the_limit(
     assert kept["root_cause"]["ending"] == "out-of-memory"
 
 
-@pytest.mark.parametrize("method", ["spawn", "fork", "warm"])
-def test_a_function_that_raises_shows_no_frame_of_the_launcher(
-    tmp_path: Path, method: str
-) -> None:
+def launched(tmp_path: Path, method: str, *body: str) -> tuple[Path, str]:
+    """Launch a function of these lines; return the program and what it said."""
     program = tmp_path / "program.py"
+    lines = "".join(f"    {line}\n" for line in body)
     program.write_text(
         "from elaunch import LaunchConfig, elastic_launch\n"
-        "def train():\n"
-        "    raise ValueError('boom')\n"
+        f"def train():\n{lines}"
         "if __name__ == '__main__':\n"
         "    config = LaunchConfig(min_nodes=1, max_nodes=1, nproc_per_node=1,\n"
         f"        max_restarts=0, start_method={method!r})\n"
@@ -249,13 +247,41 @@ def test_a_function_that_raises_shows_no_frame_of_the_launcher(
     ended = subprocess.run(
         [sys.executable, str(program)], capture_output=True, text=True, check=False
     )
-    said = ended.stderr.partition("ValueError: boom\n")[0]
+    return program, ended.stderr
 
-    assert said.splitlines() == [
+
+METHODS = pytest.mark.parametrize("method", ["spawn", "fork", "warm"])
+
+
+@METHODS
+@pytest.mark.parametrize("error", ["ValueError('boom')", "KeyboardInterrupt('boom')"])
+def test_a_function_that_raises_shows_no_frame_of_the_launcher(
+    tmp_path: Path, method: str, error: str
+) -> None:
+    program, said = launched(tmp_path, method, f"raise {error}")
+    head, _, _ = said.partition(f"{error.partition('(')[0]}: boom\n")
+
+    assert head.splitlines() == [
         "Traceback (most recent call last):",
         f'  File "{program}", line 3, in train',
-        "    raise ValueError('boom')",
+        f"    raise {error}",
     ]
+
+
+@METHODS
+def test_nor_does_a_value_that_cant_be_handed_back(tmp_path: Path, method: str) -> None:
+    _, said = launched(tmp_path, method, "import threading", "return threading.Lock()")
+    live, _, report = said.partition("root cause: ")
+    message = (
+        "TypeError: the function returned a 'lock', which can't be handed back: "
+        "cannot pickle '_thread.lock' object; return plain data"
+    )
+
+    assert message in live.splitlines()
+    assert f"  error: {message}" in report.splitlines()
+    assert f"    {message}" in report.splitlines()
+    assert "  at: " not in report
+    assert "function_worker" not in said
 
 
 STUCK = """import os, signal, threading

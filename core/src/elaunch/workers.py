@@ -235,9 +235,15 @@ def failure_of(ended: WorkerExit, *, role: str, host: str) -> ProcessFailure:
 
 
 def _told(ended: WorkerExit) -> "Explanation":
-    from elaunch.explanations import Explanation, described, explain
+    from elaunch.explanations import (
+        Explanation,
+        described,
+        explain,
+        without_launcher_frames,
+    )
 
-    seen = explain(ended.traceback.splitlines() or ended.stderr_tail)
+    lines = ended.traceback.splitlines() or ended.stderr_tail
+    seen = explain(without_launcher_frames(lines))
     if ended.message:
         seen = attrs.evolve(
             seen,

@@ -11,6 +11,7 @@ import attrs
 _FILE_LIMIT = 1024 * 1024
 _MESSAGE_LIMIT = 2 * 1024
 _FAR_FUTURE = 1e11  # seconds; some thousand years
+_OURS = str(Path(__file__).parent) + "/"
 _FRAME = re.compile(r'File "(.+?)", line (\d+)')
 
 
@@ -76,5 +77,5 @@ def _one_line(text: str) -> str:
 
 
 def _innermost(traceback: str) -> str:
-    frames = _FRAME.findall(traceback)
+    frames = [f for f in _FRAME.findall(traceback) if not f[0].startswith(_OURS)]
     return ":".join(frames[-1]) if frames else ""

@@ -22,20 +22,31 @@ def run(call: Path, result: Path) -> None:
         call: What `function_call.write_call` wrote.
         result: Where the value is to be.
     """
-    _ending(lambda: _hand_back(_perform(call), result))
+    _leave(_shown(lambda: _perform(call)), result)
 
 
 def call(function: Callable[..., Any], args: Sequence[Any], result: Path) -> None:
     """Call a function, and leave the value in a file."""
-    _ending(lambda: _hand_back(record(function)(*args), result))
+    _leave(_shown(lambda: record(function)(*args)), result)
 
 
-def _ending(work: Callable[[], None]) -> None:
-    """Do it; end the process with what it raises."""
+def _shown(work: Callable[[], Any]) -> Any:
+    """Do it; what it raises ends the process and is shown from the user's code on."""
     try:
-        work()
+        return work()
+    except KeyboardInterrupt as error:
+        raised.show_later(error)
+        raise
     except Exception as error:  # noqa: BLE001 - the last one to see it
         raised.end_with(error)
+
+
+def _leave(value: Any, result: Path) -> None:
+    try:
+        _hand_back(value, result)
+    except Exception as error:  # noqa: BLE001 - as above
+        # The message says it all: where the launcher stood is nobody's business.
+        raised.end_with(error.with_traceback(None))
 
 
 @record
@@ -52,11 +63,11 @@ def _hand_back(value: Any, result: Path) -> None:
 
     try:
         data = cloudpickle.dumps(value)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - what pickles may raise anything
         raise TypeError(
             f"the function returned a {type(value).__qualname__!r}, which can't be "
             f"handed back: {error}; return plain data"
-        ) from error
+        ) from None
     draft = result.with_suffix(".draft")
     with open(draft, "wb", opener=_private) as file:
         file.write(data)

@@ -23,6 +23,24 @@ def end_with(error: Exception) -> NoReturn:
     sys.exit(1)
 
 
+def show_later(error: BaseException) -> None:
+    """Make whoever shows the exception at the end leave the launcher's frames out.
+
+    For one that ends the process in a way of its own, as Ctrl-C does.
+    """
+    hook = sys.excepthook
+    part = users_part(error.__traceback__)
+
+    def show(
+        kind: type[BaseException], value: BaseException, traceback: TracebackType | None
+    ) -> None:
+        ours = value is error
+        shown = part if ours else traceback
+        hook(kind, value.with_traceback(shown), shown)
+
+    sys.excepthook = show
+
+
 def users_part(traceback: TracebackType | None) -> TracebackType | None:
     """Return the traceback from the first frame on that is not the launcher's.
 
