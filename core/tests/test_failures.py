@@ -111,6 +111,14 @@ class TestFailureOf:
         assert told.location == ""
         assert told.context == "its last error was Error: x at a:1"
 
+    def test_who_ended_with_its_parent_was_not_killed_by_itself(self) -> None:
+        ended = self.exit(
+            -signal.SIGKILL, ending=Ending.PARENT_LOST, message="the server failed"
+        )
+        told = failure_of(ended, role="r", host="h")
+
+        assert (told.message, told.context) == ("the server failed", "")
+
     @pytest.mark.parametrize(
         ("exitcode", "ending"), [(3, Ending.EXIT), (-9, Ending.SIGNAL)]
     )

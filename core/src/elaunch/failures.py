@@ -32,6 +32,8 @@ class Ending(enum.StrEnum):
     """The kernel killed it because there was no memory left."""
     UNKILLABLE = "unkillable"
     """It did not end: the kernel holds it, and not even SIGKILL reaches it."""
+    PARENT_LOST = "parent-lost"
+    """The process that had started it, and all others of its node, ended before it."""
     NO_VALUE = "no-value"
     """It ended with exit code 0, but its function gave no value."""
     UNHEALTHY = "unhealthy"
@@ -42,6 +44,7 @@ _REMARKS = {
     Ending.CORE_DUMP: "core dumped",
     Ending.OUT_OF_MEMORY: "out of memory",
     Ending.UNKILLABLE: "still there",
+    Ending.PARENT_LOST: "parent lost",
     Ending.NO_VALUE: "no value",
 }
 """What the headline of a failure adds to exit code or signal."""

@@ -252,6 +252,8 @@ def _told(ended: WorkerExit) -> "Explanation":
             traceback=ended.traceback or seen.traceback,
         )
     bare = _bare_message(ended)
+    if ended.ending is Ending.PARENT_LOST:
+        return attrs.evolve(seen, context=seen.context or ended.remark)
     if ended.exitcode in _FROM_OUTSIDE and seen.message:
         before = described(seen.message, seen.location)
         return Explanation(bare, context=f"its last error was {before}")

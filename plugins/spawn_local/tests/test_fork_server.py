@@ -28,6 +28,7 @@ from elaunch.api import (
 )
 from elaunch.testing.groups import SLEEP, SOON, Steps, exits, started, worker
 from elaunch.testing.lifeline import HOLD, Lifeline
+from elaunch.workers import failure_of
 from elaunch_spawn_local.fork_server import descendants
 from elaunch_spawn_local.fork_server.frames import Frames, pack
 from elaunch_spawn_local.fork_server.launch import NAME
@@ -91,7 +92,10 @@ async def test_a_killed_server_is_a_failure_and_leaves_nobody(tmp_path: Path) ->
             ended = (await exits(group))[0]
             assert ended.failed
             assert ended.exitcode == -signal.SIGKILL
-            assert "the fork server that ran the workers is gone" in ended.message
+            told = failure_of(ended, role="r", host="h")
+            lost = "the fork server that ran the workers was killed or has failed"
+            assert (told.message, told.context) == (lost, "")
+            assert told.headline().endswith("SIGKILL (parent lost)")
             await group.stop(StopSchedule(grace=SOON), Steps())
 
             assert await lifeline.released()

@@ -21,7 +21,8 @@ class Seen:
         stderr_tail: The last lines that the worker wrote to stderr.
         log_paths: Files with its output.
         killed: Whether it was this agent that sent SIGKILL.
-        why: What is known of the end from elsewhere; wins over the worker's files.
+        why: What became of the fork server, if the workers ended with it; wins over
+            the worker's files.
         undying: What holds a process that SIGKILL does not end; empty for an end.
     """
 
@@ -60,6 +61,8 @@ def end_of(worker: Worker, seen: Seen, memory: OutOfMemory) -> WorkerExit:
 
 def _classified(worker: Worker, seen: Seen, memory: OutOfMemory) -> tuple[Ending, str]:
     status = worker.status
+    if seen.why:
+        return Ending.PARENT_LOST, ""
     if seen.undying:
         return Ending.UNKILLABLE, seen.undying
     if os.WIFSIGNALED(status):

@@ -194,7 +194,8 @@ class LocalGroup:
 
     def lost(self, reason: str) -> None:
         """Take all workers for dead: the kernel kills them when their parent ends."""
-        why = f"the fork server that ran the workers is gone: {reason}"
+        logger.info("the fork server is lost: %s", reason)
+        why = "the fork server that ran the workers was killed or has failed"
         for worker in self._live():
             self._ended(worker, signal.SIGKILL, why=why)
 
