@@ -17,6 +17,7 @@ import pytest
 
 from elaunch.api import (
     CommandEntry,
+    Ending,
     FunctionEntry,
     ScriptEntry,
     SpawnError,
@@ -28,7 +29,6 @@ from elaunch.api import (
 )
 from elaunch.testing.groups import SLEEP, SOON, Steps, exits, started, worker
 from elaunch.testing.lifeline import HOLD, Lifeline
-from elaunch.workers import failure_of
 from elaunch_spawn_local.fork_server import descendants
 from elaunch_spawn_local.fork_server.frames import Frames, pack
 from elaunch_spawn_local.fork_server.launch import NAME
@@ -92,10 +92,8 @@ async def test_a_killed_server_is_a_failure_and_leaves_nobody(tmp_path: Path) ->
             ended = (await exits(group))[0]
             assert ended.failed
             assert ended.exitcode == -signal.SIGKILL
-            told = failure_of(ended, role="r", host="h")
             lost = "the fork server that ran the workers was killed or has failed"
-            assert (told.message, told.context) == (lost, "")
-            assert told.headline().endswith("SIGKILL (parent lost)")
+            assert (ended.message, ended.ending) == (lost, Ending.PARENT_LOST)
             await group.stop(StopSchedule(grace=SOON), Steps())
 
             assert await lifeline.released()
