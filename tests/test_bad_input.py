@@ -36,7 +36,8 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     ("arguments", "status", "message"),
     [
         (["run", "--nnode", "2", "x.py"], 2, "did you mean '--nnodes'?"),
-        (["run"], 2, "the following arguments are required: script"),
+        (["run"], 2, "the following arguments are required: script\n"),
+        (["hello.py"], 3, "'hello.py'; did you mean 'elaunch run hello.py'?\n"),
         (
             ["fly"],
             3,

@@ -93,6 +93,7 @@ class UnknownBackend(PluginError):
         known: Names that a known distribution would provide, name -> distribution.
         blocked: Names of blocked plugins, which may be why.
         failed: ``plugin: reason`` of plugins that failed to load, which may be why.
+        meant: What was meant if it was no name; empty for the nearest name.
     """
 
     kind: str
@@ -101,13 +102,15 @@ class UnknownBackend(PluginError):
     known: Mapping[str, str] = attrs.field(factory=dict)
     blocked: Sequence[str] = ()
     failed: Sequence[str] = ()
+    meant: str = ""
 
     def __str__(self) -> str:
         names = {*self.installed, *self.known}
         what = self.kind if self.kind == "command" else f"{self.kind} backend"
+        hint = f"; did you mean {self.meant!r}?" if self.meant else ""
         lines = [
             f"no {what} is named {self.name!r}"
-            + suggestion(self.name, names - {self.name}),
+            + (hint or suggestion(self.name, names - {self.name})),
             f"  installed: {quoted(self.installed)}",
         ]
         wanted = {self.name, *_nearest(self.name, names)}

@@ -1,6 +1,7 @@
 """Subcommands that plugins add. The plugins are loaded only when one is asked for."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import attrs
 
@@ -22,5 +23,7 @@ def run_contributed(name: str, arguments: Sequence[str]) -> int:
         command = commands.create(name, CommandParameters(f"elaunch {name}"), {})
     except UnknownBackend as error:
         installed = sorted({*error.installed, *OWN})
-        raise attrs.evolve(error, installed=installed) from None
+        script = name.endswith(".py") or Path(name).is_file()
+        meant = f"elaunch run {name}" if script else ""
+        raise attrs.evolve(error, installed=installed, meant=meant) from None
     return command.run(arguments)

@@ -71,7 +71,8 @@ def build_parsers() -> tuple[
         "run",
         help="run this node's agent of a job",
         description="Run this node's agent of a job: start the workers, watch "
-        "them, restart them when one fails or when nodes come and go.",
+        "them, restart them when one fails or when nodes come and go. Workers have no "
+        "input, save that of --debug-rank.",
         usage="elaunch run [flags] script [args ...]",
         allow_abbrev=False,
     )
@@ -155,12 +156,14 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         help="run the script by runpy.run_path, as torchrun's flag of this name does",
     )
     what.add_argument("script", help="the script each worker runs")
-    what.add_argument(
+    rest = what.add_argument(
         "args",
         nargs=argparse.REMAINDER,
         metavar="args ...",
-        help="everything after the script belongs to the script",
+        help="everything after the script belongs to the script; {rank}, {world_size} "
+        "and the like in it are replaced for each worker (docs/cli.md#templates)",
     )
+    rest.required = False  # argparse would ask for it where the script is missing
     voice = parser.add_argument_group("what it says").add_mutually_exclusive_group()
     voice.add_argument(
         "-v",
