@@ -12,7 +12,7 @@ from elaunch_spawn_local.fork_server.descendants import descendants
 
 TYPE_CHECKING = False  # see `frames`
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from typing import Any
 
 
@@ -42,7 +42,7 @@ def environment(agent: dict[str, str]) -> dict[str, str]:
     return {**agent, **dict.fromkeys(SINGLE, "1")}
 
 
-def prepare(modules: Iterable[str], path: list[str], *, anyway: bool) -> dict[str, Any]:
+def prepare(modules: list[str], path: list[str], *, anyway: bool) -> dict[str, Any]:
     """Import modules and return the server's first word: how that went.
 
     Args:
@@ -61,7 +61,7 @@ def prepare(modules: Iterable[str], path: list[str], *, anyway: bool) -> dict[st
         del sys.path[: len(path)]
     found = obstacles()
     if found and not anyway:
-        return {"told": "obstructed", "found": found}
+        return {"told": "obstructed", "found": found, "by": modules}
     gc.collect()
     gc.freeze()  # what all workers share is not to be written to by a collection
     return {"told": "ready", "found": found}
@@ -77,18 +77,17 @@ def obstacles() -> list[str]:
 
 
 def _threads() -> list[str]:
-    """Return the names of all threads but this one."""
-    if sys.platform != "linux":
-        import threading
+    """Return the names of all threads but this one: Python's own where it has one."""
+    import threading
 
-        return [
-            t.name for t in threading.enumerate() if t.ident != threading.get_ident()
-        ]
+    known = {thread.native_id: thread.name for thread in threading.enumerate()}
+    if sys.platform != "linux":
+        return [name for id_, name in known.items() if id_ != threading.get_native_id()]
     names = []
     for thread in os.listdir("/proc/self/task"):
         if int(thread) != os.getpid():
             with open(f"/proc/self/task/{thread}/comm") as file:
-                names.append(file.read().strip())
+                names.append(known.get(int(thread)) or file.read().strip())
     return names
 
 
