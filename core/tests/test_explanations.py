@@ -235,9 +235,14 @@ class TestPython:
         assert seen.message == "ZeroDivisionError: division by zero"
 
     def test_the_rest_of_a_long_message_is_not_the_end(self, tmp_path: Path) -> None:
-        seen = explain(stderr_of(tmp_path, "raise ValueError('first\\nsecond')"))
+        script = (
+            "import logging\nlogging.warning('step 5')\n"
+            "raise ValueError('first\\nsecond')"
+        )
+        seen = explain(stderr_of(tmp_path, script))
 
         assert seen.message == "ValueError: first"
+        assert seen.location == f"{tmp_path}/script.py:3"
 
 
 class TestOtherLanguages:

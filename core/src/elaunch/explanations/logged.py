@@ -14,12 +14,13 @@ _HEAD = re.compile(
     r" \(most recent call last\):)\s*"
 )
 _MEMBER = re.compile(r"\s*[|+][-+|\s]*(?:Exception Group )?Traceback ")
-_RECORD = re.compile(r"\b(?:DEBUG|INFO|WARN|WARNING|ERROR|CRITICAL|FATAL)\b")
+_RECORD = re.compile(r"\b(?:ERROR|CRITICAL|FATAL)\b")
 _HARMLESS = re.compile(r"\b(?:DEBUG|INFO|WARN|WARNING)\b")
 _NOISE = re.compile(
     r".*\b\w*Warning: |wandb: |\[[WI]\d|Error in |Exception ignored |"
-    # How CUDA's errors go on.
-    r"CUDA kernel errors |For debugging consider |Compile with "
+    # How torch's errors go on.
+    r"CUDA kernel errors |For debugging consider |Compile with |frame #\d|"
+    r"Exception raised from "
 )
 
 

@@ -77,6 +77,6 @@ async def ready(server: ForkServer, entry: WorkerEntry) -> None:
     if word["told"] == "obstructed":
         raise SpawnError(
             f"what was loaded by --preload {','.join(word['by'])} for {entry.name!r} "
-            f"does not survive a fork: it left {', '.join(word['found'])}; leave the module that starts it out of "
-            f"--preload, or go on with --preload-anyway"
+            f"does not survive a fork: it left {', '.join(word['found'])}; leave the "
+            f"module that starts it out of --preload, or go on with --preload-anyway"
         )
