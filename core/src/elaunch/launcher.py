@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import attrs
 
+from elaunch import standard_streams
 from elaunch.addresses import advertised_address, given_address
 from elaunch.agent.agent import Agent
 from elaunch.agent.messages import Result
@@ -139,6 +140,7 @@ def launch_agent(
         raise UsageError(
             "elaunch runs on Linux and macOS; on Windows, use it inside WSL"
         )
+    standard_streams.open_closed()
     plugins = load_plugins(config.block_plugins)
     config = _settled(config)
     config.environment_settings.check_devices(os.environ, config.nproc_per_node)

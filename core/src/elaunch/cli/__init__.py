@@ -2,15 +2,19 @@
 
 import argparse
 import atexit
+import contextlib
 import gc
+import os
 import sys
 from collections.abc import Sequence
 
+from elaunch import standard_streams
 from elaunch.cli.parser import OWN, parse
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status; ``docs/exit-codes.md``."""
+    _open_closed()
     verbose = False
     words = sys.argv[1:] if argv is None else argv
     try:
@@ -62,11 +66,23 @@ def _collect_seldom() -> None:
     atexit.register(gc.freeze)
 
 
+def _open_closed() -> None:
+    """Let there be standard streams, also where the user closed them."""
+    standard_streams.open_closed()
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            null = open(os.devnull, "w")  # noqa: PTH123, SIM115 - pathlib takes longer; it stays
+            setattr(sys, name, null)
+
+
 def _say(text: str) -> None:
     from elaunch.text import printable
 
-    sys.stdout.flush()
     # Another node, or a worker, may have a part in it.
     shown = "\n".join(map(printable, text.split("\n")))
-    sys.stderr.write(f"elaunch: {shown}\n")
-    sys.stderr.flush()
+    # Nobody may read either of them; the exit status tells all the same.
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"elaunch: {shown}\n")
+        sys.stderr.flush()
