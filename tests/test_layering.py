@@ -16,7 +16,7 @@ LAYERS = (
     ("__init__",),
     ("launcher",),
     ("agent", "plugins", "addresses", "interfaces"),
-    ("config", "options", "slots", "builtin", "failure_file"),
+    ("config", "options", "slots", "builtin", "failure_file", "standard_streams"),
     ("hookspecs",),
     ("api",),
     ("membership",),

@@ -31,7 +31,7 @@ from elaunch.failure_file import (
     write_failure,
 )
 from elaunch.interfaces import interface_addresses
-from elaunch.log_layout import LogLayout, LogLayoutParameters
+from elaunch.log_layout import LogLayout, LogLayoutParameters, run_name
 from elaunch.monitor import Monitor, MonitorParameters
 from elaunch.options import parse_spec
 from elaunch.plugins import Plugins, load_plugins
@@ -164,7 +164,10 @@ def launch_agent(
 
 def _log_layout(config: LaunchConfig, plugins: Plugins) -> LogLayout | None:
     layouts = plugins.log_layouts
-    params = LogLayoutParameters(run_id=config.run_id, output=config.output_settings)
+    params = LogLayoutParameters(
+        run_id=run_name(config.run_id, config.rdzv_endpoint),
+        output=config.output_settings,
+    )
     if config.logs_specs:
         return layouts.create("logs-specs", params, {"name": config.logs_specs})
     if config.log_layout == "default" and "default" not in layouts:
@@ -187,12 +190,13 @@ def _settled(config: LaunchConfig) -> LaunchConfig:
         raise UsageError(
             f"the run id must be 1 to 200 characters without '/', not {run_id!r}"
         )
+    endpoint = config.rdzv_endpoint or "localhost:0"
     report = config.failure_file
     if not report and config.log_dir not in ("", os.devnull):
-        report = file_beside_logs(config.log_dir, run_id)
+        report = file_beside_logs(config.log_dir, run_name(run_id, endpoint))
     return config.evolve(
         run_id=run_id,
-        rdzv_endpoint=config.rdzv_endpoint or "localhost:0",
+        rdzv_endpoint=endpoint,
         failure_file=report or temporary_file(),
     )
 

@@ -1,5 +1,6 @@
 """The log layout port: which file each stream of each worker goes to."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -8,6 +9,10 @@ import attrs
 from elaunch.output import OutputSettings, WorkerRoutes
 from elaunch.provider import Provider
 from elaunch.workers import WorkerSpec
+
+
+NO_RUN_ID = "none"
+"""Id of a job that has none, but an endpoint of its own; torchrun's word."""
 
 
 @attrs.frozen(kw_only=True)
@@ -54,6 +59,14 @@ class GroupLogs:
     filtered_stderr: str = ""
 
 
+def run_name(run_id: str, endpoint: str) -> str:
+    """Return what the logs of a run are called, where it has no id of its own, too."""
+    if run_id != NO_RUN_ID:
+        return run_id
+    place = re.sub(r"[^\w.]+", "-", endpoint).strip("-")
+    return f"{run_id}-{place}" if place else run_id
+
+
 class LogLayout(Protocol):
     """Chooses files, generation after generation. It opens none of them."""
 
@@ -80,7 +93,7 @@ class LogLayoutParameters:
     """What every log layout is built with.
 
     Attributes:
-        run_id: Id of the job.
+        run_id: Id of the job; with its endpoint where it has none of its own.
         output: What becomes of workers' output.
     """
 

@@ -1,4 +1,4 @@
-"""The first three descriptors, which a user may have closed (``elaunch run ... >&-``)."""
+"""The standard streams, which a user may have closed (``elaunch run ... >&-``)."""
 
 import os
 

@@ -1,5 +1,6 @@
 """Which files the log layout `default` chooses, and which it removes."""
 
+import concurrent.futures
 import logging
 import os
 import threading
@@ -52,9 +53,14 @@ def workers(generation: int, *ranks: int) -> list[WorkerSpec]:
     return specs
 
 
-def place(chooser: DefaultLayout, generation: int, *ranks: int) -> list[Path]:
+def place(
+    chooser: DefaultLayout, generation: int, *ranks: int, port: str = ""
+) -> list[Path]:
     """Let a layout choose, write to each file, and return the files of stdout."""
-    specs = workers(generation, *ranks)
+    specs = [
+        attrs.evolve(spec, environment={"MASTER_PORT": port})
+        for spec in workers(generation, *ranks)
+    ]
     logs = chooser.place(specs, {s.ranks.local_rank: BOTH for s in specs})
     files = [Path(logs.workers[local].stdout.path) for local in range(len(ranks))]
     for file in files:
@@ -111,6 +117,58 @@ def test_a_generation_that_comes_again_leaves_the_first_alone(tmp_path: Path) ->
     ]
     assert first[0].read_text() == "1 (0, 1)\n"
     assert (tmp_path / "job" / "latest").readlink() == Path("1.2")
+
+
+def test_agents_of_a_launch_choose_alike_whatever_is_removed(tmp_path: Path) -> None:
+    one, other = layout(tmp_path), layout(tmp_path)
+    place(one, 1, 0, port="1")
+    place(other, 1, 1, port="1")
+    del one, other
+
+    # Both are launched anew; the first removes what was there before the second comes.
+    one, other = layout(tmp_path, retention=1), layout(tmp_path, retention=1)
+    first = place(one, 1, 0, port="2")
+    second = place(other, 1, 1, port="2")
+
+    assert first == [tmp_path / "job" / "1.1" / "0" / "stdout.log"]
+    assert second == [tmp_path / "job" / "1.1" / "1" / "stdout.log"]
+    assert first[0].exists()
+    assert not (tmp_path / "job" / "1").exists()
+    assert (tmp_path / "job" / "latest").readlink() == Path("1.1")
+
+
+def test_what_another_agent_still_writes_is_not_removed(tmp_path: Path) -> None:
+    used = layout(tmp_path)
+    file = place(used, 1, 0)[0]
+    chooser = layout(tmp_path, retention=1)
+    place(chooser, 2, 1)
+    assert file.exists()
+
+    del used
+    place(chooser, 3, 1)
+    assert {path.name for path in (tmp_path / "job").iterdir()} == {"3", "latest"}
+
+
+def test_agents_that_remove_and_choose_at_once_choose_alike(tmp_path: Path) -> None:
+    count = 4
+    barrier = threading.Barrier(count)
+    chosen: dict[int, set[str]] = {launch: set() for launch in range(8)}
+
+    def work(rank: int) -> None:
+        for launch, names in chosen.items():
+            chooser = layout(tmp_path, retention=1)
+            barrier.wait()
+            file = place(chooser, 1, rank, port=str(launch))[0]
+            names.add(file.parents[1].name)
+            barrier.wait()
+            assert file.exists()
+            barrier.wait()
+
+    with concurrent.futures.ThreadPoolExecutor(count) as pool:
+        for done in [pool.submit(work, rank) for rank in range(count)]:
+            done.result()
+
+    assert [len(names) for names in chosen.values()] == [1] * len(chosen)
 
 
 def test_three_scale_events_and_three_failures_lose_no_file(tmp_path: Path) -> None:
@@ -178,7 +236,19 @@ def test_a_temporary_directory_is_named(
     assert caplog.text.count(f"workers' output is kept in {root}") == 1
 
 
-@pytest.mark.parametrize("run_id", [".", ".."])
+def test_the_directory_of_the_run_is_named_and_linked(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    chooser = layout(tmp_path)
+    with caplog.at_level(logging.WARNING):
+        place(chooser, 1, 0)
+        place(chooser, 2, 0)
+
+    assert caplog.text.count(f"workers' output is kept in {tmp_path / 'job'}\n") == 1
+    assert (tmp_path / "latest").readlink() == Path("job")
+
+
+@pytest.mark.parametrize("run_id", [".", "..", "latest"])
 def test_no_run_id_leads_out_of_the_directory(run_id: str, tmp_path: Path) -> None:
     logs = tmp_path / "logs"
     (file,) = place(layout(logs, run_id), 1, 0)

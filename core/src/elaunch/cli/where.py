@@ -5,6 +5,7 @@ import argparse
 import attrs
 
 from elaunch.errors import UsageError
+from elaunch.log_layout import NO_RUN_ID
 
 
 DEFAULT_BACKEND = "c10d"
@@ -13,9 +14,6 @@ MASTER_BACKEND = "static"
 """What ``--master-addr`` and ``--master-port`` are for, as in torchrun."""
 
 MASTER_ADDR, MASTER_PORT = "127.0.0.1", 29500
-
-MASTER_RUN_ID = "none"
-"""Id of a job that has none, but an endpoint of its own; torchrun's word."""
 
 
 @attrs.frozen
@@ -68,7 +66,7 @@ def where_to_meet(args: argparse.Namespace) -> Where:
             f"{master} and --rdzv-endpoint contradict each other: {endpoint!r} and "
             f"{args.rdzv_endpoint!r}; leave out one of them"
         )
-    return Where(MASTER_BACKEND, endpoint, args.rdzv_id or MASTER_RUN_ID)
+    return Where(MASTER_BACKEND, endpoint, args.rdzv_id or NO_RUN_ID)
 
 
 def _master_endpoint(address: str | None, port: int | None) -> str:

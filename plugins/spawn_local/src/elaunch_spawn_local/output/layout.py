@@ -3,11 +3,10 @@
 import contextlib
 import logging
 import os
-import re
 import secrets
-import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import attrs
@@ -22,14 +21,13 @@ from elaunch.api import (
     WorkerRoutes,
     WorkerSpec,
 )
+from elaunch_spawn_local.output.generations import claim, forget
 
 
 logger = logging.getLogger(__name__)
 
 LATEST = "latest"
-"""Name of the link to the generation that was started last."""
-
-_GENERATION = re.compile(r"\d+(\.\d+)?")
+"""Name of the links to the generation and the run that were started last."""
 
 
 @attrs.define(eq=False)
@@ -38,11 +36,14 @@ class DefaultLayout:
 
     Ranks are global and belong to one agent each, so agents can share a directory. What
     is there already is left alone: where a run with the same id comes to the same
-    generation once more its files lie in ``GENERATION.1``, and so on.
+    generation once more its files lie in ``GENERATION.1``, and so on
+    (`elaunch_spawn_local.output.generations`).
     """
 
     _parameters: LogLayoutParameters
     _root: Path | None = attrs.field(default=None, init=False)
+    _told: bool = attrs.field(default=False, init=False)
+    _release: Callable[[], object] = attrs.field(default=int, init=False)
 
     def place(
         self, workers: Sequence[WorkerSpec], routes: Mapping[int, WorkerRoutes]
@@ -89,16 +90,20 @@ class DefaultLayout:
     def _generation(self, workers: Sequence[WorkerSpec]) -> Path:
         """Make a directory for each worker; return that of the generation."""
         run = self._run()
-        number = workers[0].names.get("generation", "0")
-        ranks = [str(spec.ranks.rank) for spec in workers]
-        for name in _names(number):
-            if _claim(run / name, ranks):
-                break
-        _link(run / LATEST, name)
+        claimed = claim(
+            run,
+            workers[0].names.get("generation", "0"),
+            [str(spec.ranks.rank) for spec in workers],
+            _launch_of(workers[0]),
+        )
+        # The files of the group before have been closed.
+        self._release()
+        self._release = weakref.finalize(self, os.close, claimed.lock)
+        _link(run / LATEST, claimed.path.name)
         keep = self._parameters.output.retention
         if keep:
-            _forget(run, keep, name)
-        return run / name
+            forget(run, keep, claimed.path.name)
+        return claimed.path
 
     def _run(self) -> Path:
         """Return the directory of the run, in the one for logs or a temporary one."""
@@ -108,39 +113,28 @@ class DefaultLayout:
                 self._root = Path(given).absolute()
             else:
                 self._root = Path(tempfile.mkdtemp(prefix="elaunch-logs-"))
-                logger.warning("workers' output is kept in %s", self._root)
         name = self._parameters.run_id
         # A name that would lead elsewhere is made one that doesn't.
-        run = self._root / (f"{name}-" if name in (".", "..") else name)
+        run = self._root / (f"{name}-" if name in (".", "..", LATEST) else name)
         run.mkdir(parents=True, exist_ok=True)
+        if not self._told:
+            self._told = True
+            logger.warning("workers' output is kept in %s", run)
+            _link(self._root / LATEST, run.name)
         return run
+
+
+def _launch_of(spec: WorkerSpec) -> str:
+    """Return what the members of a generation have in common, and no others.
+
+    They meet at one port, which the next launch of the job hardly ever gets again.
+    """
+    names = ("MASTER_ADDR", "MASTER_PORT")
+    return " ".join(spec.environment.get(name, "") for name in names)
 
 
 def _destination(route: Route, path: Path) -> Destination:
     return Destination(path=str(path) if route.file else "", console=route.console)
-
-
-def _names(number: str) -> Iterator[str]:
-    yield number
-    again = 0
-    while True:
-        again += 1
-        yield f"{number}.{again}"
-
-
-def _claim(generation: Path, ranks: Sequence[str]) -> bool:
-    """Make the ranks' directories, or none of them if one is there already."""
-    generation.mkdir(exist_ok=True)
-    made: list[Path] = []
-    for rank in ranks:
-        try:
-            (generation / rank).mkdir()
-        except FileExistsError:
-            for path in made:
-                path.rmdir()
-            return False
-        made.append(generation / rank)
-    return True
 
 
 def _link(link: Path, target: str) -> None:
@@ -151,18 +145,5 @@ def _link(link: Path, target: str) -> None:
         new.replace(link)
     except OSError as error:  # a file system without links; nothing depends on it
         logger.info("no link %s: %s", link, error)
-
-
-def _forget(run: Path, keep: int, current: str) -> None:
-    """Remove all generations of a run but the last ones and the current one."""
-    aged: list[tuple[int, str]] = []
-    for entry in os.scandir(run):
-        # Another agent may remove the same at the same time.
-        with contextlib.suppress(FileNotFoundError):
-            if _GENERATION.fullmatch(entry.name) and entry.is_dir(
-                follow_symlinks=False
-            ):
-                aged.append((entry.stat().st_mtime_ns, entry.name))
-    others = [name for _, name in sorted(aged) if name != current]
-    for name in others[: max(0, len(others) - (keep - 1))]:
-        shutil.rmtree(run / name, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            new.unlink()
