@@ -3,6 +3,7 @@
 import asyncio
 import os
 import select
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -109,6 +110,60 @@ def test_a_part_that_is_gone_is_told_once(
     follower.close()
 
 
+@pytest.mark.parametrize("rotates", [True, False])
+@pytest.mark.parametrize("how", ["removed", "renamed"])
+def test_a_file_whose_directory_is_gone_is_read_on(
+    how: str, *, rotates: bool, tmp_path: Path
+) -> None:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    log = folder / "log"
+    add(log, "one, ")
+    follower = Follower(str(log), rotates=rotates)
+    with log.open("a") as writer:
+        assert all_of(follower) == b"one, "
+        if how == "removed":
+            log.unlink()
+            folder.rmdir()
+        else:
+            folder.rename(tmp_path / "elsewhere")
+        writer.write("two")
+        writer.flush()
+
+        assert all_of(follower) == b"two"
+    follower.close()
+
+
+def test_another_file_of_this_name_is_no_part_of_one_that_is_not_rotated(
+    log: Path,
+) -> None:
+    add(log, "one, ")
+    follower = Follower(str(log), rotates=False)
+    with log.open("a") as writer:
+        assert all_of(follower) == b"one, "
+        log.rename(log.with_name("moved"))
+        add(log, "a stranger's")
+        writer.write("two")
+        writer.flush()
+
+        assert all_of(follower) == b"two"
+    follower.close()
+
+
+def test_a_file_that_is_truncated_is_read_from_its_new_beginning(
+    log: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    add(log, "a long line")
+    follower = Follower(str(log))
+    assert all_of(follower) == b"a long line"
+    for text in ("one", "o"):
+        log.write_text(text)
+        assert all_of(follower) == text.encode()
+
+    assert caplog.text.count("was truncated") == 1
+    follower.close()
+
+
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="not Linux")
 def test_linux_tells_of_news_in_a_directory(tmp_path: Path) -> None:
     folders = [tmp_path / name for name in "ab"]
@@ -156,3 +211,36 @@ async def test_lines_of_a_file_come_to_the_console_while_the_worker_runs(
         await exits(group)
 
     assert shown + capfd.readouterr().out == "[0] first\n[0] second\n"
+
+
+@pytest.mark.parametrize("new", [new_watch, lambda _: Polling()])
+@pytest.mark.asyncio
+async def test_the_console_shows_a_worker_whose_logs_were_removed(
+    new: Callable[[set[str]], Watch],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(watch, "new_watch", new)
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, sys, time\n"
+        "for number in range(4):\n"
+        "    print('line', number, flush=True)\n"
+        "    while not os.path.exists(f'{sys.argv[0]}.{number}'): time.sleep(0.01)\n"
+    )
+    logs = tmp_path / "logs"
+    output = OutputSettings(log_dir=str(logs), tee="1")
+    shown = ""
+    async with started(
+        LocalSpawner("job", output=output), ScriptEntry(str(script), (), "s")
+    ) as group:
+        for number in range(4):
+            while f"line {number}\n" not in shown:
+                await asyncio.sleep(0.01)
+                shown += capfd.readouterr().out
+            shutil.rmtree(logs, ignore_errors=True)
+            (tmp_path / f"script.py.{number}").touch()
+        await exits(group)
+
+    assert shown == "".join(f"line {number}\n" for number in range(4))

@@ -15,17 +15,22 @@ class Follower:
     """Reads a log file from a given place on, and what takes its place.
 
     A file is rotated by giving it the name ``PATH.1``, what had that name ``PATH.2``
-    and so on, and beginning ``PATH`` anew.
+    and so on, and beginning ``PATH`` anew. What becomes of the name otherwise is of no
+    matter: the file is read on, also where it was renamed or removed. One that was
+    truncated is read from its new beginning.
 
     Attributes:
         path: Name of the file.
         start: Where to begin.
+        rotates: Whether another file can take its place.
     """
 
     path: str
     start: int = 0
+    rotates: bool = True
     _fd: int | None = attrs.field(default=None, init=False)
     _told: bool = attrs.field(default=False, init=False)
+    _truncated: bool = attrs.field(default=False, init=False)
 
     def open(self) -> None:
         """Open the file, before it can be rotated away.
@@ -46,6 +51,8 @@ class Follower:
             self.open()
             assert self._fd is not None  # noqa: S101 - for mypy
         while not (data := os.read(self._fd, size)):
+            if self._starts_again(self._fd):
+                continue
             following = self._following()
             if following is None:
                 return b""
@@ -59,14 +66,40 @@ class Follower:
             self._fd = following
         return data
 
+    def size(self) -> int:
+        """Return how large the file is now."""
+        return os.fstat(self._fd).st_size if self._fd is not None else 0
+
     def close(self) -> None:
         """Close the file."""
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
 
+    def _starts_again(self, fd: int) -> bool:
+        """Go to the beginning of a file that was truncated, as a shell's ``>`` does."""
+        if os.fstat(fd).st_size >= os.lseek(fd, 0, os.SEEK_CUR):
+            return False
+        os.lseek(fd, 0, os.SEEK_SET)
+        if not self._truncated:
+            self._truncated = True
+            logger.warning(
+                "%s was truncated: lines may be missing there and on the console; a "
+                "worker that writes to /dev/stdout must append, as '>>' does",
+                self.path,
+            )
+        return True
+
     def _following(self) -> int | None:
         """Open the file that continues ours, if ours was rotated away."""
+        if not self.rotates:
+            return None
+        try:
+            return self._successor()
+        except OSError:  # the directory is gone: ours is still there, and all there is
+            return None
+
+    def _successor(self) -> int | None:
         ours = _identity(os.fstat(self._fd or 0))
         while True:
             if _is(self.path, ours):

@@ -326,7 +326,7 @@ class Output:
                 label=_encoded(spec.label),
                 filter=kept,
             )
-            follower = Follower(path, start)
+            follower = Follower(path, start, rotates=bool(self._settings.max_bytes))
             sources.append(File(rank, stream, follower, number))
             with _told(path):
                 follower.open()

@@ -174,7 +174,7 @@ class Pump:
                 self._hear(self._scribes)
             else:
                 unread |= self._news()
-        if self._watch and self._watch.fd is None:
+        if self._watch and self._watch.blind:
             unread |= self._news()
         unread = {file for file in unread if self._read(file)}
         self._end_overdue()
@@ -186,8 +186,10 @@ class Pump:
         moments = [s.deadline for s in self._all() if s.deadline is not None]
         moments += [s.stream.due for s in self._all() if s.stream and s.stream.due]
         now = time.monotonic()
-        if self._watch and self._watch.fd is None:
-            moments.append(now + self._watch.interval)
+        if self._watch and self._watch.blind:
+            from elaunch_spawn_local.output.watch import POLL_INTERVAL
+
+            moments.append(now + POLL_INTERVAL)
         return max(0.0, min(moments) - now) if moments else None
 
     def _news(self) -> set[File]:

@@ -112,7 +112,7 @@ class File:
         """Carry everything that is there by now."""
         with contextlib.suppress(OSError):
             # Not what is still to come: something that the worker left may write on.
-            left = Path(self.follower.path).stat().st_size
+            left = self.follower.size()
             while (size := self.read()) and (left > 0 or self.number is not None):
                 left -= size
 

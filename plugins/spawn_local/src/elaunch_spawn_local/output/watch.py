@@ -12,6 +12,7 @@ import attrs
 _IN_MODIFY = 0x002  # <sys/inotify.h>
 _IN_MOVED_TO = 0x080
 _IN_CREATE = 0x100
+_IN_IGNORED = 0x8000
 _EVENT = struct.Struct("iIII")
 
 POLL_INTERVAL = 0.1
@@ -23,8 +24,8 @@ class Watch(Protocol):
 
     fd: int | None
     """Readable when there is news; `None` where nobody tells."""
-    interval: float
-    """Seconds between two looks where nobody tells."""
+    blind: bool
+    """Whether nobody tells of some of them: whoever uses it looks again and again."""
 
     def add(self, directory: str) -> None:
         """Begin to watch a directory, before its files are looked at."""
@@ -41,7 +42,7 @@ class Inotify:
     """Asks Linux."""
 
     fd: int | None = None
-    interval: float = POLL_INTERVAL
+    blind: bool = attrs.field(default=False, init=False)
     _add: object = None
     _directories: dict[int, str] = attrs.field(factory=dict, init=False)
 
@@ -77,12 +78,14 @@ class Inotify:
             data = os.read(self.fd or 0, 64 * 1024)
             start = 0
             while start < len(data):
-                watch, _, _, length = _EVENT.unpack_from(data, start)
+                watch, kind, _, length = _EVENT.unpack_from(data, start)
                 start += _EVENT.size + length
                 if watch not in self._directories:  # -1: the queue ran over
                     return None
+                if kind & _IN_IGNORED:  # it was removed, but not what is open in it
+                    self.blind = True
                 found.add(self._directories[watch])
-        return found
+        return None if self.blind else found
 
     def close(self) -> None:
         """Stop watching."""
@@ -96,7 +99,7 @@ class Polling:
     """Knows nothing: whoever uses it looks every `POLL_INTERVAL` seconds."""
 
     fd: int | None = attrs.field(default=None, init=False)
-    interval: float = POLL_INTERVAL
+    blind: bool = attrs.field(default=True, init=False)
 
     def add(self, directory: str) -> None:
         """Nothing is to be done."""
