@@ -5,11 +5,12 @@ import contextlib
 import os
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
 
-from elaunch.api import CommandEntry, StopSchedule
+from elaunch.api import CommandEntry, OutputSettings, StopSchedule
 from elaunch.testing.groups import SLEEP, SOON, Steps, exits, started, worker
 from elaunch.testing.lifeline import HOLD, Lifeline
 from elaunch_spawn_local.local import LocalSpawner
@@ -77,12 +78,36 @@ os.write(1, b"\\xff\\xfe\\n10%\\r20%\\n")
 for _ in range(3):
     os.write(1, b"x" * 65536)
 """
-    async with started(LocalSpawner("job"), python(code)) as group:
-        await exits(group)
+    code = f"import os\nif os.environ['RANK'] == '0':{textwrap.indent(code, '    ')}"
+    one = worker(0, RANK="0")
+    quiet = worker(1, RANK="1")
+    async with started(LocalSpawner("job"), python(code), one, quiet) as group:
+        await exits(group, 2)
 
     lines = capfdbinary.readouterr().out.split(b"\n")
     assert lines[:2] == [b"\xff\xfe", b"10%\r20%"]
     assert lines[2:] == [b"x" * 65536] * 3 + [b""]
+
+
+@pytest.mark.parametrize("files", [False, True])
+@pytest.mark.asyncio
+async def test_the_stdout_of_one_worker_is_passed_on_byte_by_byte(
+    *, files: bool, tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    code = """
+import os, sys
+sys.stdout.buffer.write(b"\\xff" * 300_000 + b"\\r\\n\\0no newline")
+sys.stderr.write("half an err")
+"""
+    output = OutputSettings(log_dir=str(tmp_path) if files else "")
+    own = LocalSpawner("job", output=output)
+    async with started(own, python(code)) as group:
+        ended = (await exits(group))[0]
+
+    captured = capfdbinary.readouterr()
+    assert captured.out == b"\xff" * 300_000 + b"\r\n\0no newline"
+    assert captured.err == b"half an err\n"
+    assert ended.stderr_tail == ("half an err",)
 
 
 @pytest.mark.asyncio

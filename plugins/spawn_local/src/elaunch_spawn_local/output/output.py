@@ -272,6 +272,15 @@ class Output:
         self._terminals.append((fd, ours))
         return theirs
 
+    def _is_raw(self, fd: int, kept: "LineFilter | None") -> bool:
+        """Whether bytes are passed on as they are, for a program to read them.
+
+        On stderr they share the console with what the agent says: there lines are
+        kept whole.
+        """
+        mixed = fd == STDERR or terminal.same_file(STDOUT, STDERR)
+        return self._alone and not (mixed or kept or self._settings.timestamps)
+
     def _stream(
         self,
         spec: WorkerSpec,
@@ -294,6 +303,7 @@ class Output:
             timestamps=self._settings.timestamps,
             filter=kept,
             tail=self._tail(rank, fd),
+            raw=self._is_raw(fd, kept),
         )
         sources.append(Pipe(rank, stream, ours))
         return theirs
@@ -325,6 +335,7 @@ class Output:
                 console=self._consoles[fd] if target.console else None,
                 label=_encoded(spec.label),
                 filter=kept,
+                raw=self._is_raw(fd, kept),
             )
             follower = Follower(path, start, rotates=bool(self._settings.max_bytes))
             sources.append(File(rank, stream, follower, number))

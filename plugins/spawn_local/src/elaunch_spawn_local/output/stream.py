@@ -34,8 +34,8 @@ class Stream:
         timestamps: Whether the time follows that.
         filter: What keeps chosen lines; `None` for nothing.
         tail: What keeps the end; `None` for nothing.
-        raw: Whether the bytes are passed on as they come, since a terminal is at
-            either end.
+        raw: Whether the bytes are passed on as they come, since they are nobody
+            else's: a terminal is at either end, or there is one worker.
     """
 
     console: Console | None

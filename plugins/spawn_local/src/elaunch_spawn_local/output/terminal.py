@@ -52,4 +52,7 @@ def is_terminal(fd: int) -> bool:
 
 def same_file(one: int, other: int) -> bool:
     """Return whether two descriptors lead to one and the same file or terminal."""
-    return os.path.sameopenfile(one, other)
+    try:
+        return os.path.sameopenfile(one, other)
+    except OSError:  # one of them is closed
+        return False
