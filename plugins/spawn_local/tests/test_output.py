@@ -232,6 +232,68 @@ def test_a_console_that_never_takes_the_last_lines_is_given_up() -> None:
     assert b"told 0" in err
 
 
+HASTE = """
+import asyncio, contextlib, os, sys
+from elaunch.api import CommandEntry, StopSchedule
+from elaunch.testing.groups import Steps, worker
+from elaunch_spawn_local import group as limits
+from elaunch_spawn_local.local import LocalSpawner
+
+limits.CONSOLE_LIMIT = limits.STOPPED_LIMIT = limits.HURRIED_LIMIT = 1000
+limits.{short} = 0.1
+CODE = "print('line', flush=True)\\nopen('up', 'w')\\n{then}"
+
+async def main():
+    spawner = LocalSpawner("job")
+    entry = CommandEntry((sys.executable, "-c", CODE), "code")
+    group = await spawner.start(entry, [worker(0)])
+    while not os.path.exists("up"):
+        await asyncio.sleep(0.01)
+    {end}
+    print("closed", file=sys.stderr, flush=True)
+
+asyncio.run(main())
+"""
+
+STOP = "await group.stop(StopSchedule(), Steps())"
+CANCELLED = """await group.next_exit()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await group.close()"""
+
+
+@pytest.mark.parametrize(
+    ("short", "then", "end"),
+    [
+        ("STOPPED_LIMIT", "while True: pass", STOP),
+        ("HURRIED_LIMIT", "while True: pass", f"{STOP}; {STOP}"),
+        ("HURRIED_LIMIT", "", CANCELLED),
+    ],
+    ids=["stopped", "stopped twice", "cancelled"],
+)
+def test_a_console_that_blocks_holds_nobody_who_stops(
+    short: str, then: str, end: str, tmp_path: Path
+) -> None:
+    end = f"{end}\n    await spawner.close()"
+    code = HASTE.format(short=short, then=then, end=end)
+    reading, writing = full_pipe()
+    try:
+        with subprocess.Popen(
+            [sys.executable, "-c", code],
+            cwd=tmp_path,
+            stdout=writing,
+            stderr=subprocess.PIPE,
+        ) as agent:
+            _, err = agent.communicate(timeout=SOON)
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+    assert agent.returncode == 0, err
+    assert b"the last lines are lost" in err
+    assert b"closed" in err
+
+
 def full_pipe() -> tuple[int, int]:
     reading, writing = os.pipe()
     os.set_blocking(writing, False)

@@ -39,6 +39,12 @@ looks for notices, and was expected to see one and to end by itself.
 CONSOLE_LIMIT = 30.0
 """Seconds that a console gets at the end to take the last output."""
 
+STOPPED_LIMIT = 5.0
+"""Likewise if the workers were stopped, and it takes nothing at all meanwhile."""
+
+HURRIED_LIMIT = 2.0
+"""Likewise if somebody is in a hurry: who stopped them twice, or can't wait for us."""
+
 
 @attrs.define(eq=False)
 class LocalGroup:
@@ -74,6 +80,8 @@ class LocalGroup:
     _tellers: set[asyncio.Task[None]] = attrs.field(factory=set, init=False)
     _stops: int = attrs.field(default=0, init=False)
     _no_grace: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
+    _stopped: bool = attrs.field(default=False, init=False)
+    _hurried: bool = attrs.field(default=False, init=False)
     _on_step: OnStop | None = attrs.field(default=None, init=False)
     _killed: set[int] = attrs.field(factory=set, init=False)
     _given_up: bool = attrs.field(default=False, init=False)
@@ -122,6 +130,8 @@ class LocalGroup:
             self._no_grace.set()
         else:
             self._no_grace.clear()
+        self._hurried = self._hurried or self._stopped
+        self._stopped = self._stopped or bool(self._live())
         self._stops += 1
         self._on_step = on_step
         end = self._loop.time() + schedule.grace
@@ -155,16 +165,29 @@ class LocalGroup:
             self.closed = True
 
     async def _close_output(self) -> None:
+        begin = self._loop.time()
         try:
-            async with asyncio.timeout(CONSOLE_LIMIT):
-                await self._carried.wait()
-        except TimeoutError:
-            logger.error(  # noqa: TRY400 - the place of the time-out says nothing
-                "the console took no output for %.1f s; the last lines are lost",
-                CONSOLE_LIMIT,
-            )
-        else:
+            while not self._carried.is_set():
+                taken, now = self.output.taken, self._loop.time()
+                limit = begin + (HURRIED_LIMIT if self._hurried else CONSOLE_LIMIT)
+                if self._stopped:
+                    limit = min(limit, now + STOPPED_LIMIT)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(limit):
+                        await self._carried.wait()
+                late = self._loop.time() >= begin + CONSOLE_LIMIT
+                if self._hurried or late or self.output.taken == taken:
+                    break
+        except asyncio.CancelledError:
+            self._hurried = True
+            raise
+        if self._carried.is_set():
             self.output.close()
+            return
+        logger.error(
+            "the console took no output for %.1f s; the last lines are lost",
+            self._loop.time() - begin,
+        )
 
     def _notice_files(self) -> dict[int, Path]:
         return {worker.pid: worker.notice_file for worker in self._live()}

@@ -31,6 +31,8 @@ class Console:
     """
 
     _fd: int
+    taken: int = attrs.field(default=0, init=False)
+    """Bytes that were written by now."""
     _broken: bool = attrs.field(default=False, init=False)
     _batch: int = attrs.field(init=False)
 
@@ -66,7 +68,9 @@ class Console:
         with _writing:
             while view:
                 try:
-                    view = view[os.write(self._fd, view) :]
+                    written = os.write(self._fd, view)
+                    self.taken += written
+                    view = view[written:]
                 except BlockingIOError:
                     # Whoever shares the stream with us made it non-blocking.
                     select.select([], [self._fd], [])

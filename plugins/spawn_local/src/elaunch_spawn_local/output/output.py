@@ -185,6 +185,11 @@ class Output:
         """Whether `begin` succeeded."""
         return self._pump.started
 
+    @property
+    def taken(self) -> int:
+        """How many bytes the consoles have taken by now."""
+        return sum(console.taken for console in self._consoles.values())
+
     def worker_ended(self, rank: int) -> None:
         """Give the output of a worker a moment to end by itself."""
         self._pump.worker_ended(rank)
