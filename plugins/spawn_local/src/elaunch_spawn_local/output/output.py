@@ -25,7 +25,7 @@ from elaunch_spawn_local.output.console import STDERR, STDOUT, Console
 from elaunch_spawn_local.output.pump import Pump, Source
 from elaunch_spawn_local.output.sources import File, Pipe, Written
 from elaunch_spawn_local.output.stream import STAMP_LENGTH, Stream
-from elaunch_spawn_local.output.tail import Tail, tail_of_files
+from elaunch_spawn_local.output.tail import Tail, tail_of_file
 from elaunch_spawn_local.stdio import Stdio
 
 
@@ -330,19 +330,24 @@ class Output:
                 os.close(file)  # it can be written; the scribe will
                 number, file = self._scribes.add(path)
         fds.keep(file)
-        if fd == STDERR:
+        kept, settings = self._filters.get(fd), self._settings
+        tail: Tail | None = None
+        if number is not None and settings.max_bytes and not settings.backups:
+            # What is full is removed.
+            tail = self._tail(rank, fd, STAMP_LENGTH if settings.timestamps else 0)
+        elif fd == STDERR:
             self._tails[rank] = lambda: self._tail_of(path, start)
-        kept = self._filters.get(fd)
-        if path != os.devnull and (target.console or kept):
+        if path != os.devnull and (target.console or kept or tail):
             from elaunch_spawn_local.output.follow import Follower
 
             stream = Stream(
                 console=self._consoles[fd] if target.console else None,
                 label=_encoded(spec.label),
                 filter=kept,
+                tail=tail,
                 raw=self._is_raw(fd, kept),
             )
-            follower = Follower(path, start, rotates=bool(self._settings.max_bytes))
+            follower = Follower(path, start, rotates=bool(settings.max_bytes))
             sources.append(File(rank, stream, follower, number))
             with _told(path):
                 follower.open()
@@ -350,18 +355,17 @@ class Output:
             sources.append(Written(rank, number))
         return file
 
-    def _tail(self, rank: int, fd: int) -> Tail | None:
+    def _tail(self, rank: int, fd: int, stamp: int = 0) -> Tail | None:
         if fd != STDERR:
             return None
-        tail = Tail()
+        tail = Tail(stamp)
         self._tails[rank] = tail.lines
         return tail
 
     def _tail_of(self, path: str, start: int) -> tuple[str, ...]:
-        rotated = self._settings.max_bytes and Path(f"{path}.1").exists()
-        paths = [f"{path}.1", path] if rotated else [path]
+        backups = self._settings.backups if self._settings.max_bytes else 0
         stamp = STAMP_LENGTH if self._settings.timestamps else 0
-        return tail_of_files(paths, 0 if rotated else start, stamp=stamp)
+        return tail_of_file(path, start, backups=backups, stamp=stamp)
 
 
 @contextlib.contextmanager

@@ -1,7 +1,9 @@
 """The end of a stream: what a failure report shows of it."""
 
 import os
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
 
 import attrs
 
@@ -10,60 +12,90 @@ from elaunch_spawn_local.output.lines import state
 
 TAIL_LINES = 100
 TAIL_LINE_LENGTH = 4 * 1024
+"""What is kept of a line: its beginning, which tells what happened."""
 
-_KEPT = 64 * 1024
+_BLOCK = 64 * 1024
+_FAR = 4 * 1024 * 1024
+"""How far a file is read back for `TAIL_LINES` lines."""
 
 
 @attrs.define(eq=False)
 class Tail:
-    """Keeps the last bytes of a stream; they are cut into lines when asked for."""
+    """Keeps the last lines of a stream, each as a terminal shows it.
 
-    _bytes: bytearray = attrs.field(factory=bytearray, init=False)
+    Args:
+        stamp: Length of the time at the beginning of each line, which is left out.
+    """
+
+    _stamp: int = 0
+    _lines: deque[bytes] = attrs.field(
+        factory=lambda: deque(maxlen=TAIL_LINES), init=False
+    )
+    _rest: bytes = attrs.field(default=b"", init=False)
 
     def take(self, data: bytes) -> None:
         """Take what the stream brought."""
-        self._bytes += data
-        if len(self._bytes) > 2 * _KEPT:
-            del self._bytes[:-_KEPT]
+        # No more lines are looked at than are kept.
+        first, *others = data.rsplit(b"\n", TAIL_LINES)
+        if b"\n" in first:
+            self._rest, first = b"", first[first.rindex(b"\n") + 1 :]
+        self._rest += first
+        for line in others:
+            self._lines.append(self._shown(self._rest))
+            self._rest = line
+        if len(self._rest) > _BLOCK:
+            # A bar that runs for days takes no memory, nor does a line without end.
+            moved = b"\r" if self._rest.endswith(b"\r") else b""
+            self._rest = self._rest[: self._stamp] + self._shown(self._rest) + moved
 
     def lines(self) -> tuple[str, ...]:
-        """Return the last lines, each as a terminal shows it."""
-        return last_lines(bytes(self._bytes))
+        """Return the last lines; in any thread."""
+        rest, lines = self._rest, list(self._lines)
+        if rest:
+            lines.append(self._shown(rest))
+        return tuple(line.decode(errors="replace") for line in lines[-TAIL_LINES:])
+
+    def _shown(self, line: bytes) -> bytes:
+        return state(line[self._stamp :])[:TAIL_LINE_LENGTH]
 
 
-def tail_of_files(paths: Sequence[str], start: int, *, stamp: int) -> tuple[str, ...]:
-    """Return the last lines of a file that may have been continued; blocks.
+def tail_of_file(path: str, start: int, *, backups: int, stamp: int) -> tuple[str, ...]:
+    """Return the last lines of a file, and of what was rotated away; blocks.
 
     Args:
-        paths: Its parts, oldest first; one that can't be read has no lines.
-        start: Where in the oldest part to begin.
+        path: The file; where it can't be read it has no lines.
+        start: Where to begin in the oldest part, unless that was rotated away.
+        backups: How many older parts there can be, ``PATH.1`` and so on.
         stamp: Length of the time at the beginning of each line, which is left out.
     """
-    data = b"".join(_last_bytes(p, 0 if i else start) for i, p in enumerate(paths))
-    return last_lines(data, stamp=stamp)
+    found: list[bytes] = []
+    newlines = size = 0
+    for block in _backwards(path, start, backups):
+        found.append(block)
+        newlines, size = newlines + block.count(b"\n"), size + len(block)
+        if newlines > TAIL_LINES or size >= _FAR:
+            break
+    tail = Tail(stamp)
+    for block in reversed(found):
+        tail.take(block)
+    return tail.lines()
 
 
-def _last_bytes(path: str, start: int) -> bytes:
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return b""
-    try:
-        end = os.fstat(fd).st_size
-        first = max(start, end - 2 * _KEPT)
-        return os.pread(fd, max(0, end - first), first)
-    except OSError:
-        return b""
-    finally:
-        os.close(fd)
-
-
-def last_lines(data: bytes, *, stamp: int = 0) -> tuple[str, ...]:
-    """Return the last lines of some bytes, each as a terminal shows it."""
-    lines = data.removesuffix(b"\n").rsplit(b"\n", TAIL_LINES)[-TAIL_LINES:]
-    if lines == [b""]:
-        return ()
-    return tuple(
-        state(line[stamp:])[:TAIL_LINE_LENGTH].decode(errors="replace")
-        for line in lines
-    )
+def _backwards(path: str, start: int, backups: int) -> Iterator[bytes]:
+    if backups and Path(f"{path}.1").exists():
+        start = 0
+    for name in (path, *(f"{path}.{number}" for number in range(1, backups + 1))):
+        try:
+            fd = os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return
+        try:
+            end = os.fstat(fd).st_size
+            while end > start:
+                first = max(start, end - _BLOCK)
+                yield os.pread(fd, end - first, first)
+                end = first
+        except OSError:
+            return
+        finally:
+            os.close(fd)
