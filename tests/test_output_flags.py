@@ -102,6 +102,25 @@ def test_a_directory_that_can_not_be_written_is_told_before_workers_start(
     assert ended.stdout == ""
 
 
+@pytest.mark.parametrize("flag", ["--ranks-filter", "--debug-rank"])
+def test_a_rank_that_no_worker_has_is_told(flag: str, folder: Path) -> None:
+    ended = subprocess.run(
+        [
+            *(sys.executable, "-m", "elaunch", "run", "--standalone"),
+            *("--nproc-per-node", "2", flag, "2", "worker.py"),
+        ],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert ended.returncode == 0
+    told = f"{flag} names rank 2, and this job has 2 workers now: there is none\n"
+    assert ended.stderr.count(told) == 1
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -110,6 +129,14 @@ def test_a_directory_that_can_not_be_written_is_told_before_workers_start(
         (("--ranks-filter", "x"), "--ranks-filter: ranks are numbers"),
         (("--local-ranks-filter", "3-"), "--local-ranks-filter: ranks are numbers"),
         (("--log-max-bytes", "big"), "--log-max-bytes is a number of bytes"),
+        (("--log-max-bytes", "1M"), "log_max_bytes is for files"),
+        (("--log-backups", "5"), "log_backups is for files"),
+        (("--log-retention", "5"), "log_retention is for files"),
+        (("--log-dir", "d", "--log-backups", "5"), "give --log-max-bytes"),
+        (("--local-ranks-filter", "0-2"), "local rank 2, and this node has 2 workers"),
+        (("--tee", "2:3"), "tee names local rank 2"),
+        (("--redirects", "0:3,7:3"), "redirects names local rank 7"),
+        (("--preload-anyway",), "preload_anyway is for the start method 'warm'"),
         (("--log-layout", "defautl"), "did you mean 'default'?"),
         (("--logs-specs", "x", "--log-layout", "y"), "leave out one of them"),
         (("--log-layout", "logs-specs"), "named ''"),

@@ -14,6 +14,10 @@ from elaunch.signals import notice_signal, stop_signal
 from elaunch.spawner import StackSettings, StartMethod, StartSettings
 
 
+LOG_BACKUPS = 3
+"""How many full files are kept if nobody says."""
+
+
 def _check(rule: str, *, ok: bool) -> None:
     if not ok:
         raise UsageError(rule)
@@ -131,7 +135,7 @@ class LaunchConfig:
     duplicate_stderr_filters: tuple[str, ...] = ()
     log_timestamps: bool = False
     log_max_bytes: int = 0
-    log_backups: int = 3
+    log_backups: int = LOG_BACKUPS
     log_retention: int = 0
     log_layout: str = "default"
     logs_specs: str = ""
@@ -185,6 +189,11 @@ class LaunchConfig:
             f"give --start-method warm with it",
             ok=not self.preload or self.start_method in ("warm", "forkserver"),
         )
+        _check(
+            f"preload_anyway is for the start method 'warm', not for "
+            f"{self.start_method!r}: give --start-method warm with it",
+            ok=not self.preload_anyway or self.start_method in ("warm", "forkserver"),
+        )
         self._check_workers()
         if self.max_nodes > 1:
             _check(
@@ -203,7 +212,34 @@ class LaunchConfig:
             f"leave out one of them",
             ok=not self.logs_specs or self.log_layout == "default",
         )
-        _ = self.output_settings  # which validates the rest
+        self._check_output()
+
+    def _check_output(self) -> None:
+        settings = self.output_settings  # which validates the rest
+        count = self.nproc_per_node
+        for name, last in settings.last_local_ranks().items():
+            _check(
+                f"{name} names local rank {last}, and this node has {count} "
+                f"{'worker' if count == 1 else 'workers'} (nproc_per_node), local "
+                f"ranks from 0 to {count - 1}",
+                ok=last < count,
+            )
+        files = settings.keeps_files or self.logs_specs or self.log_layout != "default"
+        for name, default in (
+            ("log_max_bytes", 0),
+            ("log_backups", LOG_BACKUPS),
+            ("log_retention", 0),
+        ):
+            _check(
+                f"{name} is for files, and no output goes to any; give --log-dir with "
+                f"it",
+                ok=bool(files) or getattr(self, name) == default,
+            )
+        _check(
+            "log_backups are full files, and none is ever full; give --log-max-bytes, "
+            "or leave out --log-backups",
+            ok=bool(self.log_max_bytes) or self.log_backups == LOG_BACKUPS,
+        )
 
     @property
     def start_settings(self) -> StartSettings:

@@ -49,6 +49,11 @@ class RankSet:
 
     ranges: tuple[range, ...]
 
+    @property
+    def last(self) -> int:
+        """The highest of them; -1 if there are none."""
+        return max((ranks.stop - 1 for ranks in self.ranges), default=-1)
+
     def __contains__(self, rank: int) -> bool:
         return any(rank in ranks for ranks in self.ranges)
 
@@ -163,6 +168,39 @@ class OutputSettings:
         _check(
             f"debug_rank must not be negative, not {self.debug_rank}",
             ok=self.debug_rank is None or self.debug_rank >= 0,
+        )
+
+    def last_local_ranks(self) -> dict[str, int]:
+        """Return the highest local rank that each setting names, by its name."""
+        named = {
+            name: max(streams, default=-1)
+            for name, streams in (("redirects", self.redirects), ("tee", self.tee))
+            if isinstance(streams, Mapping)
+        }
+        if self.local_ranks_filter:
+            named["local_ranks_filter"] = self.local_ranks_filter.last
+        return named
+
+    def last_ranks(self) -> dict[str, int]:
+        """Return the highest global rank that each setting names, by its name."""
+        named = {}
+        if self.ranks_filter:
+            named["ranks_filter"] = self.ranks_filter.last
+        if self.debug_rank is not None:
+            named["debug_rank"] = self.debug_rank
+        return named
+
+    @property
+    def keeps_files(self) -> bool:
+        """Whether any file of output can be wanted."""
+        streams = [
+            one
+            for given in (self.redirects, self.tee)
+            for one in (given.values() if isinstance(given, Mapping) else (given,))
+        ]
+        filters = (*self.duplicate_stdout_filters, *self.duplicate_stderr_filters)
+        return bool(
+            self.log_dir or any(streams) or filters or self.debug_rank is not None
         )
 
     def routes(self, ranks: WorkerRanks) -> "WorkerRoutes":

@@ -23,11 +23,13 @@ class Follower:
         path: Name of the file.
         start: Where to begin.
         rotates: Whether another file can take its place.
+        shown: Whether somebody misses what can't be read.
     """
 
     path: str
     start: int = 0
     rotates: bool = True
+    shown: bool = True
     _fd: int | None = attrs.field(default=None, init=False)
     _told: bool = attrs.field(default=False, init=False)
     _truncated: bool = attrs.field(default=False, init=False)
@@ -135,7 +137,7 @@ class Follower:
         return [self.path, *(f"{self.path}.{number}" for number in numbers)]
 
     def _skip(self) -> None:
-        if not self._told:
+        if self.shown and not self._told:
             self._told = True
             logger.warning(
                 "%s was rotated faster than the console took it: lines may be missing "

@@ -114,6 +114,14 @@ class Output:
         Raises:
             SpawnError: If there can be none.
         """
+        size = int(workers[0].names.get("world_size", "0"))
+        for name, last in self._settings.last_ranks().items():
+            if 0 < size <= last:
+                logger.warning(
+                    "--%s names rank %d, and "
+                    "this job has %d workers now: there is none",
+                    *(name.replace("_", "-"), last, size),
+                )
         routes = {s.ranks.local_rank: self._settings.routes(s.ranks) for s in workers}
         self._logs = logs = self._layout.place(workers, routes)
         self._alone = len(workers) == 1 and not workers[0].label
@@ -347,7 +355,12 @@ class Output:
                 tail=tail,
                 raw=self._is_raw(fd, kept),
             )
-            follower = Follower(path, start, rotates=bool(settings.max_bytes))
+            follower = Follower(
+                path,
+                start,
+                rotates=bool(settings.max_bytes),
+                shown=target.console or kept is not None,
+            )
             sources.append(File(rank, stream, follower, number))
             with _told(path):
                 follower.open()
