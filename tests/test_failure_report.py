@@ -362,3 +362,24 @@ def test_an_unhealthy_worker_is_shown_before_it_is_stopped(
     agent.wait_for(rf"^elaunch: rank 0 unhealthy: process {first['pid']} uses .* MiB")
     (file,) = kept["stacks"]
     assert "holds_much" in Path(file).read_text()
+
+
+NO_TEXT = """import os
+from elaunch.worker import record
+@record
+def main():
+    raise ValueError("can't read " + os.fsdecode(b"caf\\xe9.txt"))
+main()
+"""
+
+
+def test_an_error_that_is_no_text_is_told_like_any_other(
+    launch: Launch, script: Script, tmp_path: Path
+) -> None:
+    logs = os.fsencode(tmp_path) + b"/caf\xe9"
+    agent = launch(
+        *("--standalone", "--nproc-per-node", "1", "--log-dir", os.fsdecode(logs)),
+        *("--redirects", "3", script(NO_TEXT)),
+    )
+    assert agent.wait() == 1
+    assert "error: ValueError: can't read caf\\udce9.txt" in agent.output

@@ -31,7 +31,7 @@ LAYERS = (
     ("polling_store", "locked_document"),
     ("polling",),
     ("store", "provider", "errors", "notice"),
-    ("failures", "templates", "explanations"),
+    ("failures", "templates", "explanations", "encodable"),
     ("text",),
 )
 """From the top down: a module imports only from lines below its own.

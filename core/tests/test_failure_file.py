@@ -83,7 +83,7 @@ def test_whatever_a_worker_wrote_can_be_kept(tmp_path: Path) -> None:
 
     assert write_failure(ERROR, "job", path, temporary_file()) == path
     kept = json.loads(Path(path).read_text())
-    assert kept["root_cause"]["stderr_tail"] == ["one", "b\udcffd"]
+    assert kept["root_cause"]["stderr_tail"] == ["one", "b\\udcffd"]
     assert [each.name for each in Path(path).parent.iterdir()] == ["failure.json"]
 
 

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import attrs
 
+from elaunch.encodable import all_encodable
 from elaunch.provider import Provider
 
 
@@ -76,7 +77,7 @@ class Event:
 
     name: str
     run_id: str
-    metadata: Mapping[str, Value] = attrs.field(factory=dict)
+    metadata: Mapping[str, Value] = attrs.field(factory=dict, converter=all_encodable)
     source: Source = Source.AGENT
     timestamp: float = attrs.field(factory=time.time)
     host: str = attrs.field(factory=socket.gethostname)

@@ -17,6 +17,7 @@ from typing import Any
 
 import attrs
 
+from elaunch.encodable import all_encodable
 from elaunch.errors import ChildFailedError, ElaunchError, SignalException
 from elaunch.failures import ProcessFailure
 
@@ -54,7 +55,7 @@ def write_failure(
         wanted: Path to write to.
         otherwise: Path for when that can't be written.
     """
-    text = json.dumps(document(error, run_id), indent=2) + "\n"
+    text = json.dumps(all_encodable(document(error, run_id)), indent=2) + "\n"
     for path in dict.fromkeys((wanted, otherwise)):
         try:
             Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -94,7 +95,7 @@ def tell_outer_launcher(error: BaseException, environment: Mapping[str, str]) ->
     if not path or not _is_failure(error):
         return
     try:
-        _write(Path(path), json.dumps({"message": _message(error)}))
+        _write(Path(path), json.dumps(all_encodable({"message": _message(error)})))
     except (OSError, ValueError) as reason:
         logger.warning(
             "can't tell the launcher around this one of the failure: "
@@ -154,8 +155,7 @@ def _write(target: Path, text: str) -> None:
         raise OSError(f"{str(target)!r} is not a regular file")
     draft = target.with_name(f"{target.name}.{os.getpid()}-{secrets.token_hex(4)}")
     try:
-        # Text of workers may be no text: it is kept as what JSON can say of it.
-        draft.write_text(text, encoding="utf-8", errors="replace")
+        draft.write_text(text, encoding="utf-8")
         draft.replace(target)
     except BaseException:
         draft.unlink(missing_ok=True)

@@ -25,6 +25,7 @@ from typing import TypeVar
 import attrs
 import msgspec
 
+from elaunch.encodable import all_encodable
 from elaunch.errors import RendezvousCorrupt
 from elaunch.failures import ProcessFailure
 from elaunch.notice import Notice
@@ -283,8 +284,11 @@ class NoticeRecord:
 
 
 def encode(record: object) -> bytes:
-    """Return a record as JSON."""
-    return msgspec.json.encode(record)
+    """Return a record as JSON, whatever a failure or a notice in it says."""
+    try:
+        return msgspec.json.encode(record)
+    except UnicodeEncodeError:
+        return msgspec.json.encode(all_encodable(msgspec.to_builtins(record)))
 
 
 def decode(kind: type[RecordT], key: str, value: bytes) -> RecordT:
