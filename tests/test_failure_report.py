@@ -383,3 +383,64 @@ def test_an_error_that_is_no_text_is_told_like_any_other(
     )
     assert agent.wait() == 1
     assert "error: ValueError: can't read caf\\udce9.txt" in agent.output
+
+
+LATE = """import atexit, os, signal, time
+from elaunch.worker import record
+first = os.path.join(os.environ["SHARED"], "first")
+def tidy_up():
+    open(first, "w").close()
+    signal.pause()
+@record
+def main():
+    if os.environ["RANK"] == "0":
+        atexit.register(tidy_up)
+        raise ValueError("the cause")
+    while not os.path.exists(first):
+        time.sleep(0.01)
+    raise ConnectionError("the peer is gone")
+main()
+"""
+
+
+def test_who_failed_first_and_ended_last_is_the_root_cause(
+    launch: Launch, script: Script, tmp_path: Path
+) -> None:
+    agent = launch(
+        *("--standalone", "--nproc-per-node", "2", script(LATE)), SHARED=str(tmp_path)
+    )
+    agent.wait()
+    assert "root cause: rank 0 " in agent.output
+    assert "its last error was ValueError: the cause" in agent.output
+    assert re.search("also failed:\n.*rank 1 .*the peer is gone", agent.output)
+
+
+STAYS = """import os, signal, sys, time
+ready = os.path.join(os.environ["SHARED"], "ready")
+if os.environ["RANK"] == "0":
+    while not os.path.exists(ready):
+        time.sleep(0.01)
+    sys.exit(9)
+signal.signal(signal.SIGTERM, lambda *_: print("was told", flush=True))
+open(ready, "w").close()
+while True:
+    signal.pause()
+"""
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_after_a_failure_hurries_and_changes_nothing_in_it(
+    launch: Launch, script: Script, tmp_path: Path, signum: int
+) -> None:
+    agent = launch(
+        *("--standalone", "--nproc-per-node", "2", "--shutdown-timeout", "600"),
+        script(STAYS),
+        SHARED=str(tmp_path),
+    )
+    agent.wait_for("was told")
+    agent.process.send_signal(signum)
+    agent.wait_for("SIG")
+    agent.process.send_signal(signal.SIGINT)
+
+    assert agent.wait() == 9
+    assert "root cause: rank 0 " in agent.output

@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 import pytest
 
-from elaunch.agent.machine import LATE, TRANSITIONS, Machine, State
+from elaunch.agent.machine import Machine
 from elaunch.agent.messages import (
     Action,
     Announce,
@@ -35,6 +35,7 @@ from elaunch.agent.messages import (
     Stop,
     Stopped,
 )
+from elaunch.agent.transitions import LATE, TRANSITIONS, State
 from elaunch.errors import (
     ChildFailedError,
     InvalidTransition,
@@ -63,8 +64,8 @@ from elaunch.workers import WorkerExit, WorkerRanks
 
 PLACE = Membership(
     generation=1,
-    group_rank=0,
-    group_size=1,
+    group_rank=1,
+    group_size=2,
     base_rank=4,
     world_size=6,
     base_role_rank=4,
@@ -125,7 +126,15 @@ def tell(machine: Machine, *stimuli: Stimulus) -> list[Action]:
     return actions
 
 
+def error_of(machine: Machine, *stimuli: Stimulus) -> Exception | None:
+    """Tell stimuli that end an agent; return with what."""
+    (finish,) = tell(machine, *stimuli)
+    assert isinstance(finish, Finish)
+    return finish.result.error
+
+
 RUNNING = (Begin(), Joined(PLACE), Started({0: 1, 1: 2}))
+ALONE = (Begin(), Joined(attrs.evolve(PLACE, group_size=1)), Started({0: 1, 1: 2}))
 
 
 class TestHappyPath:
@@ -238,6 +247,45 @@ class TestFailure:
         error = finish.result.error
         assert isinstance(error, ChildFailedError)
         assert error.failures == {1: FAILURE}
+
+    def test_an_earlier_one_that_is_told_later_is_reported_too(
+        self, machine: Machine
+    ) -> None:
+        reported, _ = tell(machine, *RUNNING, exited(1, exitcode=3, timestamp=2.0))
+        assert isinstance(reported, Report)
+
+        (report,) = tell(machine, exited(0, exitcode=7, timestamp=1.0))
+        assert isinstance(report, Report)
+        assert report.state is NodeState.FAILED
+        assert report.failures[0] == reported.failures[0]
+        assert [(f.rank, f.exitcode) for f in report.failures] == [(5, 3), (4, 7)]
+
+    def test_who_ends_because_of_it_is_not_reported(self, machine: Machine) -> None:
+        tell(machine, *RUNNING, exited(1, exitcode=3, timestamp=2.0))
+
+        assert tell(machine, exited(0, exitcode=-15, timestamp=2.1)) == []
+
+    def test_no_failure_is_reported_while_workers_stop_for_a_change(
+        self, machine: Machine
+    ) -> None:
+        tell(machine, *RUNNING, SUPERSEDED)
+
+        assert tell(machine, exited(0, exitcode=1, timestamp=0.1)) == []
+
+    @pytest.mark.parametrize("told_after_the_end", [False, True])
+    def test_where_a_node_is_alone_its_earliest_is_the_root_cause(
+        self, machine: Machine, *, told_after_the_end: bool
+    ) -> None:
+        late: list[Stimulus] = [exited(0, exitcode=7, timestamp=0.5), closed(FAILED)]
+        if told_after_the_end:
+            late.reverse()
+        tell(machine, *ALONE, exited(1, exitcode=3, timestamp=1.0), *late)
+        error = error_of(machine, Stopped(), Left())
+
+        assert isinstance(error, ChildFailedError)
+        assert error.get_first_failure()[0] == 4
+        assert error.failures.keys() == {1, 4}
+        assert error.status == 7
 
     def test_the_end_can_be_heard_while_joining(self, machine: Machine) -> None:
         over = JoinFailed(RendezvousClosed("over"), FAILED)
@@ -361,6 +409,35 @@ class TestSignals:
         assert tell(machine, Signalled(15)) == []
         assert tell(machine, Stopped()) == [Leave("SIGTERM")]
 
+    @pytest.mark.parametrize("signalled_first", [False, True])
+    def test_one_after_a_failure_leaves_the_end_of_the_job_as_it_is(
+        self, machine: Machine, *, signalled_first: bool
+    ) -> None:
+        both: list[Stimulus] = [Signalled(2), closed(FAILED)]
+        if not signalled_first:
+            both.reverse()
+        tell(machine, *RUNNING, exited(1, exitcode=3), *both)
+
+        assert tell(machine, TAKEN_AWAY) == [Kill()]
+        assert tell(machine, Stopped()) == [Leave("boom")]
+        assert isinstance(error_of(machine, Left()), ChildFailedError)
+
+    def test_one_after_a_failure_ends_an_agent_whose_job_goes_on(
+        self, machine: Machine
+    ) -> None:
+        tell(machine, *RUNNING, exited(1, exitcode=3), SUPERSEDED, Signalled(2))
+
+        assert tell(machine, Stopped()) == [Leave("SIGINT")]
+        assert isinstance(error_of(machine, Left()), SignalException)
+
+    def test_who_was_told_to_stop_first_ends_so_whatever_the_job_does(
+        self, machine: Machine
+    ) -> None:
+        tell(machine, *RUNNING, Signalled(2), closed(FAILED))
+
+        assert tell(machine, Stopped()) == [Leave("SIGINT")]
+        assert isinstance(error_of(machine, Left()), SignalException)
+
     def test_one_while_joining_leaves(self, machine: Machine) -> None:
         assert tell(machine, Begin(), Signalled(2)) == [Leave("SIGINT")]
 
@@ -427,13 +504,12 @@ class TestTakenAway:
         assert isinstance(finish, Finish)
         assert isinstance(finish.result.error, Preempted)
 
-    def test_during_the_goodbye_it_hurries(self, machine: Machine) -> None:
-        (finish,) = tell(
-            machine, *RUNNING, exited(0), exited(1), closed(SUCCEEDED), TAKEN_AWAY
-        )
+    def test_during_the_goodbye_it_hurries_and_a_success_stays_one(
+        self, machine: Machine
+    ) -> None:
+        tell(machine, *RUNNING, exited(0), exited(1), closed(SUCCEEDED))
 
-        assert isinstance(finish, Finish)
-        assert isinstance(finish.result.error, Preempted)
+        assert error_of(machine, TAKEN_AWAY) is None
 
 
 class TestNotices:
@@ -525,6 +601,15 @@ class TestPreemption:
         assert tell(machine, exited(1, exitcode=75, timestamp=2.9)) == [
             Report(NodeState.PREEMPTED)
         ]
+
+    def test_where_a_node_is_alone_it_wins_when_the_job_is_over(
+        self, machine: Machine
+    ) -> None:
+        failed = exited(0, exitcode=1, timestamp=1.0)
+        tell(machine, *ALONE, Announced(NOTICE), failed, closed(FAILED))
+        tell(machine, exited(1, exitcode=75, timestamp=0.9), Stopped())
+
+        assert isinstance(error_of(machine, Left()), Preempted)
 
     def test_one_that_ended_after_another_failed_changes_nothing(
         self, machine: Machine

@@ -20,13 +20,12 @@ under `LATE` and changes nothing. Anything else raises `InvalidTransition` with 
 story.
 """
 
-import enum
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import attrs
 
-from elaunch.agent.endings import of_job, of_signal
+from elaunch.agent.endings import Ends, of_job, of_signal
 from elaunch.agent.messages import (
     Action,
     Announce,
@@ -55,13 +54,14 @@ from elaunch.agent.messages import (
     Stop,
     Stopped,
 )
+from elaunch.agent.transitions import LATE, TRANSITIONS, State
 from elaunch.errors import (
     PREEMPTED_EXIT,
     InvalidTransition,
     RendezvousClosed,
     WorkersLeft,
 )
-from elaunch.failures import Ending, ProcessFailure, signal_name
+from elaunch.failures import Ending, ProcessFailure, root_cause, signal_name
 from elaunch.monitor import Severity
 from elaunch.notice import Notice
 from elaunch.rendezvous import (
@@ -71,19 +71,6 @@ from elaunch.rendezvous import (
     Outcome,
 )
 from elaunch.workers import WorkerExit, failure_of
-
-
-class State(enum.StrEnum):
-    """Where the agent stands."""
-
-    NEW = "new"
-    JOINING = "joining"
-    STARTING = "starting"
-    RUNNING = "running"
-    STOPPING = "stopping"
-    WAITING = "waiting"
-    LEAVING = "leaving"
-    FINISHED = "finished"
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -107,8 +94,10 @@ class Machine:
     _membership: Membership | None = attrs.field(default=None, init=False)
     _ending: Result | None = attrs.field(default=None, init=False)
     _reason: str = attrs.field(default="", init=False)
-    _failed_at: float = attrs.field(default=-math.inf, init=False)
+    _outcome: Outcome | None = attrs.field(default=None, init=False)
+    _failures: tuple[ProcessFailure, ...] = attrs.field(default=(), init=False)
     _signalled: bool = attrs.field(default=False, init=False)
+    _retired: bool = attrs.field(default=False, init=False)
     _unannounced: Notice | None = attrs.field(default=None, init=False)
     _untold: Notice | None = attrs.field(default=None, init=False)
     _told: Notice | None = attrs.field(default=None, init=False)
@@ -148,7 +137,7 @@ class Machine:
         self._membership = stimulus.membership
         self._exits = {}
         self._untold = self._told = self._preemption = None
-        self._failed_at = -math.inf
+        self._failures = ()
         notice, self._unannounced = self._unannounced, None
         start = Start(stimulus.membership)
         return (start, *self._announce(Noticed(notice))) if notice else (start,)
@@ -200,7 +189,7 @@ class Machine:
         return self._fail(failure)
 
     def _fail(self, failure: ProcessFailure) -> Sequence[Action]:
-        self.state, self._failed_at = State.STOPPING, failure.timestamp
+        self.state, self._failures = State.STOPPING, (failure,)
         reason = f"rank {failure.rank} failed: {failure.message}"
         stop = self._stop(reason, failed=True)
         return (Report(NodeState.FAILED, (failure,)), stop)
@@ -214,7 +203,7 @@ class Machine:
         change = stimulus.change
         self.state = State.STOPPING
         if change.kind is ChangeKind.CLOSED and change.outcome:
-            self._ending, self._reason = self._result(change.outcome), change.reason
+            self._outcome = change.outcome
         failed = change.failed or bool(change.outcome and change.outcome.failures)
         return (self._stop(change.reason, change.grace, failed=failed),)
 
@@ -223,8 +212,10 @@ class Machine:
         change = stimulus.change
         if change.kind is ChangeKind.LOST:
             return (Kill(),)
-        if change.kind is ChangeKind.CLOSED and change.outcome and not self._ending:
-            self._ending, self._reason = self._result(change.outcome), change.reason
+        outcome = change.outcome if change.kind is ChangeKind.CLOSED else None
+        # A signal that came after a failure has not ended the job.
+        if outcome and not self._retired and (outcome.failures or not self._signalled):
+            self._outcome = outcome
         return ()
 
     def _change_when_done(self, stimulus: Changed) -> Sequence[Action]:
@@ -235,6 +226,9 @@ class Machine:
         return (Join(),)
 
     def _stopped(self, stimulus: Stopped) -> Sequence[Action]:
+        if self._outcome:  # the ends of all workers are known only now
+            self._ending = self._result(self._outcome)
+            self._reason = self._outcome.reason
         failed = self._ending and self._ending.error
         if stimulus.left and not failed:
             error = WorkersLeft(self.host, stimulus.left)
@@ -246,10 +240,16 @@ class Machine:
     def _noted_exit(self, stimulus: Exited) -> Sequence[Action]:
         ended = stimulus.exit
         self._exits[ended.ranks.local_rank] = ended
-        if self.is_preempted(ended) and ended.timestamp <= self._failed_at:
-            # It ended before the other failed, and was only told later.
+        first = root_cause(self._failures).timestamp if self._failures else -math.inf
+        if not ended.failed or ended.timestamp > first:
+            return ()
+        # It ended before the other failed, and was only told later.
+        if self.is_preempted(ended):
+            self._failures = ()
             return (Report(NodeState.PREEMPTED),)
-        return ()
+        failure = failure_of(ended, role=self.role, host=self.host)
+        self._failures = (*self._failures, failure)
+        return (Report(NodeState.FAILED, self._failures),)
 
     def _keep_notice(self, stimulus: Noticed) -> Sequence[Action]:
         """Nobody is there to be told; the next workers are."""
@@ -280,7 +280,7 @@ class Machine:
         return (Announce(stimulus.notice), *leave) if stimulus.notice else leave
 
     def _stop_for_signal(self, stimulus: Signalled) -> Sequence[Action]:
-        self.state = State.STOPPING
+        self.state, self._retired = State.STOPPING, True
         self._note_signal(stimulus)
         retire = Retire(self._reason)
         if stimulus.notice is None:
@@ -296,17 +296,11 @@ class Machine:
     def _note_signal(self, stimulus: Signalled) -> None:
         self._signalled = True
         self._reason = signal_name(stimulus.signum)
+        # Where the job has an outcome, that takes the place of this.
         self._ending = of_signal(stimulus)
 
-    def _hurry(self, stimulus: Signalled) -> Sequence[Action]:
-        """The goodbye takes too long for somebody: go without it."""
-        ending = self._ending or Result()
-        if ending.error is None:
-            ending = of_signal(stimulus)
-        self.state = State.FINISHED
-        return (Finish(ending),)
-
-    def _finish(self, _: Left) -> Sequence[Action]:
+    def _finish(self, _: Left | Signalled) -> Sequence[Action]:
+        """Go, also without the goodbye if that takes too long for somebody."""
         self.state = State.FINISHED
         return (Finish(self._ending or Result()),)
 
@@ -319,8 +313,14 @@ class Machine:
         return (Leave(reason),)
 
     def _result(self, outcome: Outcome) -> Result:
-        exits = self._exits.values()
-        return of_job(self.name, outcome, exits, role=self.role, host=self.host)
+        ends = Ends(
+            exits=self._exits.values(),
+            role=self.role,
+            host=self.host,
+            alone=self._membership is not None and self._membership.group_size == 1,
+            is_preempted=self.is_preempted,
+        )
+        return of_job(self.name, outcome, ends)
 
 
 STORY = 50
@@ -328,69 +328,3 @@ STORY = 50
 
 UNHEALTHY_EXIT = 0
 """Exit code reported for a worker that was alive but unhealthy: it has none."""
-
-TRANSITIONS: Mapping[tuple[State, type], str] = {
-    (State.NEW, Begin): "_join",
-    (State.NEW, Signalled): "_leave_for_signal",
-    (State.NEW, Noticed): "_keep_notice",
-    (State.JOINING, Joined): "_start",
-    (State.JOINING, JoinFailed): "_not_joined",
-    (State.JOINING, Signalled): "_leave_for_signal",
-    (State.JOINING, Noticed): "_keep_notice",
-    (State.STARTING, Started): "_run",
-    (State.STARTING, StartFailed): "_not_started",
-    (State.STARTING, Changed): "_stop_for_change",
-    (State.STARTING, Signalled): "_stop_for_signal",
-    (State.STARTING, Noticed): "_announce",
-    (State.STARTING, Announced): "_tell_when_started",
-    (State.RUNNING, Exited): "_exited",
-    (State.RUNNING, Found): "_found",
-    (State.RUNNING, Changed): "_stop_for_change",
-    (State.RUNNING, Signalled): "_stop_for_signal",
-    (State.RUNNING, Noticed): "_announce",
-    (State.RUNNING, Announced): "_tell_workers",
-    (State.STOPPING, Exited): "_noted_exit",
-    (State.STOPPING, Changed): "_note_change",
-    (State.STOPPING, Signalled): "_signal_while_stopping",
-    (State.STOPPING, Noticed): "_keep_notice",
-    (State.STOPPING, Stopped): "_stopped",
-    (State.WAITING, Changed): "_change_when_done",
-    (State.WAITING, Signalled): "_leave_when_done",
-    (State.WAITING, Noticed): "_announce",
-    (State.LEAVING, Signalled): "_hurry",
-    (State.LEAVING, Left): "_finish",
-}
-
-LATE: frozenset[tuple[State, type]] = frozenset(
-    {
-        # A membership that was left behind can still have had news.
-        (State.JOINING, Changed),
-        (State.LEAVING, Changed),
-        # So has one whose workers have ended, or are stopped and told why.
-        (State.STOPPING, Announced),
-        (State.WAITING, Announced),
-        (State.JOINING, Announced),
-        (State.LEAVING, Announced),
-        # Who leaves has no workers any more, and is a member no more.
-        (State.LEAVING, Noticed),
-        # A join that was given up can still have ended first.
-        (State.LEAVING, Joined),
-        (State.LEAVING, JoinFailed),
-        # A start that a stop overtook can still have ended first.
-        (State.STOPPING, Started),
-        (State.STOPPING, StartFailed),
-        # A monitor speaks when it likes.
-        (State.STOPPING, Found),
-        (State.WAITING, Found),
-        (State.JOINING, Found),
-        (State.LEAVING, Found),
-        # Whoever is finished hears nothing.
-        *(
-            (State.FINISHED, kind)
-            for kind in (
-                *(Changed, Announced, Noticed, Signalled),
-                *(Found, Exited, Left, Joined, JoinFailed),
-            )
-        ),
-    }
-)

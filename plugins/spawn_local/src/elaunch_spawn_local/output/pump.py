@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # few jobs have either
 
 logger = logging.getLogger(__name__)
 
-LINGER = 1.0
+LINGER = 0.2
 """Seconds for which a pipe is read on after its worker's end.
 
 Its end is normally there at once. It isn't where a process that the worker started in
