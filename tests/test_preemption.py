@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 from agents import DEADLINE, Agent, Launch
@@ -292,3 +294,46 @@ def test_workers_that_look_for_notices_are_given_the_time_to_save(
         for match in agent.wait_for(r"rank (\d) has saved", 2)
     }
     assert saved == {"0", "1", "2", "3"}
+
+
+SIGNALLED = """
+import os, signal, sys
+from elaunch import cli
+
+number, parse = signal.Signals[sys.argv.pop(1)], cli.parse
+
+def parse_signalled(words):
+    os.kill(os.getpid(), signal.SIGUSR1)
+    return parse(words)
+
+cli.parse = parse_signalled
+status = cli.main()
+os.kill(os.getpid(), number)
+sys.exit(status)
+"""
+
+DISPOSITIONS = """
+import signal
+import subprocess
+import sys
+print(*(signal.getsignal(s).name for s in (signal.SIGUSR1, signal.SIGUSR2)))
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGUSR1", "SIGUSR2"])
+@pytest.mark.parametrize("method", ["spawn", "warm"])
+def test_a_notice_before_and_after_the_agent_ends_no_process_and_workers_see_none_of_it(
+    script: Script, name: str, method: str
+) -> None:
+    ended = subprocess.run(
+        [
+            *(sys.executable, "-c", SIGNALLED, name, "run", "--standalone"),
+            *("--notice-signal", name, "--start-method", method, script(DISPOSITIONS)),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "SIG_DFL SIG_DFL" in ended.stdout

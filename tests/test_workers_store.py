@@ -111,6 +111,6 @@ def test_a_second_signal_ends_the_wait(start: Start) -> None:
     worker_of(other, 1)
     host.send(signal.SIGTERM)
     host.wait_for(f"waiting: workers of node '{HOST}' still run")
-    host.send(signal.SIGTERM)
+    host.send(signal.SIGINT)
 
     assert host.wait() == 75

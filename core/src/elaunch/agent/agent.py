@@ -45,7 +45,7 @@ from elaunch.agent.messages import (
 )
 from elaunch.agent.notices import ANNOUNCE_PATIENCE, Notices
 from elaunch.agent.placement import Placement
-from elaunch.agent.signals import handled_signals
+from elaunch.agent.signals import Once, handled_signals
 from elaunch.agent.stopping import Steps
 from elaunch.agent.watching import watch
 from elaunch.bootstrap import Bootstrap
@@ -150,12 +150,12 @@ class Agent:
     async def run(self) -> Result:
         """Run until the job is over for this node.
 
-        Whatever happens, no worker is alive and the rendezvous is released when this
-        returns or raises.
+        No worker is alive then, and the rendezvous is released, whatever happens.
         """
         self.record(EventName.AGENT_STARTED, pid=os.getpid())
         notice = {self.notice_signal: self._noticed} if self.notice_signal else {}
-        with handled_signals(dict.fromkeys(END_SIGNALS, self._signalled) | notice):
+        told = dict.fromkeys(END_SIGNALS, Once(self._signalled)) | notice
+        with handled_signals(told):
             self._feed(Begin())
             try:
                 return await self._loop()

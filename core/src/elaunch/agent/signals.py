@@ -2,9 +2,20 @@
 
 import asyncio
 import contextlib
+import math
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
+
+import attrs
+
+
+ONCE_WITHIN = 1.0
+"""Seconds within which a SIGTERM that comes again is the same one.
+
+Who ends a job by a program around it, such as GNU timeout, may send it to the process
+and to its group. Two Ctrl-C are two: a user is in a hurry.
+"""
 
 
 @contextlib.contextmanager
@@ -30,3 +41,24 @@ def handled_signals(told: Mapping[int, Callable[[int], None]]) -> Iterator[None]
             loop.remove_signal_handler(number)
             if handler is not None:  # else it is none of Python's
                 signal.signal(number, handler)
+
+
+@attrs.define(eq=False)
+class Once:
+    """Hands signals on, but a repeated SIGTERM once.
+
+    Attributes:
+        tell: Who is told.
+    """
+
+    tell: Callable[[int], None]
+    _last: float = attrs.field(default=-math.inf, init=False)
+
+    def __call__(self, signum: int) -> None:
+        """Take a signal, on the loop."""
+        if signum == signal.SIGTERM:
+            now = asyncio.get_running_loop().time()
+            if now - self._last < ONCE_WITHIN:
+                return
+            self._last = now
+        self.tell(signum)

@@ -9,14 +9,27 @@ import sys
 from collections.abc import Sequence
 
 from elaunch import standard_streams
+from elaunch.cli import early
 from elaunch.cli.parser import OWN, parse
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status; ``docs/exit-codes.md``."""
     _open_closed()
+    if argv is not None:
+        return _run(argv)
+    # Without arguments of a caller's this is all that the process does.
+    words = sys.argv[1:]
+    if words[:1] == ["run"]:
+        early.begin()
+    try:
+        return _run(words)
+    finally:
+        early.end()
+
+
+def _run(words: Sequence[str]) -> int:
     verbose = False
-    words = sys.argv[1:] if argv is None else argv
     try:
         if words and words[0] not in OWN and not words[0].startswith("-"):
             from elaunch.cli.contributed import run_contributed

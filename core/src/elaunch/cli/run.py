@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from elaunch.cli import binding, notice, start
+from elaunch.cli import binding, early, notice, start
 from elaunch.cli.console import Console, Voice
 from elaunch.cli.output import fields_of
 from elaunch.cli.where import where_to_meet
@@ -16,6 +16,7 @@ from elaunch.config import LaunchConfig
 from elaunch.errors import UsageError
 from elaunch.launcher import launch_agent
 from elaunch.options import parse_pairs
+from elaunch.signals import notice_signal
 from elaunch.workers import CommandEntry, ScriptEntry
 
 
@@ -39,7 +40,9 @@ def run(args: argparse.Namespace) -> int:
     level, shape = _LOGGING[voice]
     logging.basicConfig(level=level, format=shape)
     console = Console(voice, sys.stderr)
-    launch_agent(config_of(args), entry_of(args), recorders=(console,))
+    config = config_of(args)
+    early.settle(notice_signal(config.notice_signal))
+    launch_agent(config, entry_of(args), recorders=(console,))
     return 0
 
 

@@ -211,7 +211,7 @@ _STORE = {
 }
 _SIGNALS = {
     "term": (0, 0),
-    "term-twice": (0, 1),
+    "term-twice": (0, 2),
     "notice": (0, 0),
     "save-and-end": (0, 0),
     "start": (0, 0),
