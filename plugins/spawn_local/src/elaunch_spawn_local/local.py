@@ -6,7 +6,6 @@ import functools
 import os
 import shutil
 import signal
-import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -36,6 +35,7 @@ from elaunch_spawn_local.group import LocalGroup
 from elaunch_spawn_local.notices import NOTICE_FILE, Notices
 from elaunch_spawn_local.oom import OutOfMemory
 from elaunch_spawn_local.output.output import Output
+from elaunch_spawn_local.refusals import REMEDIES, program_of, reason, remedy
 from elaunch_spawn_local.serving import new_server, ready
 from elaunch_spawn_local.worker import BoundWorker, Worker
 
@@ -48,14 +48,6 @@ _T = TypeVar("_T")
 
 ERROR_FILE = "TORCHELASTIC_ERROR_FILE"
 CALL = "call.pickle"
-
-_REMEDIES = {
-    errno.E2BIG: "shorten its arguments or the environment",
-    errno.EAGAIN: "allow more processes with 'ulimit -u'",
-    errno.EMFILE: "allow more open files with 'ulimit -n'",
-    errno.ENOEXEC: "a script's first line must be '#!' and its interpreter",
-    errno.ENOMEM: "free some memory",
-}
 
 
 @attrs.define(eq=False)
@@ -110,7 +102,7 @@ class LocalSpawner:
             except OSError as error:
                 raise SpawnError(
                     f"can't start the fork server of {entry.name!r}: {error}"
-                    f"{_remedy(error)}"
+                    f"{remedy(error)}"
                 ) from error
 
     async def start(
@@ -176,8 +168,9 @@ class LocalSpawner:
         try:
             return LocalGroup(server, directory, mark, notices, memory, new_output)
         except OSError as error:
-            remedy = _REMEDIES[errno.EMFILE]
-            raise SpawnError(f"can't start {name!r}: {error}; {remedy}") from error
+            raise SpawnError(
+                f"can't start {name!r}: {error}; {REMEDIES[errno.EMFILE]}"
+            ) from error
 
     async def _ready_server(self, entry: WorkerEntry) -> ForkServer:
         """Return a server that serves, a new one if the last one is gone."""
@@ -242,7 +235,7 @@ class LocalSpawner:
         except NotStarted as failed:
             raise SpawnError(
                 f"can't start worker {failed.rank} of {entry.name!r}: "
-                f"{_reason(failed.error, _program(entry))}"
+                f"{reason(failed.error, program_of(entry))}"
             ) from failed
         except ServerLost as lost:
             raise SpawnError(
@@ -374,30 +367,5 @@ def _begin(group: LocalGroup, name: str) -> None:
         group.begin()
     except (OSError, RuntimeError) as error:
         raise SpawnError(
-            f"can't carry the output of {name!r}: {error}; {_REMEDIES[errno.EAGAIN]}"
+            f"can't carry the output of {name!r}: {error}; {REMEDIES[errno.EAGAIN]}"
         ) from error
-
-
-def _program(entry: WorkerEntry) -> str:
-    if isinstance(entry, CommandEntry):
-        return entry.argv[0] if entry.argv else ""
-    return sys.executable
-
-
-def _reason(error: Exception, program: str) -> str:
-    named = repr(program) if program else "no program"
-    match error:
-        case FileNotFoundError() if program and Path(program).exists():
-            return f"{named} has no interpreter; check its first line"
-        case FileNotFoundError():
-            return f"no such file: {named}; check the path, or that it is on PATH"
-        case PermissionError():
-            return f"permission denied: {named}; is it executable?"
-        case OSError(errno=int(number)) if number in _REMEDIES:
-            return f"{named}: {error}{_remedy(error)}"
-    return f"{named}: {error}; check its arguments and environment"
-
-
-def _remedy(error: OSError) -> str:
-    remedy = _REMEDIES.get(error.errno or 0)
-    return f"; {remedy}" if remedy else ""
