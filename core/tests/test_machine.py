@@ -602,6 +602,21 @@ class TestPreemption:
             Report(NodeState.PREEMPTED)
         ]
 
+    def test_one_that_ends_while_workers_stop_for_a_change_is_told(
+        self, machine: Machine
+    ) -> None:
+        """The node that told of it has left, and this one's workers end for it."""
+        tell(machine, *RUNNING, Announced(NOTICE), SUPERSEDED)
+
+        assert tell(machine, exited(0, exitcode=75)) == [Report(NodeState.PREEMPTED)]
+
+    def test_the_workers_of_a_node_that_leaves_end_no_job(
+        self, machine: Machine
+    ) -> None:
+        tell(machine, *RUNNING, TAKEN_AWAY)
+
+        assert tell(machine, exited(0, exitcode=75)) == []
+
     def test_where_a_node_is_alone_it_wins_when_the_job_is_over(
         self, machine: Machine
     ) -> None:

@@ -240,6 +240,8 @@ class Machine:
     def _noted_exit(self, stimulus: Exited) -> Sequence[Action]:
         ended = stimulus.exit
         self._exits[ended.ranks.local_rank] = ended
+        if not self._failures and not self._retired and self.is_preempted(ended):
+            return (Report(NodeState.PREEMPTED),)
         first = root_cause(self._failures).timestamp if self._failures else -math.inf
         if not ended.failed or ended.timestamp > first:
             return ()
