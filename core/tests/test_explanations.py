@@ -374,7 +374,10 @@ PIECES = strategies.sampled_from(
 )
 
 
-@given(strategies.lists(PIECES | strategies.text()))
+LINES = strategies.text(strategies.characters(exclude_characters="\n"))
+
+
+@given(strategies.lists(PIECES | LINES))
 def test_whatever_is_written_it_is_read(lines: list[str]) -> None:
     told = explain(lines)
 
