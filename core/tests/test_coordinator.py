@@ -28,7 +28,9 @@ from elaunch.store import Entry
 KEYS = Keys("job")
 
 
-async def coordinator(keyspace: Keyspace, number: int) -> Coordinator:
+async def coordinator(
+    keyspace: Keyspace, number: int, *, over: bool = False
+) -> Coordinator:
     """Return who has just won the office from whoever had it."""
     store = MemoryStore(keyspace)
     node_id = f"node-{number}"
@@ -40,6 +42,7 @@ async def coordinator(keyspace: Keyspace, number: int) -> Coordinator:
         policy=BudgetPolicy(0),
         token=keyspace.put(KEYS.coordinator, encode(Holder(node_id))),
         node_id=node_id,
+        over=over,
         last_call_timeout=0,
         suspicion=NO_SUSPICION,
         close_timeout=1,
@@ -75,7 +78,9 @@ async def keyspace() -> Keyspace:
 
 async def in_office(keyspace: Keyspace, number: int) -> Coordinator:
     new = await coordinator(keyspace, number)
-    new._job = await new._claim()
+    job = await new._claim()
+    assert job
+    new._job = job
     await new._read()
     return new
 
@@ -175,3 +180,14 @@ async def test_a_users_close_overtakes_whoever_is_in_office(keyspace: Keyspace) 
     await present._perform(Form("a node joined", 0))
 
     assert present._job == closed
+
+
+@pytest.mark.asyncio
+async def test_a_job_that_is_over_and_cleaned_up_is_not_begun_anew(
+    keyspace: Keyspace,
+) -> None:
+    """Whoever stood by gets the office when the last coordinator has left."""
+    late = await coordinator(keyspace, 1, over=True)
+
+    assert await late.serve()
+    assert keyspace.get(KEYS.state) is None

@@ -66,6 +66,8 @@ class Coordinator:
         lease: Under it lies what must not outlive this coordinator.
         token: Fencing token: the revision at which ``job/coordinator`` was created.
         node_id: The node it runs on, which is the last to leave.
+        over: Whether that node knows that the job is over. A job without a state was
+            cleaned up then, and is not begun anew.
         last_call_timeout: Seconds the first generation waits beyond the minimum.
         suspicion: How a failure that would end the job is told from the loss of a
             member.
@@ -80,6 +82,7 @@ class Coordinator:
     lease: Lease
     token: int
     node_id: str
+    over: bool
     last_call_timeout: float
     suspicion: Suspicion
     close_timeout: float
@@ -122,7 +125,10 @@ class Coordinator:
             RendezvousUnreachable: If the store is lost.
             RendezvousCorrupt: If the store holds what no agent writes.
         """
-        self._job = await self._claim()
+        job = await self._claim()
+        if job is None:
+            return
+        self._job = job
         self.record(EventName.RENDEZVOUS_COORDINATOR, generation=self._job.generation)
         while True:
             try:
@@ -273,7 +279,7 @@ class Coordinator:
             await self._check_office()
             expected = entry.revision if entry else ABSENT
 
-    async def _claim(self) -> JobRecord:
+    async def _claim(self) -> JobRecord | None:
         """Rewrite the job's state, so that no older coordinator can write it.
 
         The state is read before the office is checked: whatever a newer coordinator
@@ -287,6 +293,8 @@ class Coordinator:
             office = await self.store.get(self.keys.coordinator)
             if office is None or office.revision != self.token:
                 raise SteppedDownError
+            if entry is None and self.over:
+                return None
             job = (
                 decode(JobRecord, entry.key, entry.value)
                 if entry

@@ -5,7 +5,7 @@ import contextlib
 
 from elaunch.membership.coordinator import Coordinator
 from elaunch.membership.options import RendezvousOptions
-from elaunch.membership.records import Holder, agent_of, encode
+from elaunch.membership.records import Holder, JobPhase, agent_of, encode
 from elaunch.membership.stay import Stay
 from elaunch.rendezvous import RendezvousParameters
 from elaunch.store import ABSENT
@@ -89,6 +89,7 @@ def _coordinator(
         lease=stay.lease,
         token=token,
         node_id=stay.node_id,
+        over=stay.job is not None and stay.job.phase is JobPhase.CLOSED,
         last_call_timeout=options.last_call_timeout,
         suspicion=options.suspicion,
         close_timeout=options.close_timeout,
