@@ -12,6 +12,7 @@ import attrs
 _IN_MODIFY = 0x002  # <sys/inotify.h>
 _IN_MOVED_TO = 0x080
 _IN_CREATE = 0x100
+_IN_DELETE = 0x200
 _IN_IGNORED = 0x8000
 _EVENT = struct.Struct("iIII")
 
@@ -64,7 +65,7 @@ class Inotify:
         """
         import ctypes
 
-        mask = _IN_MODIFY | _IN_MOVED_TO | _IN_CREATE
+        mask = _IN_MODIFY | _IN_MOVED_TO | _IN_CREATE | _IN_DELETE
         watch = self._add(self.fd, os.fsencode(directory), mask)  # type: ignore[operator] # a function of C
         if watch == -1:
             number = ctypes.get_errno()
@@ -82,7 +83,11 @@ class Inotify:
                 start += _EVENT.size + length
                 if watch not in self._directories:  # -1: the queue ran over
                     return None
-                if kind & _IN_IGNORED:  # it was removed, but not what is open in it
+                # What is open is written on, but nothing tells of it any more where
+                # its name, or the directory, was removed; old parts don't matter.
+                name = data[start - length : start].rstrip(b"\0")
+                gone = kind & _IN_DELETE and name.endswith(b".log")
+                if kind & _IN_IGNORED or gone:
                     self.blind = True
                 found.add(self._directories[watch])
         return None if self.blind else found
