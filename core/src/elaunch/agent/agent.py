@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 import attrs
@@ -47,6 +47,7 @@ from elaunch.agent.notices import ANNOUNCE_PATIENCE, Notices
 from elaunch.agent.placement import Placement
 from elaunch.agent.signals import Once, handled_signals
 from elaunch.agent.stopping import Steps
+from elaunch.agent.tasks import Task, Tasks, cancel
 from elaunch.agent.watching import watch
 from elaunch.bootstrap import Bootstrap
 from elaunch.environ import EnvironmentSettings
@@ -114,17 +115,18 @@ class Agent:
     _inbox: asyncio.Queue[Stimulus | BaseException] = attrs.field(
         factory=asyncio.Queue, init=False
     )
-    _tasks: set[asyncio.Task[None]] = attrs.field(factory=set, init=False)
-    _reporting: asyncio.Task[None] | None = attrs.field(default=None, init=False)
-    _joining: asyncio.Task[None] | None = attrs.field(default=None, init=False)
-    _starting: asyncio.Task[None] | None = attrs.field(default=None, init=False)
-    _watching: list[asyncio.Task[None]] = attrs.field(factory=list, init=False)
-    _reaping: asyncio.Task[None] | None = attrs.field(default=None, init=False)
+    _tasks: Tasks = attrs.field(init=False)
+    _reporting: Task | None = attrs.field(default=None, init=False)
+    _joining: Task | None = attrs.field(default=None, init=False)
+    _starting: Task | None = attrs.field(default=None, init=False)
+    _watching: list[Task] = attrs.field(factory=list, init=False)
+    _reaping: Task | None = attrs.field(default=None, init=False)
     _group: WorkerGroup | None = attrs.field(default=None, init=False)
     _terminating: bool = attrs.field(default=False, init=False)
     _steps: Steps = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self._tasks = Tasks(on_fault=self._inbox.put_nowait)
         self._machine = Machine(
             name=self.entry.name,
             role=self.node.role,
@@ -175,20 +177,20 @@ class Agent:
     def _perform(self, action: Action) -> None:
         match action:
             case Join():
-                self._joining = self._spawn(self._join())
+                self._joining = self._tasks.start(self._join())
             case Start(membership):
-                self._watching.append(self._spawn(self._watch_membership()))
-                self._starting = self._spawn(self._start(membership))
+                self._watching.append(self._tasks.start(self._watch_membership()))
+                self._starting = self._tasks.start(self._start(membership))
             case Report() | Announce() | Retire():
                 self._tell(self._word(action))
             case Notify(notice):
-                self._spawn(self._notify(notice))
+                self._tasks.start(self._notify(notice))
             case Stop():
-                self._spawn(self._stop(action))
+                self._tasks.start(self._stop(action))
             case Kill():
-                self._spawn(self._kill())
+                self._tasks.start(self._kill())
             case Leave(reason):
-                self._spawn(self._leave(reason))
+                self._tasks.start(self._leave(reason))
             case Finish():
                 raise AssertionError("the loop ends before this")
 
@@ -213,14 +215,14 @@ class Agent:
         if self._reporting:
             await asyncio.wait((self._reporting,))
         self._meeting.is_over()
-        closing = self._spawn(self._meeting.close_after_others())
+        closing = self._tasks.start(self._meeting.close_after_others())
         try:
             membership = await self.handler.join()
         except ElaunchError as error:
             self._feed(JoinFailed(error, self.handler.outcome()))
             return
         finally:
-            await self._cancel(closing)
+            await cancel(closing)
         self._happenings.joined(membership)
         self._feed(Joined(membership))
 
@@ -240,9 +242,9 @@ class Agent:
         self._happenings.started(membership, specs, group.pids)
         # The machine must hear of the start before it hears of an exit.
         self._feed(Started(dict(group.pids)))
-        self._reaping = self._spawn(self._reap(group, len(specs)))
+        self._reaping = self._tasks.start(self._reap(group, len(specs)))
         self._watching += [
-            self._spawn(
+            self._tasks.start(
                 watch(monitor, group, membership.base_rank, self.record, self._feed)
             )
             for monitor in self.monitors
@@ -300,7 +302,7 @@ class Agent:
             await self._group.stop(StopSchedule(grace=0), self._steps)
 
     async def _leave(self, reason: str) -> None:
-        await self._cancel(self._joining)
+        await cancel(self._joining)
         await self._cancel_watching()
         if self._reporting:
             await asyncio.wait((self._reporting,), timeout=REPORT_TIMEOUT)
@@ -352,7 +354,7 @@ class Agent:
                 await asyncio.wait((earlier,))
             await word()
 
-        self._reporting = self._spawn(tell())
+        self._reporting = self._tasks.start(tell())
 
     def _lose_membership(self, error: RendezvousUnreachable) -> None:
         """Take what the store did not answer for lost: this node joins again."""
@@ -361,38 +363,20 @@ class Agent:
     def _feed(self, stimulus: Stimulus) -> None:
         self._inbox.put_nowait(stimulus)
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._settle)
-        return task
-
-    def _settle(self, task: asyncio.Task[None]) -> None:
-        """Hand a task's fault to the loop, which ends with it."""
-        self._tasks.discard(task)
-        if not task.cancelled() and (fault := task.exception()):
-            self._inbox.put_nowait(fault)
-
     async def _close_group(self) -> None:
         group, self._group = self._group, None
         if group:
-            await self._cancel(self._reaping)
+            await cancel(self._reaping)
             await group.close()
 
     async def _cancel_watching(self) -> None:
         watching, self._watching = self._watching, []
         for task in watching:
-            await self._cancel(task)
-
-    async def _cancel(self, task: asyncio.Task[None] | None) -> None:
-        if task and not task.done():
-            task.cancel()
-            await asyncio.wait((task,))
+            await cancel(task)
 
     async def _release(self) -> None:
         """End whatever is left, workers first; each step even if one before failed."""
-        for task in tuple(self._tasks):
-            await self._cancel(task)
+        await self._tasks.cancel_all()
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(self.spawner.close)
             stack.push_async_callback(self.handler.aclose)

@@ -1,0 +1,45 @@
+"""The tasks of an agent: each is ended with it, and its fault is told."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+
+import attrs
+
+
+Task = asyncio.Task[None]
+
+
+@attrs.define(eq=False)
+class Tasks:
+    """What an agent does at the same time.
+
+    Attributes:
+        on_fault: Told what a task raised.
+    """
+
+    on_fault: Callable[[BaseException], None]
+    _running: set[Task] = attrs.field(factory=set, init=False)
+
+    def start(self, work: Coroutine[None, None, None]) -> Task:
+        """Begin some work."""
+        task = asyncio.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._settle)
+        return task
+
+    async def cancel_all(self) -> None:
+        """Cancel whatever is under way, one after the other."""
+        for task in tuple(self._running):
+            await cancel(task)
+
+    def _settle(self, task: Task) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (fault := task.exception()):
+            self.on_fault(fault)
+
+
+async def cancel(task: Task | None) -> None:
+    """Cancel a task, if there is one and it is not done, and wait for its end."""
+    if task and not task.done():
+        task.cancel()
+        await asyncio.wait((task,))

@@ -1,0 +1,157 @@
+"""One launch: the agent with its ports, and what is told of its outcome."""
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+import attrs
+
+from elaunch.addresses import advertised_address, given_address
+from elaunch.agent.agent import Agent
+from elaunch.agent.messages import Result
+from elaunch.agent.notices import Notices
+from elaunch.agent.recording import Recording
+from elaunch.config import LaunchConfig
+from elaunch.errors import ChildFailedError, ElaunchError
+from elaunch.events import Event, EventName, EventRecorder
+from elaunch.failure_file import tell_outer_launcher, temporary_file, write_failure
+from elaunch.interfaces import interface_addresses
+from elaunch.launcher.ports import Ports
+from elaunch.rendezvous import NodeFacts
+from elaunch.signals import notice_signal, stop_signal
+from elaunch.slots import given_slot
+from elaunch.spawner import Spawner
+from elaunch.workers import WorkerEntry
+
+
+logger = logging.getLogger(__name__)
+
+
+@attrs.define(eq=False)
+class _Stacks:
+    """A recorder that keeps the files of the last stacks that were written down."""
+
+    files: Sequence[str] = ()
+
+    def record(self, event: Event) -> None:
+        if event.name == EventName.GROUP_STOPPING and "files" in event.metadata:
+            self.files = cast("Sequence[str]", event.metadata["files"])
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+@attrs.frozen(eq=False)
+class Launch:
+    """One launch: resolves every name before anything starts.
+
+    Attributes:
+        config: The settled configuration.
+        entry: What the workers run.
+        ports: Builds what the configuration names.
+        spawner: Starts the workers.
+        recorders: Event recorders beside those that the configuration names.
+    """
+
+    config: LaunchConfig
+    entry: WorkerEntry
+    ports: Ports
+    spawner: Spawner
+    recorders: Sequence[EventRecorder]
+
+    async def run(self) -> Result:
+        """Build the ports, run the agent, tell the outcome, close the recorders."""
+        config = self.config
+        stacks = _Stacks()
+        recording = Recording(
+            config.run_id, (stacks, *self.recorders, *self.ports.recorders())
+        )
+        try:
+            result = await self._agent(recording, await self._node(recording))
+            if isinstance(result.error, ChildFailedError):
+                error = await asyncio.to_thread(self._keep, result.error, stacks.files)
+                result = attrs.evolve(result, error=error)
+            await self._tell(recording, result.error)
+        except BaseException as error:
+            await self._tell(recording, error)
+            raise
+        finally:
+            await self.spawner.close()
+            recording.close()
+        return result
+
+    async def _node(self, recording: Recording) -> NodeFacts:
+        config = self.config
+        slot = given_slot(os.environ, config.node_rank, config.max_nodes)
+        if slot:
+            logger.info("%s gives this node the group rank %d", slot.source, slot.rank)
+        if config.local_addr:
+            found = given_address(config.local_addr)
+        else:
+            found = await advertised_address(config.rdzv_endpoint, config.max_nodes)
+        recording(EventName.NODE_ADDRESS, address=found.address, rule=found.rule)
+        return NodeFacts(
+            host=socket.gethostname(),
+            address=found.address,
+            # A node that is alone meets nobody, and starts at once.
+            addresses=interface_addresses() if config.max_nodes > 1 else (),
+            local_world_size=config.nproc_per_node,
+            role=config.role,
+            slot=slot.rank if slot else None,
+        )
+
+    async def _agent(self, recording: Recording, node: NodeFacts) -> Result:
+        config, ports = self.config, self.ports
+        agent = Agent(
+            bootstrap=ports.bootstrap(node),
+            monitors=ports.monitors(),
+            spawner=self.spawner,
+            handler=ports.handler(node, recording),
+            entry=self.entry,
+            node=node,
+            max_restarts=config.max_restarts,
+            notices=Notices(
+                host=node.host,
+                stop_signal=stop_signal(config.stop_signal),
+                shutdown_timeout=config.shutdown_timeout,
+                dump_stacks=config.dump_stacks,
+            ),
+            notice_signal=notice_signal(config.notice_signal),
+            line_prefix=config.log_line_prefix_template,
+            record=recording,
+            environment=config.environment_settings,
+        )
+        return await agent.run()
+
+    def _keep(self, error: ChildFailedError, stacks: Sequence[str]) -> ChildFailedError:
+        """Write the report of a failed job, and return the error that tells of it."""
+        error = attrs.evolve(error, stacks=tuple(stacks))
+        wanted = str(Path(self.config.failure_file).absolute())
+        path = write_failure(error, self.config.run_id, wanted, temporary_file())
+        return attrs.evolve(error, report=path)
+
+    async def _tell(self, recording: Recording, error: BaseException | None) -> None:
+        if error:
+            await asyncio.to_thread(tell_outer_launcher, error, os.environ)
+        if isinstance(error, ChildFailedError):
+            rank, first = error.get_first_failure()
+            recording(
+                EventName.JOB_FAILED,
+                rank=rank,
+                host=first.host,
+                exitcode=first.exitcode,
+                ending=first.ending.value,
+                message=first.message,
+                location=first.location,
+                report=error.report,
+            )
+        elif error is None:
+            recording(EventName.JOB_SUCCEEDED)
+        status = error.status if isinstance(error, ElaunchError) else int(bool(error))
+        recording(
+            EventName.AGENT_FINISHED, status=status, error=str(error) if error else ""
+        )

@@ -1,0 +1,129 @@
+"""From the names in a configuration to the ports that an agent is given."""
+
+import attrs
+
+from elaunch.bootstrap import Bootstrap, BootstrapParameters
+from elaunch.config import LaunchConfig
+from elaunch.events import EventRecorder, Record, RecorderParameters
+from elaunch.log_layout import LogLayout, LogLayoutParameters, run_name
+from elaunch.monitor import Monitor, MonitorParameters
+from elaunch.options import parse_spec
+from elaunch.plugins import Plugins, load_plugins
+from elaunch.policy import PolicyParameters
+from elaunch.rendezvous import (
+    JobSettings,
+    NodeFacts,
+    RendezvousHandler,
+    RendezvousParameters,
+)
+from elaunch.signals import notice_signal
+from elaunch.spawner import Spawner, SpawnerParameters
+
+
+def get_rdzv_handler(
+    params: RendezvousParameters, *, plugins: Plugins | None = None
+) -> RendezvousHandler:
+    """Return the rendezvous handler that a plugin provides for these parameters.
+
+    Args:
+        params: Backend, endpoint, run id, and so on.
+        plugins: Where to look it up; by default everything that is installed.
+
+    Raises:
+        UnknownBackend: If no plugin provides it; tells how to get it.
+        PluginError: If the plugin that provides it can't be used.
+        UsageError: If an option in ``params.config`` is unknown or wrong.
+    """
+    found = plugins or load_plugins()
+    return found.rendezvous.create(params.backend, params, params.config)
+
+
+@attrs.frozen
+class Ports:
+    """Builds each port that a settled configuration names.
+
+    Attributes:
+        config: The configuration.
+        plugins: Where names are looked up.
+    """
+
+    config: LaunchConfig
+    plugins: Plugins
+
+    def spawner(self) -> Spawner:
+        """Return who starts the workers."""
+        config = self.config
+        params = SpawnerParameters(
+            run_id=config.run_id,
+            start=config.start_settings,
+            binding=config.binding_settings,
+            stacks=config.stack_settings,
+            notice_signal=notice_signal(config.notice_signal),
+            output=config.output_settings,
+            log_layout=self._log_layout(),
+        )
+        return self.plugins.spawners.build(config.spawner, "--spawner", params)
+
+    def handler(self, node: NodeFacts, record: Record) -> RendezvousHandler:
+        """Return this node's side of the rendezvous."""
+        config = self.config
+        params = RendezvousParameters(
+            backend=config.rdzv_backend,
+            endpoint=config.rdzv_endpoint,
+            run_id=config.run_id,
+            min_nodes=config.min_nodes,
+            max_nodes=config.max_nodes,
+            local_addr=config.local_addr,
+            config=config.rdzv_configs,
+            node=node,
+            settings=JobSettings(
+                min_nodes=config.min_nodes,
+                max_nodes=config.max_nodes,
+                max_restarts=config.max_restarts,
+                restart_policy=config.restart_policy,
+                shutdown_timeout=config.shutdown_timeout,
+            ),
+            policy=self.plugins.policies.build(
+                config.restart_policy,
+                "--restart-policy",
+                PolicyParameters(config.max_restarts),
+            ),
+            record=record,
+        )
+        return get_rdzv_handler(params, plugins=self.plugins)
+
+    def bootstrap(self, node: NodeFacts) -> Bootstrap:
+        """Return what the workers need to find each other."""
+        name, options = parse_spec(self.config.bootstrap, "--bootstrap")
+        if name == "auto":
+            name = "c10d" if "c10d" in self.plugins.bootstraps else "port"
+        params = BootstrapParameters(self.config.run_id, node.address)
+        return self.plugins.bootstraps.create(name, params, options)
+
+    def monitors(self) -> list[Monitor]:
+        """Return who watches the workers."""
+        params = MonitorParameters(self.config.run_id)
+        return [
+            self.plugins.monitors.build(spec, "--monitor", params)
+            for spec in self.config.monitors
+        ]
+
+    def recorders(self) -> list[EventRecorder]:
+        """Return who keeps the events."""
+        params = RecorderParameters(self.config.run_id)
+        return [
+            self.plugins.recorders.build(spec, "--event-recorder", params)
+            for spec in self.config.event_recorders
+        ]
+
+    def _log_layout(self) -> LogLayout | None:
+        config, layouts = self.config, self.plugins.log_layouts
+        params = LogLayoutParameters(
+            run_id=run_name(config.run_id, config.rdzv_endpoint),
+            output=config.output_settings,
+        )
+        if config.logs_specs:
+            return layouts.create("logs-specs", params, {"name": config.logs_specs})
+        if config.log_layout == "default" and "default" not in layouts:
+            return None  # another spawner may do without
+        return layouts.build(config.log_layout, "--log-layout", params)
