@@ -101,7 +101,7 @@ class Job:
         """Press Ctrl-C again as soon as the first was heard."""
         assert self.agent.stderr
         self.agent.send_signal(signal.SIGINT)
-        while b"got SIGINT" not in await self.agent.stderr.readline():
+        while b"SIGINT; stopping" not in await self.agent.stderr.readline():
             continue
         self.agent.send_signal(signal.SIGINT)
 

@@ -26,6 +26,7 @@ from elaunch.agent.messages import (
     Noticed,
     Notify,
     Report,
+    Result,
     Retire,
     Signalled,
     Start,
@@ -34,6 +35,7 @@ from elaunch.agent.messages import (
     Stimulus,
     Stop,
     Stopped,
+    Waited,
 )
 from elaunch.agent.transitions import LATE, TRANSITIONS, State
 from elaunch.errors import (
@@ -378,6 +380,23 @@ class TestMembership:
     ) -> None:
         assert tell(machine, *RUNNING, SUPERSEDED) == [Stop("node 'b' joined")]
         assert tell(machine, LOST) == [Kill()]
+
+    def test_who_is_done_and_waits_no_longer_leaves_with_its_values(
+        self, machine: Machine
+    ) -> None:
+        tell(machine, *RUNNING, exited(0, value="a"), exited(1, value="b"))
+
+        assert tell(machine, Waited()) == [
+            Leave("its workers have succeeded, and it waits no longer")
+        ]
+        assert tell(machine, closed(FAILED)) == []
+        [finish] = tell(machine, Left())
+        assert finish == Finish(Result(values={4: "a", 5: "b"}, early=True))
+
+    def test_who_is_needed_again_meanwhile_stays(self, machine: Machine) -> None:
+        tell(machine, *RUNNING, exited(0), exited(1), SUPERSEDED)
+
+        assert tell(machine, Waited()) == []
 
     def test_who_is_done_takes_part_in_the_next_generation(
         self, machine: Machine

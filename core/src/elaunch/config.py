@@ -10,7 +10,7 @@ from elaunch.binding import BindingSettings, NumaBinding
 from elaunch.environ import THREADS, EnvironmentSettings, check_env, names_only
 from elaunch.errors import UsageError, quoted, suggestion
 from elaunch.output import OutputSettings, RankSet, StdOrMap
-from elaunch.signals import notice_signal, stop_signal
+from elaunch.signals import AgentSignals, agent_signals, stop_signal
 from elaunch.spawner import StackSettings, StartMethod, StartSettings
 
 
@@ -54,6 +54,11 @@ class LaunchConfig:
         stop_signal: Name of the signal to stop.
         notice_signal: Name of the signal that announces a preemption, to this agent and
             by it to the workers of every node; ``none`` for no such signal.
+        signals_to_handle: Names of the signals that end this agent in good order,
+            separated by commas. Of others the system's default holds.
+        exit_barrier_timeout: Seconds that this node waits for the others when its
+            workers have succeeded, and then leaves with their values; `None` for as
+            long as the others take.
         spawner: Spawner, as ``NAME[:key=value,...]``.
         start_method: How workers' processes come to be: ``spawn``, ``fork``,
             ``forkserver`` or ``warm`` (`elaunch.api.StartMethod`).
@@ -117,6 +122,8 @@ class LaunchConfig:
     dump_stacks: float = 0.0
     stop_signal: str = "SIGTERM"
     notice_signal: str = "SIGUSR1"
+    signals_to_handle: str = "SIGTERM,SIGINT,SIGHUP,SIGQUIT"
+    exit_barrier_timeout: float | None = None
     spawner: str = "local"
     start_method: str = "spawn"
     preload: tuple[str, ...] = ()
@@ -166,13 +173,18 @@ class LaunchConfig:
             ok=self.shutdown_timeout >= 0,
         )
         _check(
+            f"exit_barrier_timeout must not be negative, not "
+            f"{self.exit_barrier_timeout}",
+            ok=(self.exit_barrier_timeout or 0) >= 0,
+        )
+        _check(
             f"dump_stacks must be from 0 to shutdown_timeout, which is "
             f"{self.shutdown_timeout:g}, not {self.dump_stacks:g}",
             ok=0 <= self.dump_stacks <= self.shutdown_timeout,
         )
         _check(
             f"notice_signal and stop_signal must differ, both are {self.stop_signal!r}",
-            ok=notice_signal(self.notice_signal) != stop_signal(self.stop_signal),
+            ok=self.agent_signals.notice != stop_signal(self.stop_signal),
         )
         _check(
             f"node_rank must be from 0 to {self.max_nodes - 1}, not {self.node_rank}",
@@ -315,6 +327,15 @@ class LaunchConfig:
             "or leave out --device-variable",
             ok=self.virtual_local_rank or not self.device_variables,
         )
+
+    @property
+    def agent_signals(self) -> AgentSignals:
+        """Which signals the agent handles.
+
+        Raises:
+            UsageError: If a name is wrong, or two contradict each other.
+        """
+        return agent_signals(self.signals_to_handle, self.notice_signal)
 
     def evolve(self, **changes: Any) -> "LaunchConfig":
         """Return a copy with some fields changed, validated like a new one."""

@@ -7,7 +7,6 @@ signal or a change is handled at once, whatever is under way.
 import asyncio
 import contextlib
 import os
-import signal
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
@@ -42,12 +41,13 @@ from elaunch.agent.messages import (
     Stimulus,
     Stop,
     Stopped,
+    Waited,
 )
 from elaunch.agent.notices import ANNOUNCE_PATIENCE, Notices
 from elaunch.agent.placement import Placement
-from elaunch.agent.signals import Once, handled_signals
+from elaunch.agent.signals import HandledSignals, Once, handled_signals
 from elaunch.agent.stopping import Steps
-from elaunch.agent.tasks import Task, Tasks, cancel
+from elaunch.agent.tasks import Task, Tasks, Turns, cancel
 from elaunch.agent.watching import watch
 from elaunch.bootstrap import Bootstrap
 from elaunch.environ import EnvironmentSettings
@@ -64,13 +64,16 @@ from elaunch.rendezvous import (
     NodeState,
     RendezvousHandler,
 )
-from elaunch.signals import END_SIGNALS, PREEMPTION_SIGNAL
+from elaunch.signals import PREEMPTION_SIGNAL, AgentSignals
 from elaunch.spawner import Spawner, StopSchedule, WorkerGroup
 from elaunch.workers import WorkerEntry
 
 
 EXITS_TIMEOUT = 5.0
 """Seconds to hear of every worker's end when all of them are gone."""
+
+STOP_MARGIN = 1.5
+"""Seconds beyond the shutdown timeout in which any node has stopped its workers."""
 
 REPORT_TIMEOUT = 10.0
 """Seconds that a report may hold up the goodbye."""
@@ -89,7 +92,10 @@ class Agent:
         node: What this node says of itself.
         max_restarts: Restart budget of the job, for the workers' environment.
         notices: What the workers are told, and how they are stopped.
-        notice_signal: What tells this agent of a preemption, `None` for nothing.
+        signals: Which signals it handles.
+        handled_signals: How it gets them.
+        exit_barrier_timeout: Seconds it waits for the other nodes when its workers
+            have succeeded; `None` for as long as they take.
         line_prefix: Template of what each line of output begins with on the console.
         record: Told what happens.
         environment: What the user wants of the workers' environment.
@@ -103,7 +109,9 @@ class Agent:
     node: NodeFacts
     max_restarts: int
     notices: Notices
-    notice_signal: int | None = signal.SIGUSR1
+    signals: AgentSignals = attrs.field(factory=AgentSignals)
+    handled_signals: HandledSignals = handled_signals
+    exit_barrier_timeout: float | None = None
     line_prefix: str | None = None
     record: Record
     environment: EnvironmentSettings = attrs.field(factory=EnvironmentSettings)
@@ -116,7 +124,7 @@ class Agent:
         factory=asyncio.Queue, init=False
     )
     _tasks: Tasks = attrs.field(init=False)
-    _reporting: Task | None = attrs.field(default=None, init=False)
+    _reports: Turns = attrs.field(init=False)
     _joining: Task | None = attrs.field(default=None, init=False)
     _starting: Task | None = attrs.field(default=None, init=False)
     _watching: list[Task] = attrs.field(factory=list, init=False)
@@ -127,6 +135,7 @@ class Agent:
 
     def __attrs_post_init__(self) -> None:
         self._tasks = Tasks(on_fault=self._inbox.put_nowait)
+        self._reports = Turns(self._tasks)
         self._machine = Machine(
             name=self.entry.name,
             role=self.node.role,
@@ -143,7 +152,7 @@ class Agent:
         self._meeting = MeetingPoint(
             bootstrap=self.bootstrap,
             handler=self.handler,
-            stop_time=self.notices.shutdown_timeout + EXITS_TIMEOUT,
+            stop_time=self.notices.shutdown_timeout + STOP_MARGIN,
             record=self.record,
         )
         self._happenings = Happenings(self.record, self._placement)
@@ -155,9 +164,9 @@ class Agent:
         No worker is alive then, and the rendezvous is released, whatever happens.
         """
         self.record(EventName.AGENT_STARTED, pid=os.getpid())
-        notice = {self.notice_signal: self._noticed} if self.notice_signal else {}
-        told = dict.fromkeys(END_SIGNALS, Once(self._signalled)) | notice
-        with handled_signals(told):
+        notice = {self.signals.notice: self._noticed} if self.signals.notice else {}
+        told = dict.fromkeys(self.signals.end, Once(self._signalled)) | notice
+        with self.handled_signals(told):
             self._feed(Begin())
             try:
                 return await self._loop()
@@ -182,7 +191,7 @@ class Agent:
                 self._watching.append(self._tasks.start(self._watch_membership()))
                 self._starting = self._tasks.start(self._start(membership))
             case Report() | Announce() | Retire():
-                self._tell(self._word(action))
+                self._reports.add(self._word(action))
             case Notify(notice):
                 self._tasks.start(self._notify(notice))
             case Stop():
@@ -202,6 +211,7 @@ class Agent:
             case Report(state):
                 if state is NodeState.DONE:
                     self.record(EventName.GROUP_SUCCEEDED)
+                    self._watching.append(self._tasks.start(self._wait_for_others()))
                 return partial(self._report, action)
             case Announce(notice):
                 return partial(self._announce, notice)
@@ -212,8 +222,7 @@ class Agent:
 
     async def _join(self) -> None:
         await self._cancel_watching()
-        if self._reporting:
-            await asyncio.wait((self._reporting,))
+        await self._reports.done()
         self._meeting.is_over()
         closing = self._tasks.start(self._meeting.close_after_others())
         try:
@@ -304,8 +313,7 @@ class Agent:
     async def _leave(self, reason: str) -> None:
         await cancel(self._joining)
         await self._cancel_watching()
-        if self._reporting:
-            await asyncio.wait((self._reporting,), timeout=REPORT_TIMEOUT)
+        await self._reports.done(REPORT_TIMEOUT)
         await self._close_group()
         await self.handler.leave(reason)
         await self._meeting.close_and_go()
@@ -322,6 +330,11 @@ class Agent:
                 self._feed(
                     Announced(change.notice) if change.notice else Changed(change)
                 )
+
+    async def _wait_for_others(self) -> None:
+        if self.exit_barrier_timeout is not None:
+            await asyncio.sleep(self.exit_barrier_timeout)
+            self._feed(Waited())
 
     async def _reap(self, group: WorkerGroup, count: int) -> None:
         """Tell each worker's end, once all are told the group has none left."""
@@ -344,17 +357,6 @@ class Agent:
 
     def _noticed(self, signum: int) -> None:
         self._feed(Noticed(self.notices.preemption(signum, ends=False)))
-
-    def _tell(self, word: Callable[[], Awaitable[None]]) -> None:
-        """Tell the job something, after what was told before."""
-        earlier = self._reporting
-
-        async def tell() -> None:
-            if earlier:
-                await asyncio.wait((earlier,))
-            await word()
-
-        self._reporting = self._tasks.start(tell())
 
     def _lose_membership(self, error: RendezvousUnreachable) -> None:
         """Take what the store did not answer for lost: this node joins again."""

@@ -31,6 +31,17 @@ def of_signal(stimulus: Signalled) -> Result:
     return Result(error=SignalException(stimulus.signum))
 
 
+def of_success(exits: Collection[WorkerExit], *, early: bool = False) -> Result:
+    """Return how an agent ends whose workers succeeded, all of them.
+
+    Args:
+        exits: Their exits.
+        early: Whether the others may not have succeeded yet.
+    """
+    values = {ended.ranks.rank: ended.value for ended in exits}
+    return Result(values=dict(sorted(values.items())), early=early)
+
+
 @attrs.frozen(kw_only=True)
 class Ends:
     """How the workers of a node ended.
@@ -63,8 +74,7 @@ def of_job(name: str, outcome: Outcome, ends: Ends) -> Result:
         ends: How this node's workers ended.
     """
     if outcome.state is OutcomeState.SUCCEEDED:
-        values = {ended.ranks.rank: ended.value for ended in ends.exits}
-        return Result(values=dict(sorted(values.items())))
+        return of_success(ends.exits)
     if not outcome.failures:
         kind = _KINDS.get(outcome.state, RendezvousClosed)
         return Result(error=kind(f"the job was ended: {outcome.reason}"))

@@ -25,7 +25,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from elaunch.agent.endings import Ends, of_job, of_signal
+from elaunch.agent.endings import Ends, of_job, of_signal, of_success
 from elaunch.agent.messages import (
     Action,
     Announce,
@@ -53,6 +53,7 @@ from elaunch.agent.messages import (
     Stimulus,
     Stop,
     Stopped,
+    Waited,
 )
 from elaunch.agent.transitions import LATE, TRANSITIONS, State
 from elaunch.errors import (
@@ -224,6 +225,10 @@ class Machine:
             return self._end_with(change.outcome)
         self.state = State.JOINING
         return (Join(),)
+
+    def _leave_early(self, _: Waited) -> Sequence[Action]:
+        result = of_success(self._exits.values(), early=True)
+        return self._leave(result, "its workers have succeeded, and it waits no longer")
 
     def _stopped(self, stimulus: Stopped) -> Sequence[Action]:
         if self._outcome:  # the ends of all workers are known only now

@@ -113,6 +113,11 @@ class Stopped:
 
 
 @attrs.frozen
+class Waited:
+    """This node's workers are done, and it has waited long enough for the others'."""
+
+
+@attrs.frozen
 class Left:
     """The goodbye is said."""
 
@@ -130,6 +135,7 @@ Stimulus = (
     | Noticed
     | Announced
     | Stopped
+    | Waited
     | Left
 )
 
@@ -226,7 +232,9 @@ class Result:
     Attributes:
         values: What this node's workers returned, by global rank, on success.
         error: Why the job or the agent failed; `None` on success.
+        early: Whether this node's workers succeeded and it did not wait for the others.
     """
 
     values: Mapping[int, Any] = attrs.field(factory=dict)
     error: Exception | None = None
+    early: bool = False

@@ -1,7 +1,7 @@
 """The tasks of an agent: each is ended with it, and its fault is told."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 
 import attrs
 
@@ -36,6 +36,34 @@ class Tasks:
         self._running.discard(task)
         if not task.cancelled() and (fault := task.exception()):
             self.on_fault(fault)
+
+
+@attrs.define(eq=False)
+class Turns:
+    """Work that is done one after the other, in the order in which it came.
+
+    Attributes:
+        tasks: Where each is a task.
+    """
+
+    tasks: Tasks
+    _last: Task | None = attrs.field(default=None, init=False)
+
+    def add(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do some work after what was added before, whatever became of that."""
+        earlier = self._last
+
+        async def take_turn() -> None:
+            if earlier:
+                await asyncio.wait((earlier,))
+            await work()
+
+        self._last = self.tasks.start(take_turn())
+
+    async def done(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - to wait no longer is not to fail
+        """Wait until all is done, but not longer than so many seconds."""
+        if self._last:
+            await asyncio.wait((self._last,), timeout=timeout)
 
 
 async def cancel(task: Task | None) -> None:

@@ -17,6 +17,7 @@ from elaunch.agent.messages import (
     Started,
     StartFailed,
     Stopped,
+    Waited,
 )
 
 
@@ -61,6 +62,7 @@ TRANSITIONS: Mapping[tuple[State, type], str] = {
     (State.WAITING, Changed): "_change_when_done",
     (State.WAITING, Signalled): "_leave_when_done",
     (State.WAITING, Noticed): "_announce",
+    (State.WAITING, Waited): "_leave_early",
     (State.LEAVING, Signalled): "_finish",
     (State.LEAVING, Left): "_finish",
 }
@@ -77,6 +79,9 @@ LATE: frozenset[tuple[State, type]] = frozenset(
         (State.LEAVING, Announced),
         # Who leaves has no workers any more, and is a member no more.
         (State.LEAVING, Noticed),
+        # The others can be done, or need this node, when its patience ends.
+        (State.JOINING, Waited),
+        (State.LEAVING, Waited),
         # A join that was given up can still have ended first.
         (State.LEAVING, Joined),
         (State.LEAVING, JoinFailed),
@@ -93,7 +98,7 @@ LATE: frozenset[tuple[State, type]] = frozenset(
             (State.FINISHED, kind)
             for kind in (
                 *(Changed, Announced, Noticed, Signalled),
-                *(Found, Exited, Left, Joined, JoinFailed),
+                *(Found, Exited, Waited, Left, Joined, JoinFailed),
             )
         ),
     }

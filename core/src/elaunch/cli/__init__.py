@@ -7,10 +7,15 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from elaunch import standard_streams
 from elaunch.cli import early
 from elaunch.cli.parser import OWN, parse
+
+
+if TYPE_CHECKING:
+    from elaunch.errors import ElaunchError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,6 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         early.begin()
     try:
         return _run(words)
+    except early.Ended as ended:
+        return _tell(_end_by(ended.number))
     finally:
         early.end()
 
@@ -42,7 +49,7 @@ def _run(words: Sequence[str]) -> int:
         _say("interrupted")
         return 130
     except Exception as error:
-        from elaunch.errors import ElaunchError, Preempted, SignalException
+        from elaunch.errors import ElaunchError
 
         if not isinstance(error, ElaunchError):
             raise
@@ -50,12 +57,28 @@ def _run(words: Sequence[str]) -> int:
             import traceback
 
             traceback.print_exc()
-        if isinstance(error, Preempted):
-            _say(f"preempted: {error}")
-        else:
-            stopped = isinstance(error, SignalException)
-            _say(str(error) if stopped else f"error: {error}")
-        return error.status
+        return _tell(error)
+
+
+def _tell(error: "ElaunchError") -> int:
+    """Say how the command ended and return its exit status."""
+    from elaunch.errors import Preempted, SignalException
+
+    if isinstance(error, Preempted):
+        _say(f"preempted: {error}")
+    else:
+        stopped = isinstance(error, SignalException)
+        _say(str(error) if stopped else f"error: {error}")
+    return error.status
+
+
+def _end_by(number: int) -> "ElaunchError":
+    """Return how an agent ends by a signal."""
+    from elaunch.errors import Preempted, SignalException
+    from elaunch.signals import PREEMPTION_SIGNAL
+
+    stopped = SignalException(number)
+    return Preempted(str(stopped)) if number == PREEMPTION_SIGNAL else stopped
 
 
 def _dispatch(args: argparse.Namespace) -> int:

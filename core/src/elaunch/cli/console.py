@@ -134,7 +134,6 @@ LINES: Mapping[str, Callable[[Facts], str | None]] = {
         f"workers told"
     ),
     EventName.MONITOR_FINDING: _finding,
-    EventName.AGENT_SIGNALLED: lambda facts: f"got {facts['signal']}",
     EventName.JOB_SUCCEEDED: lambda _: "the job succeeded",
 }
 """What each event that matters says; `None` where it says nothing."""

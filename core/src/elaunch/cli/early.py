@@ -1,37 +1,75 @@
-"""The notice signal, while no agent handles it: it would end this process.
+"""The signals of an agent, while there is none: before it handles them, and after.
 
-A scheduler may send it to all processes of a node at any time.
+A scheduler may send the notice signal to all processes of a node at any time, and it
+would end this process. A signal that ends agents does end this process, but with the
+exit code and the line of an agent.
 """
 
 import signal
 from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
 
 
-DEFAULT = signal.SIGUSR1
+if TYPE_CHECKING:
+    from elaunch.signals import AgentSignals
+
+
+NOTICE = signal.SIGUSR1
 """What announces a preemption unless a flag says otherwise."""
+
+END = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+"""What ends an agent, likewise; Python itself handles SIGINT."""
+
+
+class Ended(BaseException):
+    """This process is to end.
+
+    Attributes:
+        number: The signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 def begin() -> None:
-    """Hear nothing of the signal until an agent handles it."""
-    if signal.getsignal(DEFAULT) is signal.SIG_DFL:
-        signal.signal(DEFAULT, _nothing)
+    """Handle them until an agent does."""
+    _replace(NOTICE, _nothing)
+    for number in END:
+        _replace(number, _end)
 
 
-def settle(wanted: int | None) -> None:
-    """Do the same for the signal that was asked for, and undo it for the default."""
-    if wanted == DEFAULT or signal.getsignal(DEFAULT) is not _nothing:
+def settle(wanted: "AgentSignals") -> None:
+    """Do the same for the signals that were asked for, and undo it for the others."""
+    for number in END:
+        if number not in wanted.end and signal.getsignal(number) is _end:
+            signal.signal(number, signal.SIG_DFL)
+    if wanted.notice == NOTICE or signal.getsignal(NOTICE) is not _nothing:
         return
-    signal.signal(DEFAULT, signal.SIG_DFL)
-    if wanted is not None and signal.getsignal(wanted) is signal.SIG_DFL:
-        signal.signal(wanted, _nothing)
+    signal.signal(NOTICE, signal.SIG_DFL)
+    if wanted.notice is not None:
+        _replace(wanted.notice, _nothing)
 
 
 def end() -> None:
-    """Hear nothing of it for good: an interpreter that ends drops its handlers."""
+    """Go: an interpreter that ends drops its handlers, and a notice still ends none."""
     for number in signal.valid_signals():
-        if signal.getsignal(number) is _nothing:
+        handler = signal.getsignal(number)
+        if handler is _nothing:
             signal.signal(number, signal.SIG_IGN)
+        elif handler is _end:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _replace(number: int, handler: "signal._HANDLER") -> None:
+    if signal.getsignal(number) is signal.SIG_DFL:
+        signal.signal(number, handler)
 
 
 def _nothing(_: int, __: FrameType | None) -> None:
     """Do nothing; unlike "ignored", this is not what a program started later finds."""
+
+
+def _end(number: int, _: FrameType | None) -> NoReturn:
+    raise Ended(number)

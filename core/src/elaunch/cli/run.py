@@ -16,7 +16,6 @@ from elaunch.config import LaunchConfig
 from elaunch.errors import UsageError
 from elaunch.launcher import launch_agent
 from elaunch.options import parse_pairs
-from elaunch.signals import notice_signal
 from elaunch.workers import CommandEntry, ScriptEntry
 
 
@@ -41,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     logging.basicConfig(level=level, format=shape)
     console = Console(voice, sys.stderr)
     config = config_of(args)
-    early.settle(notice_signal(config.notice_signal))
+    early.settle(config.agent_signals)
     launch_agent(config, entry_of(args), recorders=(console,))
     return 0
 

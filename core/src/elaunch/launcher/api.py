@@ -95,7 +95,7 @@ def launch_agent(
     spawner = ports.spawner()
     spawner.prepare(entry)
     launch = Launch(config, entry, ports, spawner, recorders)
-    return _unwrap(run_to_end(launch.run()))
+    return _unwrap(run_to_end(launch.run, config.agent_signals))
 
 
 def _unwrap(result: Result) -> dict[int, Any]:

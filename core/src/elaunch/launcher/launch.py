@@ -15,6 +15,7 @@ from elaunch.agent.agent import Agent
 from elaunch.agent.messages import Result
 from elaunch.agent.notices import Notices
 from elaunch.agent.recording import Recording
+from elaunch.agent.signals import HandledSignals
 from elaunch.config import LaunchConfig
 from elaunch.errors import ChildFailedError, ElaunchError
 from elaunch.events import Event, EventName, EventRecorder
@@ -22,7 +23,7 @@ from elaunch.failure_file import tell_outer_launcher, temporary_file, write_fail
 from elaunch.interfaces import interface_addresses
 from elaunch.launcher.ports import Ports
 from elaunch.rendezvous import NodeFacts
-from elaunch.signals import notice_signal, stop_signal
+from elaunch.signals import stop_signal
 from elaunch.slots import given_slot
 from elaunch.spawner import Spawner
 from elaunch.workers import WorkerEntry
@@ -63,19 +64,24 @@ class Launch:
     spawner: Spawner
     recorders: Sequence[EventRecorder]
 
-    async def run(self) -> Result:
-        """Build the ports, run the agent, tell the outcome, close the recorders."""
+    async def run(self, signals: HandledSignals) -> Result:
+        """Build the ports, run the agent, tell the outcome, close the recorders.
+
+        Args:
+            signals: How the agent gets its signals.
+        """
         config = self.config
         stacks = _Stacks()
         recording = Recording(
             config.run_id, (stacks, *self.recorders, *self.ports.recorders())
         )
         try:
-            result = await self._agent(recording, await self._node(recording))
+            agent = self._agent(recording, await self._node(recording), signals)
+            result = await agent.run()
             if isinstance(result.error, ChildFailedError):
                 error = await asyncio.to_thread(self._keep, result.error, stacks.files)
                 result = attrs.evolve(result, error=error)
-            await self._tell(recording, result.error)
+            await self._tell(recording, result.error, early=result.early)
         except BaseException as error:
             await self._tell(recording, error)
             raise
@@ -104,9 +110,11 @@ class Launch:
             slot=slot.rank if slot else None,
         )
 
-    async def _agent(self, recording: Recording, node: NodeFacts) -> Result:
+    def _agent(
+        self, recording: Recording, node: NodeFacts, signals: HandledSignals
+    ) -> Agent:
         config, ports = self.config, self.ports
-        agent = Agent(
+        return Agent(
             bootstrap=ports.bootstrap(node),
             monitors=ports.monitors(),
             spawner=self.spawner,
@@ -120,12 +128,13 @@ class Launch:
                 shutdown_timeout=config.shutdown_timeout,
                 dump_stacks=config.dump_stacks,
             ),
-            notice_signal=notice_signal(config.notice_signal),
+            signals=config.agent_signals,
+            handled_signals=signals,
+            exit_barrier_timeout=config.exit_barrier_timeout,
             line_prefix=config.log_line_prefix_template,
             record=recording,
             environment=config.environment_settings,
         )
-        return await agent.run()
 
     def _keep(self, error: ChildFailedError, stacks: Sequence[str]) -> ChildFailedError:
         """Write the report of a failed job, and return the error that tells of it."""
@@ -134,7 +143,13 @@ class Launch:
         path = write_failure(error, self.config.run_id, wanted, temporary_file())
         return attrs.evolve(error, report=path)
 
-    async def _tell(self, recording: Recording, error: BaseException | None) -> None:
+    async def _tell(
+        self,
+        recording: Recording,
+        error: BaseException | None,
+        *,
+        early: bool = False,
+    ) -> None:
         if error:
             await asyncio.to_thread(tell_outer_launcher, error, os.environ)
         if isinstance(error, ChildFailedError):
@@ -149,7 +164,7 @@ class Launch:
                 location=first.location,
                 report=error.report,
             )
-        elif error is None:
+        elif error is None and not early:
             recording(EventName.JOB_SUCCEEDED)
         status = error.status if isinstance(error, ElaunchError) else int(bool(error))
         recording(

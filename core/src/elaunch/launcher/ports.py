@@ -16,7 +16,6 @@ from elaunch.rendezvous import (
     RendezvousHandler,
     RendezvousParameters,
 )
-from elaunch.signals import notice_signal
 from elaunch.spawner import Spawner, SpawnerParameters
 
 
@@ -58,7 +57,7 @@ class Ports:
             start=config.start_settings,
             binding=config.binding_settings,
             stacks=config.stack_settings,
-            notice_signal=notice_signal(config.notice_signal),
+            notice_signal=config.agent_signals.notice,
             output=config.output_settings,
             log_layout=self._log_layout(),
         )

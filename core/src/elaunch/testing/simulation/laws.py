@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 
 import attrs
 
-from elaunch.agent.agent import EXITS_TIMEOUT
+from elaunch.agent.agent import STOP_MARGIN
 from elaunch.api import EventName, Membership, Notice, StoreEvent
 from elaunch.errors import (
     ChildFailedError,
@@ -208,7 +208,7 @@ class Laws:
         ago: those that still run have not heard of anything.
         """
         told = self._signalled[node.name]
-        late = self.loop.now - node.settings.shutdown_timeout - EXITS_TIMEOUT
+        late = self.loop.now - node.settings.shutdown_timeout - STOP_MARGIN
         return len(told) > 1 or any(t == self.loop.now or t <= late for t in told)
 
     # -- what the store tells ----------------------------------------------------
