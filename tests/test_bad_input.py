@@ -35,7 +35,7 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (["run", "--nnode", "2", "x.py"], 2, "did you mean '--nnodes'?"),
+        (["run", "--nodes", "2", "x.py"], 2, "did you mean '--nnodes'?"),
         (["run"], 2, "the following arguments are required: script\n"),
         (["hello.py"], 3, "'hello.py'; did you mean 'elaunch run hello.py'?\n"),
         (
@@ -50,7 +50,11 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         (["run", "--nnodes", "two", "ok.py"], 2, "--nnodes is N or MIN:MAX"),
         (["run", "--nnodes", "2", "ok.py"], 2, "give all of them the same --rdzv-end"),
         (["run", "--nproc-per-node", "0", "ok.py"], 2, "must be at least 1, not 0"),
-        (["run", "--nproc-per-node", "x", "ok.py"], 2, "invalid int value: 'x'"),
+        (
+            ["run", "--nproc-per-node", "x", "ok.py"],
+            2,
+            "-node 'x' is unsupported: it is",
+        ),
         (["run", "--standalone", "--nnodes", "2", "ok.py"], 2, "this node alone"),
         (["run", "--standalone", "--master-port", "1", "ok.py"], 2, "or --master-port"),
         (["run", "--standalone", "--rdzv-endpoint", "a", "ok.py"], 2, "or --rdzv-endp"),

@@ -12,11 +12,14 @@ from pathlib import Path
 import attrs
 import pytest
 
-from elaunch import devices, errors, hookspecs, output, slots, templates
+from elaunch import accelerators, devices, errors, hookspecs, output, slots, templates
 from elaunch.binding import NumaBinding
+from elaunch.cli.actions import flag_of, settings_of
 from elaunch.cli.parser import build_parsers
+from elaunch.cli.variables import names_of
 from elaunch.environ import BY_BOOTSTRAP, BY_SPAWNER, TABLE, WITHHELD
 from elaunch.events import Event, EventName
+from elaunch.inventory import ways
 from elaunch.membership.options import RendezvousOptions
 from elaunch.plugins import BLOCK_VARIABLE
 from elaunch.plugins.loader import HOOKS, declared
@@ -67,6 +70,15 @@ def test_every_name_of_a_template_is_documented_with_its_meaning() -> None:
     assert dict(re.findall(r"^\| `\{(\w+)\}` \| (.+) \|$", section, LINES)) == NAMES
 
 
+def test_every_word_for_a_number_of_workers_is_documented() -> None:
+    section = page("cli.md").split("## Workers of a node")[1].split("\n## ")[0]
+    told = {cell.strip("`") for cell in first_cells(section)}
+
+    assert told == set(accelerators.WORDS)
+    for maker in accelerators.MAKERS:
+        assert all(f"`{way}`" in section or way == "NVML" for way in ways(maker.word))
+
+
 def test_every_mode_of_binding_is_documented() -> None:
     section = page("cli.md").split("## Binding to CPUs")[1].split("\n## ")[0]
 
@@ -94,6 +106,24 @@ def test_defaults_in_the_docs_are_the_parsers() -> None:
         known = parser.get_default(flag.strip("-").replace("-", "_"))
 
         assert f"{known:g}" if isinstance(known, float) else str(known) == default
+
+
+def test_every_flag_is_documented_with_its_variables() -> None:
+    section = page("cli.md").split("## Settings")[1].split("\n### ")[0]
+    rows = re.findall(r"^\| `(--[\w-]+)` \| (.*) \| ?(.*?) ?\|$", section, LINES)
+
+    assert [
+        (flag, re.findall(r"`(\w+)`", "".join(cells))) for flag, *cells in rows
+    ] == [
+        (flag_of(action), list(names_of(setting)))
+        for setting, action in settings_of(subparser("run")).items()
+    ]
+
+
+def test_the_example_of_a_configuration_file_is_the_one_that_runs() -> None:
+    (code,) = re.findall(r"```toml\n(.*?)```", page("cli.md"), WHOLE)
+
+    assert code == (ROOT / "examples" / "job.toml").read_text()
 
 
 def test_every_variable_is_documented_with_its_meaning() -> None:

@@ -1,11 +1,11 @@
-from elaunch.cli.parser import parse
 from elaunch.cli.run import config_of
+from elaunch.cli.settings import resolve
 
 
 def test_rdzv_conf_may_be_given_several_times() -> None:
     flags = ("--rdzv-conf", "a=1,b=2", "--rdzv-conf", "c=3,a=4")
 
-    config = config_of(parse(["run", *flags, "train.py"]))
+    config = config_of(resolve([*flags, "train.py"], {}))
 
     assert config.rdzv_configs == {"a": "4", "b": "2", "c": "3"}
 
@@ -13,7 +13,7 @@ def test_rdzv_conf_may_be_given_several_times() -> None:
 def test_env_may_be_given_several_times() -> None:
     flags = ("--env", "A=1", "--env", "B=x=y", "--env", "A=2", "--env", "C=")
 
-    assert config_of(parse(["run", *flags, __file__])).env == {
+    assert config_of(resolve([*flags, __file__], {})).env == {
         "A": "2",
         "B": "x=y",
         "C": "",
@@ -22,11 +22,12 @@ def test_env_may_be_given_several_times() -> None:
 
 def test_where_workers_run_is_part_of_the_configuration() -> None:
     config = config_of(
-        parse(
+        resolve(
             [
-                *("run", "--numa-binding", "core-complex", "--threads", "3"),
+                *("--numa-binding", "core-complex", "--threads", "3"),
                 *("--virtual-local-rank", "--device-variable", "X", __file__),
-            ]
+            ],
+            {},
         )
     )
 

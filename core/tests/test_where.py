@@ -1,11 +1,11 @@
 import pytest
 
-from elaunch.cli.parser import parse
+from elaunch.cli.settings import resolve
 from elaunch.cli.where import Where, where_to_meet
 
 
 def where(*flags: str) -> Where:
-    return where_to_meet(parse(["run", *flags, "train.py"]))
+    return where_to_meet(resolve([*flags, "train.py"], {}).args)
 
 
 @pytest.mark.parametrize(

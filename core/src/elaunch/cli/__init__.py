@@ -1,6 +1,5 @@
 """The command line. Only argparse here: a subcommand imports what it needs to run."""
 
-import argparse
 import atexit
 import contextlib
 import gc
@@ -20,31 +19,58 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status; ``docs/exit-codes.md``."""
+    if argv is None:
+        return _as_process(sys.argv[1:], "elaunch run")
     _open_closed()
-    if argv is not None:
-        return _run(argv)
-    # Without arguments of a caller's this is all that the process does.
-    words = sys.argv[1:]
+    return _run(argv, "elaunch run")
+
+
+def erun() -> int:
+    """Run the command ``erun``, which is ``elaunch run`` in one word."""
+    return run_as("erun", sys.argv[1:])
+
+
+def run_as(prog: str, words: Sequence[str]) -> int:
+    """Run ``elaunch run`` under another name, as all that this process does."""
+    return _as_process(["run", *words], prog)
+
+
+def _as_process(words: Sequence[str], prog: str) -> int:
+    """Run the command line as all that this process does."""
+    _open_closed()
     if words[:1] == ["run"]:
         early.begin()
     try:
-        return _run(words)
+        return _run(words, prog)
     except early.Ended as ended:
         return _tell(_end_by(ended.number))
     finally:
         early.end()
 
 
-def _run(words: Sequence[str]) -> int:
+def _run(words: Sequence[str], prog: str) -> int:
     verbose = False
     try:
+        if words[:1] == ["run"]:
+            from elaunch.cli.settings import resolve
+
+            _collect_seldom()
+            resolved = resolve(words[1:], os.environ, prog)
+            verbose = resolved.args.verbose
+            from elaunch.cli.run import run
+
+            return run(resolved)
         if words and words[0] not in OWN and not words[0].startswith("-"):
             from elaunch.cli.contributed import run_contributed
 
             return run_contributed(words[0], words[1:])
         args = parse(words)
-        verbose = getattr(args, "verbose", False)
-        return _dispatch(args)
+        verbose = args.verbose
+        from elaunch.cli.plugins import show
+
+        return show(
+            as_json=args.json, tracebacks=args.verbose, block=args.block_plugins
+        )
     except KeyboardInterrupt:
         _say("interrupted")
         return 130
@@ -79,17 +105,6 @@ def _end_by(number: int) -> "ElaunchError":
 
     stopped = SignalException(number)
     return Preempted(str(stopped)) if number == PREEMPTION_SIGNAL else stopped
-
-
-def _dispatch(args: argparse.Namespace) -> int:
-    if args.command == "run":
-        _collect_seldom()
-        from elaunch.cli.run import run
-
-        return run(args)
-    from elaunch.cli.plugins import show
-
-    return show(as_json=args.json, tracebacks=args.verbose, block=args.block_plugin)
 
 
 def _collect_seldom() -> None:

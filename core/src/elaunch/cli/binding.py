@@ -57,7 +57,12 @@ def settings_of(args: argparse.Namespace) -> dict[str, Any]:
         "threads": args.threads,
         "env": _variables(args.env),
         "virtual_local_rank": args.virtual_local_rank,
-        "device_variables": tuple(args.device_variable),
+        "device_variables": tuple(
+            name.strip()
+            for text in args.device_variable
+            for name in text.split(",")
+            if name.strip()
+        ),
     }
 
 

@@ -2,7 +2,6 @@
 
 import argparse
 import re
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 
@@ -124,17 +123,12 @@ def _add_files(output: argparse._ActionsContainer) -> None:
     )
 
 
-def fields_of(
-    args: argparse.Namespace, environment: Mapping[str, str]
-) -> dict[str, Any]:
+def fields_of(args: argparse.Namespace) -> dict[str, Any]:
     """Return the fields of `LaunchConfig` that the flags give.
 
     Raises:
         UsageError: If a flag is malformed.
     """
-    template = args.log_line_prefix_template
-    if template is None:
-        template = environment.get(_PREFIX)
     return {
         "log_dir": args.log_dir,
         "redirects": _streams(args.redirects, "--redirects"),
@@ -142,7 +136,7 @@ def fields_of(
         "ranks_filter": _ranks(args.ranks_filter, "--ranks-filter"),
         "local_ranks_filter": _ranks(args.local_ranks_filter, "--local-ranks-filter"),
         "debug_rank": args.debug_rank,
-        "log_line_prefix_template": template,
+        "log_line_prefix_template": args.log_line_prefix_template,
         "log_timestamps": args.log_timestamps,
         "duplicate_stdout_filters": parse_needles(args.duplicate_stdout_filters),
         "duplicate_stderr_filters": parse_needles(args.duplicate_stderr_filters),

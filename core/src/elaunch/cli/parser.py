@@ -2,9 +2,11 @@
 
 import argparse
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from elaunch.cli import binding, notice, report, start
+from elaunch.cli.actions import actions_of
+from elaunch.cli.words import canonical
 
 
 OWN = ("run", "plugins")
@@ -36,7 +38,7 @@ class _Version(argparse.Action):
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """Return the arguments.
+    """Return the arguments of what is not ``run``.
 
     Raises:
         UsageError: If one is unknown (suggests the nearest flag) or wrong.
@@ -44,13 +46,35 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     parser, commands = build_parsers()
     args, unknown = parser.parse_known_args(argv)
     if unknown:
-        from elaunch.errors import suggestion
-
-        command = commands[args.command]
-        known = [flag for action in command._actions for flag in action.option_strings]  # noqa: SLF001 - argparse lists its flags nowhere else
-        hint = suggestion(unknown[0].partition("=")[0], known)
-        command.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+        _complain(commands[args.command], unknown)
     return args
+
+
+def given(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
+    """Return what the words say, and nothing of what they leave out.
+
+    Raises:
+        UsageError: As for `parse`.
+    """
+    defaults = [(action, action.default) for action in actions_of(parser)]
+    for action, _ in defaults:
+        action.default = argparse.SUPPRESS
+    try:
+        args, unknown = parser.parse_known_args(canonical(parser, words))
+    finally:
+        for action, default in defaults:
+            action.default = default
+    if unknown:
+        _complain(parser, unknown)
+    return args
+
+
+def _complain(parser: argparse.ArgumentParser, unknown: Sequence[str]) -> NoReturn:
+    from elaunch.errors import suggestion
+
+    known = [flag for action in actions_of(parser) for flag in action.option_strings]
+    hint = suggestion(unknown[0].partition("=")[0].replace("_", "-"), known)
+    parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
 
 
 def build_parsers() -> tuple[
@@ -68,13 +92,7 @@ def build_parsers() -> tuple[
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     run = commands.add_parser(
-        "run",
-        help="run this node's agent of a job",
-        description="Run this node's agent of a job: start the workers, watch "
-        "them, restart them when one fails or when nodes come and go. Workers have no "
-        "input, save that of --debug-rank.",
-        usage="elaunch run [flags] script [args ...]",
-        allow_abbrev=False,
+        "run", help="run this node's agent of a job", **_run_settings("elaunch run")
     )
     _add_run(run)
     plugins = commands.add_parser(
@@ -84,6 +102,27 @@ def build_parsers() -> tuple[
     )
     _add_plugins(plugins)
     return parser, {"run": run, "plugins": plugins}
+
+
+def run_parser(prog: str) -> argparse.ArgumentParser:
+    """Return the parser of what follows ``elaunch run``.
+
+    Args:
+        prog: What the user typed before that.
+    """
+    parser = _Parser(prog=prog, **_run_settings(prog))
+    _add_run(parser)
+    return parser
+
+
+def _run_settings(prog: str) -> dict[str, Any]:
+    return {
+        "description": "Run this node's agent of a job: start the workers, watch "
+        "them, restart them when one fails or when nodes come and go. Workers have no "
+        "input, save that of --debug-rank.",
+        "usage": f"{prog} [flags] script [args ...]",
+        "allow_abbrev": False,
+    }
 
 
 def _add_plugins(parser: argparse.ArgumentParser) -> None:
@@ -101,6 +140,7 @@ def _add_block_plugin(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--block-plugin",
         metavar="NAME",
+        dest="block_plugins",
         action="append",
         default=[],
         help="do not load this plugin or distribution; may be given several times "
@@ -120,10 +160,10 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     )
     size.add_argument(
         "--nproc-per-node",
-        metavar="N",
-        type=int,
-        default=1,
-        help="workers on this node (default: 1)",
+        metavar="N|WORD",
+        default="1",
+        help="workers on this node, or gpu, xpu, npu, cpu for one on each of those, "
+        "auto for the accelerators, else the CPUs (default: 1)",
     )
     size.add_argument(
         "--role",
@@ -155,7 +195,9 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="run the script by runpy.run_path, as torchrun's flag of this name does",
     )
-    what.add_argument("script", help="the script each worker runs")
+    script = what.add_argument("script", help="the script each worker runs")
+    # A configuration file may name it.
+    script.required = False
     rest = what.add_argument(
         "args",
         nargs=argparse.REMAINDER,
@@ -164,6 +206,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         "and the like in it are replaced for each worker (docs/cli.md#templates)",
     )
     rest.required = False  # argparse would ask for it where the script is missing
+    _add_config(parser.add_argument_group("settings"))
     voice = parser.add_argument_group("what it says").add_mutually_exclusive_group()
     voice.add_argument(
         "-v",
@@ -173,6 +216,17 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     )
     voice.add_argument(
         "-q", "--quiet", action="store_true", help="say nothing until something fails"
+    )
+
+
+def _add_config(settings: argparse._ActionsContainer) -> None:
+    settings.add_argument(
+        "--config",
+        metavar="FILE",
+        default=None,
+        help="TOML file with flags that are left out, and perhaps the script "
+        "(default: the table tool.elaunch of ./pyproject.toml; '' for none). Each "
+        "flag has a variable, too: ELAUNCH_NNODES for --nnodes",
     )
 
 

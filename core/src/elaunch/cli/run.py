@@ -3,14 +3,16 @@
 import argparse
 import logging
 import os
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from elaunch.cli import binding, early, notice, start
 from elaunch.cli.console import Console, Voice
+from elaunch.cli.found import Origin
 from elaunch.cli.output import fields_of
+from elaunch.cli.settings import Resolved
+from elaunch.cli.size import parse_nnodes, workers_of_node
 from elaunch.cli.where import where_to_meet
 from elaunch.config import LaunchConfig
 from elaunch.errors import UsageError
@@ -26,32 +28,32 @@ _LOGGING = {
 }
 """What of the log is shown, and how."""
 
-_NNODES = re.compile(r"(\d+)(?::(\d+))?")
 
-
-def run(args: argparse.Namespace) -> int:
+def run(resolved: Resolved) -> int:
     """Run this node's agent and return the exit status of a success.
 
     Raises:
         ElaunchError: If the job did not succeed.
     """
+    args = resolved.args
     voice = Voice.of(verbose=args.verbose, quiet=args.quiet)
     level, shape = _LOGGING[voice]
     logging.basicConfig(level=level, format=shape)
     console = Console(voice, sys.stderr)
-    config = config_of(args)
+    config = config_of(resolved)
     early.settle(config.agent_signals)
     launch_agent(config, entry_of(args), recorders=(console,))
     return 0
 
 
-def config_of(args: argparse.Namespace) -> LaunchConfig:
-    """Return the configuration that the flags describe.
+def config_of(resolved: Resolved) -> LaunchConfig:
+    """Return the configuration that the settings describe.
 
     Raises:
         UsageError: If a flag is malformed or two contradict each other.
     """
-    min_nodes, max_nodes = parse_nnodes(args.nnodes)
+    args = resolved.args
+    min_nodes, max_nodes = parse_nnodes(args.nnodes, resolved.sources["nnodes"])
     if args.standalone and max_nodes > 1:
         raise UsageError(
             "--standalone means this node alone, with a store of its own; "
@@ -61,7 +63,9 @@ def config_of(args: argparse.Namespace) -> LaunchConfig:
     return LaunchConfig(
         min_nodes=min_nodes,
         max_nodes=max_nodes,
-        nproc_per_node=args.nproc_per_node,
+        nproc_per_node=workers_of_node(
+            args.nproc_per_node, os.environ, resolved.sources["nproc_per_node"]
+        ),
         run_id=where.run_id,
         role=args.role,
         rdzv_backend=where.backend,
@@ -69,7 +73,7 @@ def config_of(args: argparse.Namespace) -> LaunchConfig:
         rdzv_configs=_all_pairs(args.rdzv_conf, "--rdzv-conf"),
         max_restarts=args.max_restarts,
         local_addr=args.local_addr,
-        node_rank=args.node_rank,
+        node_rank=_node_rank(resolved),
         shutdown_timeout=args.shutdown_timeout,
         failure_file=args.failure_file,
         dump_stacks=args.dump_stacks,
@@ -80,30 +84,29 @@ def config_of(args: argparse.Namespace) -> LaunchConfig:
         restart_policy=args.restart_policy,
         monitors=tuple(args.monitor),
         event_recorders=tuple(args.event_recorder),
-        **fields_of(args, os.environ),
-        block_plugins=tuple(args.block_plugin),
+        **fields_of(args),
+        block_plugins=_names(args.block_plugins),
         **binding.settings_of(args),
     )
-
-
-def parse_nnodes(text: str) -> tuple[int, int]:
-    """Return the fewest and most nodes that ``N`` or ``MIN:MAX`` means.
-
-    Raises:
-        UsageError: If the text is neither.
-    """
-    found = _NNODES.fullmatch(text.strip())
-    if not found:
-        raise UsageError(
-            f"--nnodes is N or MIN:MAX, for example 2 or 1:4, not {text!r}"
-        )
-    least = int(found[1])
-    return least, int(found[2]) if found[2] else least
 
 
 def _all_pairs(texts: Sequence[str], flag: str) -> dict[str, str]:
     """Read a flag that may be given several times; the last word on a key counts."""
     return {k: v for text in texts for k, v in parse_pairs(text, flag).items()}
+
+
+def _names(texts: Sequence[str]) -> tuple[str, ...]:
+    """Read names of which each text may hold several, separated by commas."""
+    names = (name.strip() for text in texts for name in text.split(","))
+    return tuple(name for name in names if name)
+
+
+def _node_rank(resolved: Resolved) -> int | None:
+    """Return the rank that a flag or a file gives; `elaunch.slots` reads variables."""
+    if resolved.origins["node_rank"] is Origin.VARIABLE:
+        return None
+    rank: int | None = resolved.args.node_rank
+    return rank
 
 
 def entry_of(args: argparse.Namespace) -> CommandEntry | ScriptEntry:

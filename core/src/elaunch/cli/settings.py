@@ -1,0 +1,114 @@
+"""Settings resolved: what each flag of ``elaunch run`` is, and who says so.
+
+The command line counts first, then ``ELAUNCH_*``, then ``PET_*`` and other names of
+torchelastic, then the configuration file, then the scheduler, then the default.
+"""
+
+import argparse
+from collections.abc import Mapping, Sequence
+
+import attrs
+
+from elaunch.cli.actions import flag_of, settings_of
+from elaunch.cli.config_file import ConfigFile, read_config
+from elaunch.cli.conflicts import settle
+from elaunch.cli.found import Found, Origin
+from elaunch.cli.parser import given, run_parser
+from elaunch.cli.variables import names_of, read, texts_of
+
+
+@attrs.frozen
+class Resolved:
+    """What each flag is, and who says so.
+
+    Attributes:
+        args: The final value of each flag, of ``script`` and of ``args``, by dest.
+        sources: Where each is from, by dest: the flag in its long spelling, the
+            variable, the file, the scheduler with its variable, or ``default``.
+        origins: The kind of each source.
+    """
+
+    args: argparse.Namespace
+    sources: Mapping[str, str]
+    origins: Mapping[str, Origin] = attrs.field(factory=dict)
+
+
+def resolve(
+    words: Sequence[str], environment: Mapping[str, str], prog: str = "elaunch run"
+) -> Resolved:
+    """Read the command line of ``elaunch run``, and what stands behind it.
+
+    Args:
+        words: What follows ``run``.
+        environment: Where variables are looked up.
+        prog: What the user typed before them.
+
+    Raises:
+        UsageError: If something said can't be; names the flag, variable or file.
+    """
+    parser = run_parser(prog)
+    settings = settings_of(parser)
+    found = {
+        dest: Found(action.default, "default", Origin.DEFAULT)
+        for dest, action in settings.items()
+    }
+    typed = given(parser, words)
+    # From the last to the first: each overwrites what counts less.
+    file = read_config(_config(typed, environment), settings)
+    found.update(_of_file(file, settings))
+    found.update(_of_variables(environment, settings))
+    found.update(_of_flags(typed, settings))
+    found = settle(found, {dest: a.default for dest, a in settings.items()})
+    if "script" in typed:
+        what = Found(typed.script, "command line", Origin.FLAG)
+        rest = Found(typed.args, "command line", Origin.FLAG)
+    elif file.script:
+        what = Found(file.script, file.name, Origin.FILE)
+        rest = Found(list(file.args), file.name, Origin.FILE)
+    else:
+        parser.error("the following arguments are required: script")
+    found |= {"script": what, "args": rest}
+    return Resolved(
+        argparse.Namespace(**{dest: one.value for dest, one in found.items()}),
+        {dest: one.source for dest, one in found.items()},
+        {dest: one.origin for dest, one in found.items()},
+    )
+
+
+def _config(typed: argparse.Namespace, environment: Mapping[str, str]) -> str | None:
+    named: str | None = getattr(typed, "config", None)
+    return environment.get("ELAUNCH_CONFIG") if named is None else named
+
+
+def _of_flags(
+    typed: argparse.Namespace, settings: Mapping[str, argparse.Action]
+) -> dict[str, Found]:
+    return {
+        dest: Found(value, flag_of(settings[dest]), Origin.FLAG)
+        for dest, value in vars(typed).items()
+        if dest in settings
+    }
+
+
+def _of_variables(
+    environment: Mapping[str, str], settings: Mapping[str, argparse.Action]
+) -> dict[str, Found]:
+    found = {}
+    for dest, action in settings.items():
+        for place, name in enumerate(names_of(dest)):
+            if name in environment:
+                value = read(action, texts_of(dest, environment[name]), name)
+                found[dest] = Found(value, name, Origin.VARIABLE, place)
+                break
+    return found
+
+
+def _of_file(
+    file: ConfigFile, settings: Mapping[str, argparse.Action]
+) -> dict[str, Found]:
+    return {
+        dest: Found(
+            read(settings[dest], entry.texts, entry.source), file.name, Origin.FILE
+        )
+        for dest, entry in file.entries.items()
+    }
