@@ -14,9 +14,9 @@ import pytest
 
 from elaunch import accelerators, devices, errors, hookspecs, output, slots, templates
 from elaunch.binding import NumaBinding
+from elaunch.cli import variables
 from elaunch.cli.actions import flag_of, settings_of
 from elaunch.cli.parser import build_parsers
-from elaunch.cli.variables import names_of
 from elaunch.environ import BY_BOOTSTRAP, BY_SPAWNER, TABLE, WITHHELD
 from elaunch.events import Event, EventName
 from elaunch.inventory import ways
@@ -115,7 +115,7 @@ def test_every_flag_is_documented_with_its_variables() -> None:
     assert [
         (flag, re.findall(r"`(\w+)`", "".join(cells))) for flag, *cells in rows
     ] == [
-        (flag_of(action), list(names_of(setting)))
+        (flag_of(action), list(variables.names_of(setting)))
         for setting, action in settings_of(subparser("run")).items()
     ]
 
@@ -132,7 +132,9 @@ def test_every_variable_is_documented_with_its_meaning() -> None:
         {v.name: v.meaning for v in TABLE} | dict(BY_BOOTSTRAP) | dict(BY_SPAWNER)
     )
     meanings |= dict(slots.EXPLICIT) | dict(slots.SCHEDULED) | dict(job_token.VARIABLES)
-    meanings |= dict(output.VARIABLES) | dict(binary.VARIABLES)
+    meanings |= (
+        dict(variables.VARIABLES) | dict(output.VARIABLES) | dict(binary.VARIABLES)
+    )
     meanings |= {v.name: v.meaning for v in devices.TABLE}
 
     assert rows.keys() == meanings.keys() | {BLOCK_VARIABLE}

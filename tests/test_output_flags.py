@@ -122,6 +122,34 @@ def test_a_rank_that_no_worker_has_is_told(flag: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("ranks", "shown", "told"),
+    [
+        ("1-7", ["[1]"], 0),
+        ("2,5", [], 1),
+    ],
+)
+def test_a_filter_may_name_local_ranks_that_only_other_nodes_have(
+    ranks: str, shown: list[str], told: int, folder: Path
+) -> None:
+    (folder / "hello.py").write_text("print('hello')")
+    ended = subprocess.run(
+        [
+            *(sys.executable, "-m", "elaunch", "run", "--nproc-per-node", "2"),
+            *("--local-ranks-filter", ranks, "hello.py"),
+        ],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert ended.returncode == 0, ended.stderr
+    assert [line.split()[0] for line in ended.stdout.splitlines()] == shown
+    assert ended.stderr.count("shows none of the 2 workers of this node\n") == told
+
+
+@pytest.mark.parametrize(
     ("words", "told"),
     [
         (("--redirects", "7"), "--redirects: streams are 0 (none)"),
@@ -133,7 +161,6 @@ def test_a_rank_that_no_worker_has_is_told(flag: str, folder: Path) -> None:
         (("--log-backups", "5"), "log_backups is for files"),
         (("--log-retention", "5"), "log_retention is for files"),
         (("--log-dir", "d", "--log-backups", "5"), "give --log-max-bytes"),
-        (("--local-ranks-filter", "0-2"), "local rank 2, and this node has 2 workers"),
         (("--tee", "2:3"), "tee names local rank 2"),
         (("--redirects", "0:3,7:3"), "redirects names local rank 7"),
         (("--preload-anyway",), "preload_anyway is for the start method 'warm'"),

@@ -260,3 +260,16 @@ def test_unknown_rdzv_conf_keys_are_refused() -> None:
 
 def test_invalid_provider_is_a_plugin_error() -> None:
     assert InvalidProvider("p", "rule").status == 3
+
+
+def test_a_name_that_blocks_nothing_is_told(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.install("boom", "boom_one", POLICY.format(name="x"))
+
+    load_plugins(["boom_on", "boom"])
+
+    assert caplog.messages == [
+        "no plugin or distribution to block is named 'boom_on'; did you mean "
+        "'boom_one'?"
+    ]

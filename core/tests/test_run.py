@@ -1,5 +1,15 @@
-from elaunch.cli.run import config_of
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from elaunch.cli.run import config_of, entry_of
 from elaunch.cli.settings import resolve
+from elaunch.errors import UsageError
+from elaunch.workers import CommandEntry
 
 
 def test_rdzv_conf_may_be_given_several_times() -> None:
@@ -35,3 +45,62 @@ def test_where_workers_run_is_part_of_the_configuration() -> None:
     assert config.threads == 3
     assert config.virtual_local_rank
     assert config.device_variables == ("X",)
+
+
+def test_signals_and_the_exit_barrier_are_part_of_the_configuration() -> None:
+    flags = ("--signals-to-handle", "SIGTERM", "--exit-barrier-timeout", "2.5")
+    config = config_of(resolve([*flags, __file__], {}))
+
+    assert config.signals_to_handle == "SIGTERM"
+    assert config.exit_barrier_timeout == 2.5
+    by_name = resolve([__file__], {"TORCH_ELASTIC_EXIT_BARRIER_TIMEOUT": "3"})
+    assert config_of(by_name).exit_barrier_timeout == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "argv"),
+    [
+        (["x.py", "-a"], ("py", "-u", "x.py", "-a")),
+        (["-m", "x.y", "-a"], ("py", "-u", "-m", "x.y", "-a")),
+    ],
+)
+def test_another_interpreter_may_be_named(
+    words: list[str],
+    argv: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x.py").write_text("")
+    args = resolve(words, {}).args
+
+    entry = entry_of(args, {"PYTHON_EXEC": "py"})
+
+    assert isinstance(entry, CommandEntry)
+    assert entry.argv == argv
+    assert not isinstance(entry_of(args, {}), CommandEntry)
+    assert not isinstance(entry_of(args, {"PYTHON_EXEC": ""}), CommandEntry)
+
+
+def test_another_interpreter_can_use_nothing_that_was_preloaded() -> None:
+    words = ["--start-method", "warm", "--preload", "re", __file__]
+
+    with pytest.raises(UsageError, match=r"PYTHON_EXEC has 'py' run the script"):
+        entry_of(resolve(words, {}).args, {"PYTHON_EXEC": "py"})
+
+
+def test_another_interpreter_runs_the_script(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nMINE=yes exec {sys.executable} "$@"\n')
+    python.chmod(python.stat().st_mode | stat.S_IXUSR)
+    script = tmp_path / "x.py"
+    script.write_text("import os; print(os.environ['MINE'])")
+    ended = subprocess.run(
+        [sys.executable, "-m", "elaunch", "run", "-q", str(script)],
+        env={**os.environ, "PYTHON_EXEC": str(python)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert ended.stdout == "yes\n"

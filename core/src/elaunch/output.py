@@ -171,15 +171,15 @@ class OutputSettings:
         )
 
     def last_local_ranks(self) -> dict[str, int]:
-        """Return the highest local rank that each setting names, by its name."""
-        named = {
+        """Return the highest local rank that each setting names, by its name.
+
+        A filter may name ranks that only other nodes have.
+        """
+        return {
             name: max(streams, default=-1)
             for name, streams in (("redirects", self.redirects), ("tee", self.tee))
             if isinstance(streams, Mapping)
         }
-        if self.local_ranks_filter:
-            named["local_ranks_filter"] = self.local_ranks_filter.last
-        return named
 
     def last_ranks(self) -> dict[str, int]:
         """Return the highest global rank that each setting names, by its name."""

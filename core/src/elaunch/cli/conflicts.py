@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from elaunch.cli.found import Found, Origin
+from elaunch.cli.names import DEFAULT_BACKEND, MASTER_BACKEND
 from elaunch.cli.size import parse_nnodes
-from elaunch.cli.where import DEFAULT_BACKEND, MASTER_BACKEND
 from elaunch.errors import UsageError
 
 

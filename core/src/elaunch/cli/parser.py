@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from elaunch.cli import binding, notice, report, start
+from elaunch.cli import binding, report, signals, start
 from elaunch.cli.actions import actions_of
 from elaunch.cli.words import canonical
 
@@ -310,7 +310,15 @@ def _add_failure(failure: argparse._ActionsContainer) -> None:
         help="time between the signal to stop and SIGKILL, whatever the reason "
         "(default: 30)",
     )
-    notice.add_flags(failure)
+    failure.add_argument(
+        "--exit-barrier-timeout",
+        metavar="SECONDS",
+        type=float,
+        default=None,
+        help="how long this node waits for the others when its workers have succeeded "
+        "(default: as long as they take)",
+    )
+    signals.add_flags(failure)
     failure.add_argument(
         "--restart-policy",
         metavar="NAME[:K=V,...]",

@@ -4,10 +4,10 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from elaunch.cli import binding, early, notice, start
+from elaunch.cli import binding, early, signals, start
 from elaunch.cli.console import Console, Voice
 from elaunch.cli.found import Origin
 from elaunch.cli.output import fields_of
@@ -20,6 +20,8 @@ from elaunch.launcher import launch_agent
 from elaunch.options import parse_pairs
 from elaunch.workers import CommandEntry, ScriptEntry
 
+
+logger = logging.getLogger(__name__)
 
 _LOGGING = {
     Voice.VERBOSE: (logging.INFO, "elaunch: %(name)s: %(message)s"),
@@ -42,7 +44,8 @@ def run(resolved: Resolved) -> int:
     console = Console(voice, sys.stderr)
     config = config_of(resolved)
     early.settle(config.agent_signals)
-    launch_agent(config, entry_of(args), recorders=(console,))
+    _warn_of_silence(config)
+    launch_agent(config, entry_of(args, os.environ), recorders=(console,))
     return 0
 
 
@@ -59,7 +62,9 @@ def config_of(resolved: Resolved) -> LaunchConfig:
             "--standalone means this node alone, with a store of its own; "
             "leave out --standalone, or --nnodes"
         )
-    where = where_to_meet(args)
+    where = where_to_meet(resolved, max_nodes)
+    for remark in where.remarks:
+        logger.warning("%s", remark)
     return LaunchConfig(
         min_nodes=min_nodes,
         max_nodes=max_nodes,
@@ -79,7 +84,8 @@ def config_of(resolved: Resolved) -> LaunchConfig:
         dump_stacks=args.dump_stacks,
         spawner=args.spawner,
         **start.settings_of(args),
-        **notice.settings_of(args),
+        **signals.settings_of(args),
+        exit_barrier_timeout=args.exit_barrier_timeout,
         bootstrap=args.bootstrap,
         restart_policy=args.restart_policy,
         monitors=tuple(args.monitor),
@@ -109,20 +115,48 @@ def _node_rank(resolved: Resolved) -> int | None:
     return rank
 
 
-def entry_of(args: argparse.Namespace) -> CommandEntry | ScriptEntry:
+def _warn_of_silence(config: LaunchConfig) -> None:
+    workers, ranks = config.nproc_per_node, config.output_settings.local_ranks_filter
+    if ranks and not any(rank in ranks for rank in range(workers)):
+        logger.warning(
+            "--local-ranks-filter shows none of the %d workers of this node", workers
+        )
+
+
+def entry_of(
+    args: argparse.Namespace, environment: Mapping[str, str]
+) -> CommandEntry | ScriptEntry:
     """Return what the workers run.
 
+    Args:
+        args: The settings.
+        environment: May name the interpreter of scripts, as for torchrun.
+
     Raises:
-        UsageError: If the script does not exist.
+        UsageError: If the script does not exist, or nothing can be preloaded for it.
     """
     script = args.script
+    python = environment.get("PYTHON_EXEC", "")
     if args.no_python:
         return CommandEntry((script, *args.args), name=script)
-    if args.module:
-        return ScriptEntry(script, tuple(args.args), name=script, module=True)
-    if not Path(script).exists():
+    if not args.module and not Path(script).exists():
         raise UsageError(
             f"script {script!r} does not exist in {str(Path.cwd())!r}; "
             f"use -m for a module, --no-python for a program"
         )
-    return ScriptEntry(script, tuple(args.args), name=script, run_path=args.run_path)
+    if python and not args.run_path:
+        if args.preload:
+            raise UsageError(
+                f"PYTHON_EXEC has {python!r} run the script, and --preload imports "
+                f"modules for workers of {sys.executable!r}; unset it, or leave out "
+                f"--preload"
+            )
+        target = ("-m", script) if args.module else (script,)
+        return CommandEntry((python, "-u", *target, *args.args), name=script)
+    return ScriptEntry(
+        script,
+        tuple(args.args),
+        name=script,
+        module=args.module,
+        run_path=args.run_path,
+    )

@@ -7,6 +7,7 @@ entry points of one name are both seen.
 
 import enum
 import importlib.metadata
+import logging
 import time
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
@@ -15,10 +16,12 @@ import attrs
 import pluggy
 
 from elaunch import hookspecs
-from elaunch.errors import InvalidProvider
+from elaunch.errors import InvalidProvider, suggestion
 from elaunch.hookspecs import ENTRY_POINT_GROUP
 from elaunch.provider import Provider
 
+
+logger = logging.getLogger(__name__)
 
 HOOKS: Mapping[str, str] = {
     "elaunch_register_rendezvous": "rendezvous",
@@ -89,7 +92,22 @@ def load(block: Collection[str]) -> tuple[Plugin, ...]:
     """
     found = importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)
     points = sorted(found, key=lambda point: (point.name, point.value))
-    return tuple(_load_one(point, block) for point in points)
+    loaded = tuple(_load_one(point, block) for point in points)
+    _tell_unknown(block, loaded)
+    return loaded
+
+
+def _tell_unknown(block: Collection[str], loaded: Collection[Plugin]) -> None:
+    """Tell of names that block nothing: a typing error would go unnoticed."""
+    if not block:
+        return
+    names = {name for p in loaded for name in (p.name, p.distribution)}
+    for name in sorted(set(block) - names):
+        logger.warning(
+            "no plugin or distribution to block is named %r%s",
+            name,
+            suggestion(name, names),
+        )
 
 
 def _load_one(point: importlib.metadata.EntryPoint, block: Collection[str]) -> Plugin:

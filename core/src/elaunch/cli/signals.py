@@ -1,4 +1,4 @@
-"""Flags about signals: what announces a preemption, and what stops workers."""
+"""Flags about signals: to this agent, and to workers."""
 
 import argparse
 from typing import Any
@@ -13,6 +13,13 @@ def add_flags(failure: argparse._ActionsContainer) -> None:
         help="signal that stops workers (default: SIGTERM)",
     )
     failure.add_argument(
+        "--signals-to-handle",
+        metavar="NAME,NAME",
+        default="SIGTERM,SIGINT,SIGHUP,SIGQUIT",
+        help="signals that end this agent in good order (default: "
+        "SIGTERM,SIGINT,SIGHUP,SIGQUIT)",
+    )
+    failure.add_argument(
         "--notice-signal",
         metavar="NAME",
         default="SIGUSR1",
@@ -23,4 +30,8 @@ def add_flags(failure: argparse._ActionsContainer) -> None:
 
 def settings_of(args: argparse.Namespace) -> dict[str, Any]:
     """Return the fields of a `LaunchConfig` that they set."""
-    return {"stop_signal": args.stop_signal, "notice_signal": args.notice_signal}
+    return {
+        "stop_signal": args.stop_signal,
+        "signals_to_handle": args.signals_to_handle,
+        "notice_signal": args.notice_signal,
+    }
