@@ -17,6 +17,7 @@ from elaunch.binding import NumaBinding
 from elaunch.cli import variables
 from elaunch.cli.actions import flag_of, settings_of
 from elaunch.cli.parser import build_parsers
+from elaunch.config import checks
 from elaunch.environ import BY_BOOTSTRAP, BY_SPAWNER, TABLE, WITHHELD
 from elaunch.events import Event, EventName
 from elaunch.inventory import ways
@@ -131,10 +132,16 @@ def test_every_variable_is_documented_with_its_meaning() -> None:
     meanings = (
         {v.name: v.meaning for v in TABLE} | dict(BY_BOOTSTRAP) | dict(BY_SPAWNER)
     )
-    meanings |= dict(slots.EXPLICIT) | dict(slots.SCHEDULED) | dict(job_token.VARIABLES)
-    meanings |= (
-        dict(variables.VARIABLES) | dict(output.VARIABLES) | dict(binary.VARIABLES)
-    )
+    for table in (
+        slots.EXPLICIT,
+        slots.SCHEDULED,
+        job_token.VARIABLES,
+        variables.VARIABLES,
+        checks.VARIABLES,
+        output.VARIABLES,
+        binary.VARIABLES,
+    ):
+        meanings |= dict(table)
     meanings |= {v.name: v.meaning for v in devices.TABLE}
 
     assert rows.keys() == meanings.keys() | {BLOCK_VARIABLE}

@@ -1,6 +1,7 @@
 """`elastic_launch` as programs use it."""
 
 import asyncio
+import functools
 import json
 import os
 import signal
@@ -17,8 +18,13 @@ from elaunch import (
     LaunchConfig,
     PluginError,
     SpawnError,
+    UnknownBackend,
+    UsageError,
     elastic_launch,
+    launch_agent,
 )
+from elaunch.launcher.api import make_entry
+from elaunch.workers import FunctionEntry
 
 
 def config(workers: int = 2, **changes: Any) -> LaunchConfig:
@@ -66,6 +72,40 @@ def test_a_command_gives_none() -> None:
     launched = elastic_launch(config(), sys.executable)("-c", "print('hi')")
 
     assert launched == {0: None, 1: None}
+
+
+def test_an_agent_is_launched_with_torchelastics_call_or_an_entry() -> None:
+    entry = FunctionEntry(rank_times, (3,), name="times")
+
+    assert launch_agent(LaunchConfig(1, 1, 2), rank_times, [2]) == {0: 0, 1: 2}
+    assert launch_agent(config(), entry) == {0: 0, 1: 3}
+    with pytest.raises(UsageError, match="'times' is an entry with arguments of its"):
+        launch_agent(config(), entry, [2])
+    for nothing in (None, ""):
+        with pytest.raises(UsageError, match="a function or the path of a program"):
+            launch_agent(config(), nothing)
+
+
+@pytest.mark.parametrize(
+    ("entrypoint", "args", "name"),
+    [
+        (rank_times, (), "rank_times"),
+        (functools.partial(rank_times, 1), (), "functools.partial("),
+        (sys.executable, ("-u", "train.py", "--fast"), "train.py"),
+        (sys.executable, ("-u",), sys.executable),
+        ("/bin/true", ("x",), "/bin/true"),
+    ],
+)
+def test_what_is_launched_has_torchelastics_names(
+    entrypoint: Any, args: tuple[str, ...], name: str
+) -> None:
+    assert make_entry(entrypoint, args).name.startswith(name)
+
+
+def test_an_error_of_a_port_reaches_the_caller_as_it_is() -> None:
+    launch = elastic_launch(config(event_log_handler="nowhere"), rank_times)
+    with pytest.raises(UnknownBackend, match=r"no event recorder .* 'nowhere'"):
+        launch(1)
 
 
 def test_a_function_that_raises_is_the_root_cause() -> None:

@@ -1,6 +1,7 @@
 """Which CPUs a worker may use: what a launch can ask for."""
 
 import enum
+from typing import Any
 
 import attrs
 
@@ -33,3 +34,14 @@ class BindingSettings:
     """
 
     mode: NumaBinding | None = None
+
+
+def mode_of(options: Any) -> str | None:
+    """Return the mode in torch's ``NumaOptions``, or in an object like it.
+
+    Args:
+        options: An object with an ``affinity_mode``, a word or an enum of words; `None`
+            for none.
+    """
+    mode = getattr(options, "affinity_mode", options)
+    return None if mode is None else str(getattr(mode, "value", mode))

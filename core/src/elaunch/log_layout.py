@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import attrs
 
@@ -95,10 +95,12 @@ class LogLayoutParameters:
     Attributes:
         run_id: Id of the job; with its endpoint where it has none of its own.
         output: What becomes of workers' output.
+        specs: Logs specs of torchelastic, as an object, for the layout that asks them.
     """
 
     run_id: str
     output: OutputSettings
+    specs: Any = None
 
 
 LogLayoutProvider = Provider[LogLayoutParameters, LogLayout]

@@ -51,9 +51,12 @@ class MonitorParameters:
 
     Attributes:
         run_id: Id of the job.
+        interval: Seconds between two looks at what tells nothing by itself, where the
+            monitor has no interval of its own.
     """
 
     run_id: str
+    interval: float = 0.1
 
 
 MonitorProvider = Provider[MonitorParameters, Monitor]

@@ -105,8 +105,9 @@ def _ranks_or_numbers(given: Any) -> RankSet | None:
     return RankSet(tuple(range(rank, rank + 1) for rank in sorted(given)))
 
 
-def _texts(given: Iterable[str]) -> tuple[str, ...]:
-    return tuple(given)
+def texts(given: Iterable[str] | None) -> tuple[str, ...]:
+    """Convert what a user gives for texts of a filter; `None` is none."""
+    return tuple(given or ())
 
 
 def _check(rule: str, *, ok: bool) -> None:
@@ -149,12 +150,8 @@ class OutputSettings:
     ranks_filter: RankSet | None = attrs.field(
         default=None, converter=_ranks_or_numbers
     )
-    duplicate_stdout_filters: tuple[str, ...] = attrs.field(
-        default=(), converter=_texts
-    )
-    duplicate_stderr_filters: tuple[str, ...] = attrs.field(
-        default=(), converter=_texts
-    )
+    duplicate_stdout_filters: tuple[str, ...] = attrs.field(default=(), converter=texts)
+    duplicate_stderr_filters: tuple[str, ...] = attrs.field(default=(), converter=texts)
     timestamps: bool = False
     max_bytes: int = 0
     backups: int = 3
@@ -260,6 +257,9 @@ class WorkerRoutes:
     stderr: Route
 
 
+NO_ROLE = ("default", "default_role")
+"""Roles that nobody chose: those of torchelastic's command line and of its API."""
+
 _TORCHRUNS = {"${role_name}": "{role}", "${rank}": "{rank}"}
 _TORCHRUNS["${local_rank}"] = "{local_rank}"
 
@@ -279,7 +279,7 @@ def line_prefix(template: str | None, names: Mapping[str, str], *, alone: bool) 
         if alone:
             return ""
         role = names["role"]
-        return render("[{rank}] " if role == "default" else "[{role}:{rank}] ", names)
+        return render("[{rank}] " if role in NO_ROLE else "[{role}:{rank}] ", names)
     for theirs, ours in _TORCHRUNS.items():
         template = template.replace(theirs, ours)
     return render(template, names)

@@ -15,7 +15,7 @@ from elaunch.launcher.loop import run_to_end
 from elaunch.launcher.ports import Ports
 from elaunch.launcher.settled import settled
 from elaunch.plugins import load_plugins
-from elaunch.workers import CommandEntry, FunctionEntry, WorkerEntry
+from elaunch.workers import CommandEntry, FunctionEntry, ScriptEntry, WorkerEntry
 
 
 class elastic_launch:  # noqa: N801 - the name that users of torchelastic know
@@ -28,14 +28,15 @@ class elastic_launch:  # noqa: N801 - the name that users of torchelastic know
 
     Args:
         config: How to launch.
-        entrypoint: A function, called in each worker, or the path of a program.
+        entrypoint: A function, called in each worker, or the path of a program, or
+            what workers run as one value.
         recorders: Event recorders beside those that the configuration names.
     """
 
     def __init__(
         self,
         config: LaunchConfig,
-        entrypoint: Callable[..., Any] | str,
+        entrypoint: "Entrypoint",
         *,
         recorders: Sequence[EventRecorder] = (),
     ) -> None:
@@ -52,23 +53,55 @@ class elastic_launch:  # noqa: N801 - the name that users of torchelastic know
             SignalException: If this process was told to stop by another signal.
             ElaunchError: If the job could not be formed or was lost.
         """
-        entry = make_entry(self._entrypoint, args)
-        return launch_agent(self._config, entry, recorders=self._recorders)
+        return launch_agent(
+            self._config, self._entrypoint, args, recorders=self._recorders
+        )
 
 
-def make_entry(
-    entrypoint: Callable[..., Any] | str, args: Sequence[Any]
-) -> WorkerEntry:
-    """Return what workers run, from a function or a program and its arguments."""
-    if isinstance(entrypoint, str):
-        argv = (entrypoint, *(str(arg) for arg in args))
-        return CommandEntry(argv, name=entrypoint)
-    name = getattr(entrypoint, "__qualname__", repr(entrypoint))
+Entrypoint = Callable[..., Any] | str | WorkerEntry
+"""What can be launched: a function, the path of a program, or either as one value."""
+
+
+def make_entry(entrypoint: Entrypoint | None, args: Sequence[Any] = ()) -> WorkerEntry:
+    """Return what workers run, from a function or a program and its arguments.
+
+    Reports call it as torchelastic does: a function by its name, an interpreter by what
+    it runs, any other program by its path.
+
+    Raises:
+        UsageError: If there is nothing to run, or an entry gets arguments beside those
+            that it has.
+    """
+    if isinstance(entrypoint, CommandEntry | ScriptEntry | FunctionEntry):
+        if args:
+            raise UsageError(
+                f"{entrypoint.name!r} is an entry with arguments of its own; give "
+                f"{list(args)!r} to it"
+            )
+        return entrypoint
+    if isinstance(entrypoint, str) and entrypoint:
+        words = tuple(str(arg) for arg in args)
+        return CommandEntry((entrypoint, *words), name=_program_name(entrypoint, words))
+    if not callable(entrypoint):
+        raise UsageError(
+            f"an entrypoint is a function or the path of a program, not {entrypoint!r}"
+        )
+    name = getattr(entrypoint, "__name__", repr(entrypoint))
     return FunctionEntry(entrypoint, tuple(args), name=name)
 
 
+def _program_name(program: str, words: Sequence[str]) -> str:
+    if program != sys.executable:
+        return program
+    return next((word for word in words if not word.startswith("-")), program)
+
+
 def launch_agent(
-    config: LaunchConfig, entry: WorkerEntry, *, recorders: Sequence[EventRecorder] = ()
+    config: LaunchConfig,
+    entrypoint: Entrypoint | None,
+    args: Sequence[Any] = (),
+    *,
+    recorders: Sequence[EventRecorder] = (),
 ) -> dict[int, Any]:
     """Run one agent to its end; blocks.
 
@@ -77,8 +110,13 @@ def launch_agent(
 
     Args:
         config: How to launch.
-        entry: What the workers run.
+        entrypoint: A function, called in each worker, or the path of a program, or
+            what workers run as one value.
+        args: Arguments of the function or the program.
         recorders: Event recorders beside those that the configuration names.
+
+    Returns:
+        What this node's workers returned, by global rank; `None` for programs.
 
     Raises:
         ElaunchError: As for `elastic_launch`.
@@ -87,6 +125,7 @@ def launch_agent(
         raise UsageError(
             "elaunch runs on Linux and macOS; on Windows, use it inside WSL"
         )
+    entry = make_entry(entrypoint, args)
     standard_streams.open_closed()
     plugins = load_plugins(config.block_plugins)
     config = settled(config)

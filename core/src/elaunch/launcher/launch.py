@@ -72,9 +72,12 @@ class Launch:
         """
         config = self.config
         stacks = _Stacks()
-        recording = Recording(
-            config.run_id, (stacks, *self.recorders, *self.ports.recorders())
-        )
+        try:
+            recorders = (stacks, *self.recorders, *self.ports.recorders())
+        except BaseException:
+            await self.spawner.close()  # it has begun to get ready
+            raise
+        recording = Recording(config.run_id, recorders)
         try:
             agent = self._agent(recording, await self._node(recording), signals)
             result = await agent.run()

@@ -73,7 +73,7 @@ class Ports:
             min_nodes=config.min_nodes,
             max_nodes=config.max_nodes,
             local_addr=config.local_addr,
-            config=config.rdzv_configs,
+            config=config.rendezvous_options,
             node=node,
             settings=JobSettings(
                 min_nodes=config.min_nodes,
@@ -101,7 +101,7 @@ class Ports:
 
     def monitors(self) -> list[Monitor]:
         """Return who watches the workers."""
-        params = MonitorParameters(self.config.run_id)
+        params = MonitorParameters(self.config.run_id, self.config.monitor_interval)
         return [
             self.plugins.monitors.build(spec, "--monitor", params)
             for spec in self.config.monitors
@@ -112,7 +112,7 @@ class Ports:
         params = RecorderParameters(self.config.run_id)
         return [
             self.plugins.recorders.build(spec, "--event-recorder", params)
-            for spec in self.config.event_recorders
+            for spec in self.config.all_event_recorders
         ]
 
     def _log_layout(self) -> LogLayout | None:
@@ -121,8 +121,11 @@ class Ports:
             run_id=run_name(config.run_id, config.rdzv_endpoint),
             output=config.output_settings,
         )
-        if config.logs_specs:
-            return layouts.create("logs-specs", params, {"name": config.logs_specs})
+        specs = config.logs_specs
+        if isinstance(specs, str) and specs:
+            return layouts.create("logs-specs", params, {"name": specs})
+        if specs:
+            return layouts.create("logs-specs", attrs.evolve(params, specs=specs), {})
         if config.log_layout == "default" and "default" not in layouts:
             return None  # another spawner may do without
         return layouts.build(config.log_layout, "--log-layout", params)

@@ -73,11 +73,13 @@ class LogsSpecsLayout:
 
 
 def create(name: str, parameters: LogLayoutParameters) -> LogsSpecsLayout:
-    """Find a plugin and build its object.
+    """Return the layout of the object that was given, or of a plugin's.
 
     Raises:
         PluginError: If there is none of this name, or it raises.
     """
+    if parameters.specs is not None:
+        return LogsSpecsLayout(type(parameters.specs).__name__, parameters.specs)
     points = {p.name: p for p in importlib.metadata.entry_points(group=GROUP)}
     if name not in points:
         known = ", ".join(repr(known) for known in sorted(points)) or "none"
