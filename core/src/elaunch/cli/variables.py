@@ -30,13 +30,12 @@ OTHERS: Mapping[str, str] = {
 """Settings -> the name that torchelastic has for them outside of its own scheme."""
 
 VARIABLES: Mapping[str, str] = {
-    "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "as `ELAUNCH_SHUTDOWN_TIMEOUT`, which wins",
     "TORCH_ELASTIC_EXIT_BARRIER_TIMEOUT": (
         "as `ELAUNCH_EXIT_BARRIER_TIMEOUT`, which wins"
     ),
     "PYTHON_EXEC": "interpreter of scripts and modules, but for `--run-path`",
 }
-"""What else the command line reads -> meaning."""
+"""What else the command line alone reads -> meaning."""
 
 SEPARATED = frozenset({"env", "monitor", "event_recorder"})
 """Settings given several times, whose values may hold commas: ``;`` is between them."""
