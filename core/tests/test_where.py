@@ -75,8 +75,8 @@ LEFT = (
             ("c10d", "a:1", "none"),
             (
                 (
-                    "--master-addr and --master-port: has no effect, since nodes meet by "
-                    "the rendezvous 'c10d' at --rdzv-endpoint a:1"
+                    "--master-addr and --master-port: has no effect, since nodes meet "
+                    "by the rendezvous 'c10d' at --rdzv-endpoint a:1"
                 ),
             ),
         ),
