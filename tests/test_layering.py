@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 CORE = ROOT / "core" / "src" / "elaunch"
 
 LAYERS = (
-    ("__main__",),
+    ("__main__", "run", "launch"),
     ("cli",),
     ("__init__",),
     ("launcher",),

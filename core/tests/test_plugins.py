@@ -269,9 +269,8 @@ def test_a_name_that_blocks_nothing_is_told(
 
     load_plugins(["boom_on", "boom"])
 
-    assert caplog.messages == [
-        (
-            "no plugin or distribution to block is named 'boom_on'; did you mean "
-            "'boom_one'?"
-        )
-    ]
+    (told,) = caplog.messages
+    assert told == (
+        "no plugin or distribution to block is named 'boom_on'; did you mean "
+        "'boom_one'?"
+    )

@@ -48,6 +48,11 @@ LEFT = (
     "comes later meets what is left of this one; give all nodes the same --rdzv-id"
 )
 
+UNUSED = (
+    "--master-addr and --master-port: has no effect, since nodes meet by the "
+    "rendezvous 'c10d' at --rdzv-endpoint a:1"
+)
+
 
 @pytest.mark.parametrize(
     ("flags", "place", "remarks"),
@@ -73,12 +78,7 @@ LEFT = (
                 *("--master-addr", "b", "--master-port", "2"),
             ],
             ("c10d", "a:1", "none"),
-            (
-                (
-                    "--master-addr and --master-port: has no effect, since nodes meet "
-                    "by the rendezvous 'c10d' at --rdzv-endpoint a:1"
-                ),
-            ),
+            (UNUSED,),
         ),
     ],
 )

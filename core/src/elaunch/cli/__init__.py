@@ -30,32 +30,38 @@ def erun() -> int:
     return run_as("erun", sys.argv[1:])
 
 
-def run_as(prog: str, words: Sequence[str]) -> int:
-    """Run ``elaunch run`` under another name, as all that this process does."""
-    return _as_process(["run", *words], prog)
+def run_as(prog: str, words: Sequence[str], *, legacy: bool = False) -> int:
+    """Run ``elaunch run`` under another name, as all that this process does.
+
+    Args:
+        prog: The name.
+        words: What follows it.
+        legacy: Whether scripts are given their local rank, unless ``--use-env`` is.
+    """
+    return _as_process(["run", *words], prog, legacy=legacy)
 
 
-def _as_process(words: Sequence[str], prog: str) -> int:
+def _as_process(words: Sequence[str], prog: str, *, legacy: bool = False) -> int:
     """Run the command line as all that this process does."""
     _open_closed()
     if words[:1] == ["run"]:
         early.begin()
     try:
-        return _run(words, prog)
+        return _run(words, prog, legacy=legacy)
     except early.Ended as ended:
         return _tell(_end_by(ended.number))
     finally:
         early.end()
 
 
-def _run(words: Sequence[str], prog: str) -> int:
+def _run(words: Sequence[str], prog: str, *, legacy: bool = False) -> int:
     verbose = False
     try:
         if words[:1] == ["run"]:
             from elaunch.cli.settings import resolve
 
             _collect_seldom()
-            resolved = resolve(words[1:], os.environ, prog)
+            resolved = resolve(words[1:], os.environ, prog, legacy=legacy)
             verbose = resolved.args.verbose
             from elaunch.cli.run import run
 

@@ -104,13 +104,21 @@ def build_parsers() -> tuple[
     return parser, {"run": run, "plugins": plugins}
 
 
-def run_parser(prog: str) -> argparse.ArgumentParser:
+def run_parser(prog: str, *, legacy: bool = False) -> argparse.ArgumentParser:
     """Return the parser of what follows ``elaunch run``.
 
     Args:
         prog: What the user typed before that.
+        legacy: Whether there is ``--use-env``.
     """
     parser = _Parser(prog=prog, **_run_settings(prog))
+    if legacy:
+        parser.add_argument(
+            "--use-env",
+            action="store_true",
+            help="workers find their local rank in LOCAL_RANK alone, as with elaunch "
+            "run; without it, --local-rank=N is the script's first argument",
+        )
     _add_run(parser)
     return parser
 

@@ -44,6 +44,8 @@ def run(resolved: Resolved) -> int:
     console = Console(voice, sys.stderr)
     config = config_of(resolved)
     early.settle(config.agent_signals)
+    if _is_legacy(args):
+        logger.warning("this way to launch is deprecated; use 'elaunch run'")
     _warn_of_silence(config)
     launch_agent(config, entry_of(args, os.environ), recorders=(console,))
     return 0
@@ -135,10 +137,16 @@ def entry_of(
     Raises:
         UsageError: If the script does not exist, or nothing can be preloaded for it.
     """
-    script = args.script
+    script, rest = args.script, tuple(args.args)
     python = environment.get("PYTHON_EXEC", "")
+    if _is_legacy(args) and not args.use_env:
+        if args.no_python:
+            raise UsageError(
+                "--no-python needs --use-env: a program is not given its local rank"
+            )
+        rest = ("--local-rank={local_rank}", *rest)
     if args.no_python:
-        return CommandEntry((script, *args.args), name=script)
+        return CommandEntry((script, *rest), name=script)
     if not args.module and not Path(script).exists():
         raise UsageError(
             f"script {script!r} does not exist in {str(Path.cwd())!r}; "
@@ -152,11 +160,16 @@ def entry_of(
                 f"--preload"
             )
         target = ("-m", script) if args.module else (script,)
-        return CommandEntry((python, "-u", *target, *args.args), name=script)
+        return CommandEntry((python, "-u", *target, *rest), name=script)
     return ScriptEntry(
         script,
-        tuple(args.args),
+        rest,
         name=script,
         module=args.module,
         run_path=args.run_path,
     )
+
+
+def _is_legacy(args: argparse.Namespace) -> bool:
+    """Whether this is the front end that has ``--use-env``."""
+    return hasattr(args, "use_env")

@@ -34,7 +34,11 @@ class Resolved:
 
 
 def resolve(
-    words: Sequence[str], environment: Mapping[str, str], prog: str = "elaunch run"
+    words: Sequence[str],
+    environment: Mapping[str, str],
+    prog: str = "elaunch run",
+    *,
+    legacy: bool = False,
 ) -> Resolved:
     """Read the command line of ``elaunch run``, and what stands behind it.
 
@@ -42,11 +46,12 @@ def resolve(
         words: What follows ``run``.
         environment: Where variables are looked up.
         prog: What the user typed before them.
+        legacy: Whether there is ``--use-env``.
 
     Raises:
         UsageError: If something said can't be; names the flag, variable or file.
     """
-    parser = run_parser(prog)
+    parser = run_parser(prog, legacy=legacy)
     settings = settings_of(parser)
     found = {
         dest: Found(action.default, "default", Origin.DEFAULT)
