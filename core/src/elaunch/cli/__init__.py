@@ -72,10 +72,11 @@ def _run(words: Sequence[str], prog: str, *, legacy: bool = False) -> int:
             return run_contributed(words[0], words[1:])
         args = parse(words)
         verbose = args.verbose
+        from elaunch.cli.backends import names
         from elaunch.cli.plugins import show
 
         return show(
-            as_json=args.json, tracebacks=args.verbose, block=args.block_plugins
+            as_json=args.json, tracebacks=args.verbose, block=names(args.block_plugins)
         )
     except KeyboardInterrupt:
         _say("interrupted")

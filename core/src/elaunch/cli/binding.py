@@ -4,6 +4,8 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
+from elaunch.cli.backends import names
+
 
 def add_flags(place: argparse._ActionsContainer) -> None:
     """Add the flags to a group of the parser."""
@@ -57,12 +59,7 @@ def settings_of(args: argparse.Namespace) -> dict[str, Any]:
         "threads": args.threads,
         "env": _variables(args.env),
         "virtual_local_rank": args.virtual_local_rank,
-        "device_variables": tuple(
-            name.strip()
-            for text in args.device_variable
-            for name in text.split(",")
-            if name.strip()
-        ),
+        "device_variables": names(args.device_variable),
     }
 
 

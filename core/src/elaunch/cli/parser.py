@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from elaunch.cli import binding, report, signals, start
+from elaunch.cli import backends, binding, report, signals, start
 from elaunch.cli.actions import actions_of
 from elaunch.cli.words import canonical
 
@@ -141,19 +141,7 @@ def _add_plugins(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="print the traceback of each plugin that failed",
     )
-    _add_block_plugin(parser)
-
-
-def _add_block_plugin(parser: argparse._ActionsContainer) -> None:
-    parser.add_argument(
-        "--block-plugin",
-        metavar="NAME",
-        dest="block_plugins",
-        action="append",
-        default=[],
-        help="do not load this plugin or distribution; may be given several times "
-        "(environment: ELAUNCH_BLOCK_PLUGINS=NAME,NAME)",
-    )
+    backends.add_block_plugin(parser)
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
@@ -184,7 +172,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     _add_failure(parser.add_argument_group("when something fails"))
     binding.add_flags(parser.add_argument_group("place and environment of workers"))
     output_flags(parser.add_argument_group("workers' output"))
-    _add_backends(parser.add_argument_group("backends"))
+    backends.add_flags(parser.add_argument_group("backends"))
     what = parser.add_argument_group("what to run")
     kind = what.add_mutually_exclusive_group()
     kind.add_argument(
@@ -334,34 +322,3 @@ def _add_failure(failure: argparse._ActionsContainer) -> None:
         help="who decides after a failure (default: default)",
     )
     report.add_flags(failure)
-
-
-def _add_backends(backends: argparse._ActionsContainer) -> None:
-    backends.add_argument(
-        "--spawner",
-        metavar="NAME[:K=V,...]",
-        default="local",
-        help="who starts the workers (default: local)",
-    )
-    backends.add_argument(
-        "--bootstrap",
-        metavar="NAME[:K=V,...]",
-        default="auto",
-        help="how workers find each other (default: c10d if installed, else port)",
-    )
-    backends.add_argument(
-        "--monitor",
-        metavar="NAME[:K=V,...]",
-        action="append",
-        default=[],
-        help="who watches the workers; may be given several times",
-    )
-    backends.add_argument(
-        "--event-recorder",
-        metavar="NAME[:K=V,...]",
-        action="append",
-        default=[],
-        help="who keeps the events, for example jsonl:path=events.jsonl; may be given "
-        "several times",
-    )
-    _add_block_plugin(backends)

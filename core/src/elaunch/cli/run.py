@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from elaunch.cli import binding, early, signals, start
+from elaunch.cli import backends, binding, early, signals, start
 from elaunch.cli.console import Console, Voice
 from elaunch.cli.found import Origin
 from elaunch.cli.output import fields_of
@@ -84,16 +84,12 @@ def config_of(resolved: Resolved) -> LaunchConfig:
         shutdown_timeout=args.shutdown_timeout,
         failure_file=args.failure_file,
         dump_stacks=args.dump_stacks,
-        spawner=args.spawner,
         **start.settings_of(args),
         **signals.settings_of(args),
         exit_barrier_timeout=args.exit_barrier_timeout,
-        bootstrap=args.bootstrap,
         restart_policy=args.restart_policy,
-        monitors=tuple(args.monitor),
-        event_recorders=tuple(args.event_recorder),
         **fields_of(args),
-        block_plugins=_names(args.block_plugins),
+        **backends.settings_of(args),
         **binding.settings_of(args),
     )
 
@@ -101,12 +97,6 @@ def config_of(resolved: Resolved) -> LaunchConfig:
 def _all_pairs(texts: Sequence[str], flag: str) -> dict[str, str]:
     """Read a flag that may be given several times; the last word on a key counts."""
     return {k: v for text in texts for k, v in parse_pairs(text, flag).items()}
-
-
-def _names(texts: Sequence[str]) -> tuple[str, ...]:
-    """Read names of which each text may hold several, separated by commas."""
-    names = (name.strip() for text in texts for name in text.split(","))
-    return tuple(name for name in names if name)
 
 
 def _node_rank(resolved: Resolved) -> int | None:

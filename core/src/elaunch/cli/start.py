@@ -3,6 +3,8 @@
 import argparse
 from typing import Any
 
+from elaunch.cli.backends import names
+
 
 METHODS = ("spawn", "fork", "forkserver", "warm")
 """What `elaunch.spawner.StartMethod` names; that module takes longer to import."""
@@ -33,9 +35,8 @@ def add_flags(start: argparse._ActionsContainer) -> None:
 
 def settings_of(args: argparse.Namespace) -> dict[str, Any]:
     """Return the fields of a `LaunchConfig` that they set."""
-    named = (name.strip() for text in args.preload for name in text.split(","))
     return {
         "start_method": args.start_method,
-        "preload": tuple(name for name in named if name),
+        "preload": names(args.preload),
         "preload_anyway": args.preload_anyway,
     }
