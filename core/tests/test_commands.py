@@ -98,7 +98,7 @@ def test_a_known_command_that_is_not_installed_prints_the_pip_line(
 
     assert ended.returncode == 3
     assert "no command is named 'etcd'\n" in ended.stderr
-    assert "installed: 'greet', 'plugins', 'run'\n" in ended.stderr
+    assert "installed: 'completion', 'greet', 'plugins', 'run'\n" in ended.stderr
     assert "to get 'etcd': pip install elaunch-rdzv-etcd\n" in ended.stderr
 
 

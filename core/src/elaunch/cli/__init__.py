@@ -71,6 +71,10 @@ def _run(words: Sequence[str], prog: str, *, legacy: bool = False) -> int:
 
             return run_contributed(words[0], words[1:])
         args = parse(words)
+        if args.command == "completion":
+            from elaunch.cli import completion
+
+            return completion.show(args.shell)
         verbose = args.verbose
         from elaunch.cli.backends import names
         from elaunch.cli.plugins import show

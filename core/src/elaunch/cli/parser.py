@@ -9,8 +9,12 @@ from elaunch.cli.actions import actions_of
 from elaunch.cli.words import canonical
 
 
-OWN = ("run", "plugins")
+OWN = ("run", "plugins", "completion")
 """Subcommands of the core; all others come from plugins."""
+
+
+SHELLS = ("bash", "zsh", "fish")
+"""Those of `elaunch.cli.completion`, which takes longer to import."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -95,13 +99,17 @@ def build_parsers() -> tuple[
         "run", help="run this node's agent of a job", **_run_settings("elaunch run")
     )
     _add_run(run)
+    listing = "list the backends that are installed, and what failed to load"
     plugins = commands.add_parser(
-        "plugins",
-        help="list the backends that are installed, and what failed to load",
-        allow_abbrev=False,
+        "plugins", help=listing, description=listing.capitalize(), allow_abbrev=False
     )
     _add_plugins(plugins)
-    return parser, {"run": run, "plugins": plugins}
+    printing = "print a script that lets a shell complete flags and commands"
+    completion = commands.add_parser(
+        "completion", help=printing, description=printing.capitalize()
+    )
+    completion.add_argument("shell", choices=SHELLS, help="which shell it is for")
+    return parser, {"run": run, "plugins": plugins, "completion": completion}
 
 
 def run_parser(prog: str, *, legacy: bool = False) -> argparse.ArgumentParser:
