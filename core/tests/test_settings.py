@@ -11,6 +11,7 @@ from elaunch.cli.parser import run_parser
 from elaunch.cli.run import config_of
 from elaunch.cli.settings import Resolved, resolve
 from elaunch.cli.variables import names_of
+from elaunch.environ import BY_BOOTSTRAP, BY_SPAWNER, TABLE
 from elaunch.errors import UsageError
 
 
@@ -295,6 +296,7 @@ def test_a_project_that_says_nothing_to_us_is_no_error(text: str, folder: Path) 
                 "PET_MASTER_ADDR": "h",
                 "PET_MASTER_PORT": "3",
                 "PET_NODE_RANK": "1",
+                "PET_RDZV_CONF": "protocol=https",
             },
             {
                 "standalone": True,
@@ -303,6 +305,7 @@ def test_a_project_that_says_nothing_to_us_is_no_error(text: str, folder: Path) 
                 "rdzv_backend": None,
                 "rdzv_id": "",
                 "node_rank": None,
+                "rdzv_conf": [],
                 "master_addr": None,
                 "master_port": None,
             },
@@ -363,7 +366,7 @@ def test_what_is_said_more_explicitly_wins(
 
     assert {name: getattr(found.args, name) for name in expected} == expected
     for name, value in expected.items():
-        if value is False or value in (None, ""):
+        if value is False or value in (None, "", []):
             assert found.sources[name] == "default"
 
 
@@ -374,6 +377,12 @@ def test_two_variables_that_exclude_each_other() -> None:
     )
 
 
+def test_no_variable_of_a_worker_is_a_setting_of_what_it_launches() -> None:
+    given = {v.name for v in TABLE} | BY_BOOTSTRAP.keys() | BY_SPAWNER.keys()
+
+    assert given & {name for setting in SETTINGS for name in names_of(setting)} == set()
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
@@ -382,6 +391,8 @@ def test_two_variables_that_exclude_each_other() -> None:
         (["--nproc-per_node=2"], {"nproc_per_node": "2"}),
         (["--redirect", "3"], {"redirects": "3"}),
         (["--redirect=3"], {"redirects": "3"}),
+        (["--re=3"], {"redirects": "3"}),
+        (["--event-", "null"], {"event_log_handler": "null"}),
         (["--rdzv_b", "static"], {"rdzv_backend": "static"}),
         (["-r3"], {"redirects": "3"}),
         (["-vr", "3"], {"redirects": "3", "verbose": True}),

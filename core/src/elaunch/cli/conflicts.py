@@ -69,7 +69,7 @@ def _alone(found: dict[str, Found], defaults: Mapping[str, Any]) -> None:
     if any(_rank(found[name]) < _rank(alone) for name in others):
         found["standalone"] = _default(defaults["standalone"])
         return
-    for name in (*others, "rdzv_id", "node_rank"):
+    for name in (*others, "rdzv_id", "rdzv_conf", "node_rank"):
         if _rank(found[name]) > _rank(alone) or (
             name in place and _is_quiet(found[name])
         ):

@@ -43,6 +43,12 @@ def _meant(
         return name
     found = [flag for flag in flags if flag.startswith(name)]
     if len(found) > 1:
+        from elaunch.cli.variables import TORCHRUNS
+
+        theirs = [flag for flag in found if flags[flag].dest in TORCHRUNS]
+        # Our flags must not make ambiguous what is a beginning of one of torchrun's.
+        if len(theirs) == 1:
+            return theirs[0]
         parser.error(f"ambiguous flag {name!r}: it may be {' or '.join(sorted(found))}")
     return found[0] if found else name
 
