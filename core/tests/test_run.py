@@ -58,6 +58,78 @@ def test_signals_and_the_exit_barrier_are_part_of_the_configuration() -> None:
 
 
 @pytest.mark.parametrize(
+    ("words", "environment", "message"),
+    [
+        (
+            [],
+            {"PET_NPROC_PER_NODE": "0"},
+            "nproc_per_node must be at least 1, not 0 (PET_NPROC_PER_NODE says so)",
+        ),
+        (
+            [],
+            {"PET_MAX_RESTARTS": "-1"},
+            "max_restarts must not be negative, not -1 (PET_MAX_RESTARTS says so)",
+        ),
+        (
+            [],
+            {"ELAUNCH_TEE": "7"},
+            (
+                "--tee: streams are 0 (none), 1 (stdout), 2 (stderr) or 3 (both), or a "
+                "list by local rank, for example 0:1,1:3, not '7' (ELAUNCH_TEE says so)"
+            ),
+        ),
+        (
+            ["--nproc-per-node", "0"],
+            {},
+            "nproc_per_node must be at least 1, not 0",
+        ),
+        (
+            [],
+            {"PET_STANDALONE": "1", "PET_NNODES": "2"},
+            (
+                "--standalone means this node alone, with a store of its own; leave "
+                "out --standalone, or PET_NNODES (PET_STANDALONE says so)"
+            ),
+        ),
+        (
+            [],
+            {"ELAUNCH_NPROC_PER_NODE": "many"},
+            (
+                "ELAUNCH_NPROC_PER_NODE 'many' is unsupported: it is a number or one "
+                "of 'auto', 'cpu', 'gpu', 'npu', 'xpu'"
+            ),
+        ),
+    ],
+)
+def test_an_error_names_who_said_what_is_wrong(
+    words: list[str], environment: dict[str, str], message: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        config_of(resolve([*words, __file__], environment))
+
+    assert str(caught.value) == message
+
+
+def test_verbose_tells_what_was_not_typed_but_no_values(tmp_path: Path) -> None:
+    (tmp_path / "job.toml").write_text("script = 'x.py'\nmax-restarts = 2")
+    (tmp_path / "x.py").write_text("")
+    ended = subprocess.run(
+        [sys.executable, "-m", "elaunch", "run", "-v", "--config", "job.toml"],
+        env={"PET_NNODES": "1", "ELAUNCH_ENV": "KEY=secret"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert (
+        "settings from elsewhere: nnodes (PET_NNODES), max_restarts (job.toml), "
+        "env (ELAUNCH_ENV), script (job.toml), args (job.toml)\n"
+    ) in ended.stderr
+    assert "secret" not in ended.stderr
+
+
+@pytest.mark.parametrize(
     ("words", "argv"),
     [
         (["x.py", "-a"], ("py", "-u", "x.py", "-a")),

@@ -42,6 +42,7 @@ def run(resolved: Resolved) -> int:
     level, shape = _LOGGING[voice]
     logging.basicConfig(level=level, format=shape)
     console = Console(voice, sys.stderr)
+    _tell_sources(resolved)
     config = config_of(resolved)
     early.settle(config.agent_signals)
     if _is_legacy(args):
@@ -55,14 +56,25 @@ def config_of(resolved: Resolved) -> LaunchConfig:
     """Return the configuration that the settings describe.
 
     Raises:
-        UsageError: If a flag is malformed or two contradict each other.
+        UsageError: If a flag is malformed or two contradict each other; names the
+            variable or file if that says so.
     """
+    try:
+        return _config_of(resolved)
+    except UsageError as error:
+        setting = str(error).split()[0].strip("-:").replace("-", "_")
+        if resolved.origins.get(setting) not in (Origin.VARIABLE, Origin.FILE):
+            raise
+        raise UsageError(f"{error} ({resolved.sources[setting]} says so)") from None
+
+
+def _config_of(resolved: Resolved) -> LaunchConfig:
     args = resolved.args
     min_nodes, max_nodes = parse_nnodes(args.nnodes, resolved.sources["nnodes"])
     if args.standalone and max_nodes > 1:
         raise UsageError(
-            "--standalone means this node alone, with a store of its own; "
-            "leave out --standalone, or --nnodes"
+            f"--standalone means this node alone, with a store of its own; leave out "
+            f"--standalone, or {resolved.sources['nnodes']}"
         )
     where = where_to_meet(resolved, max_nodes)
     for remark in where.remarks:
@@ -105,6 +117,17 @@ def _node_rank(resolved: Resolved) -> int | None:
         return None
     rank: int | None = resolved.args.node_rank
     return rank
+
+
+def _tell_sources(resolved: Resolved) -> None:
+    """Tell what was not typed. No values: they may be secrets."""
+    elsewhere = [
+        f"{name} ({source})"
+        for name, source in resolved.sources.items()
+        if Origin.FLAG < resolved.origins[name] < Origin.DEFAULT
+    ]
+    if elsewhere:
+        logger.info("settings from elsewhere: %s", ", ".join(elsewhere))
 
 
 def _warn_of_silence(config: LaunchConfig) -> None:
