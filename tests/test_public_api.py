@@ -31,9 +31,9 @@ RendezvousOptions RendezvousParameters RendezvousProvider RendezvousTimeout
 RendezvousUnreachable RestartPolicy RestartPolicyProvider Route STDERR_TAIL_LINES
 ScriptEntry Severity Source SpawnError Spawner SpawnerParameters SpawnerProvider
 StackSettings StartMethod StartSettings Std StopSchedule StopStep Store StoreEvent
-StoreRendezvous Subscription UnknownLease UsageError Verdict WatchCompacted WorkerEntry
-WorkerExit WorkerGroup WorkerLogs WorkerRanks WorkerRoutes WorkerSpec discard
-inherited_environment render
+StoreRendezvous Subscription Translation UnknownLease UsageError Verdict WatchCompacted
+WorkerEntry WorkerExit WorkerGroup WorkerLogs WorkerRanks WorkerRoutes WorkerSpec
+discard inherited_environment render torchelastic_logger
 """
 
 

@@ -114,6 +114,8 @@ from elaunch.workers import (
 if TYPE_CHECKING:
     from elaunch.file_store import FileStore
     from elaunch.polling_store import PollingStore
+    from elaunch.torchelastic_events import get_logger as torchelastic_logger
+    from elaunch.torchelastic_translation import Translation
 
 
 __all__ = [
@@ -207,6 +209,7 @@ __all__ = [
     "StoreEvent",
     "StoreRendezvous",
     "Subscription",
+    "Translation",
     "UnknownLease",
     "UsageError",
     "Verdict",
@@ -221,6 +224,7 @@ __all__ = [
     "discard",
     "inherited_environment",
     "render",
+    "torchelastic_logger",
 ]
 
 
@@ -234,4 +238,12 @@ def __getattr__(name: str) -> object:
         from elaunch.polling_store import PollingStore
 
         return PollingStore
+    if name == "Translation":
+        from elaunch.torchelastic_translation import Translation
+
+        return Translation
+    if name == "torchelastic_logger":
+        from elaunch.torchelastic_events import get_logger
+
+        return get_logger
     raise AttributeError(f"module 'elaunch.api' has no attribute {name!r}")

@@ -32,6 +32,7 @@ class EventName(enum.StrEnum):
     RENDEZVOUS_JOINING = "rendezvous.joining"
     RENDEZVOUS_WAITING = "rendezvous.waiting"
     RENDEZVOUS_COORDINATOR = "rendezvous.coordinator"
+    RENDEZVOUS_FAILED = "rendezvous.failed"
     RENDEZVOUS_LOST = "rendezvous.lost"
     RENDEZVOUS_LEFT = "rendezvous.left"
     RENDEZVOUS_LINGERING = "rendezvous.lingering"
@@ -52,6 +53,17 @@ class EventName(enum.StrEnum):
     MONITOR_FINDING = "monitor.finding"
     JOB_SUCCEEDED = "job.succeeded"
     JOB_FAILED = "job.failed"
+    EVENTS_LOST = "events.lost"
+
+
+TORCHELASTIC_KEYS = (
+    *("run_id", "global_rank", "group_rank", "worker_id", "role", "hostname", "state"),
+    *("total_run_time", "rdzv_backend", "raw_error", "metadata", "agent_restarts"),
+    "duration_ms",
+)
+"""Keys of torchelastic, in its order; in the metadata of events that it knows, too."""
+
+_SHARED_KEYS = frozenset({"group_rank", "duration_ms"})
 
 
 class Source(enum.StrEnum):
@@ -71,6 +83,9 @@ class Event:
         timestamp: Unix time in seconds.
         run_id: Id of the job.
         host: Host that recorded it.
+        agent: Id of the agent that recorded it, another one at each start.
+        sequence: Number among the events of that agent, from 0, without a gap.
+        generation: The last generation that the agent was a member of; 0 before.
         metadata: Facts; flat, JSON-ready.
         schema: Version of this schema.
     """
@@ -81,7 +96,18 @@ class Event:
     source: Source = Source.AGENT
     timestamp: float = attrs.field(factory=time.time)
     host: str = attrs.field(factory=socket.gethostname)
+    agent: str = ""
+    sequence: int = 0
+    generation: int = 0
     schema: int = SCHEMA
+
+    @property
+    def facts(self) -> Mapping[str, Value]:
+        """The metadata for people: without what repeats it for torchelastic."""
+        if "state" not in self.metadata:
+            return self.metadata
+        repeated = set(TORCHELASTIC_KEYS) - _SHARED_KEYS
+        return {k: v for k, v in self.metadata.items() if k not in repeated}
 
 
 class EventRecorder(Protocol):
@@ -119,9 +145,11 @@ class RecorderParameters:
 
     Attributes:
         run_id: Id of the job.
+        agent: Id of the agent.
     """
 
     run_id: str
+    agent: str = ""
 
 
 EventRecorderProvider = Provider[RecorderParameters, EventRecorder]

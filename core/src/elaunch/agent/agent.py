@@ -225,9 +225,11 @@ class Agent:
         await self._reports.done()
         self._meeting.is_over()
         closing = self._tasks.start(self._meeting.close_after_others())
+        self._happenings.joining()
         try:
             membership = await self.handler.join()
         except ElaunchError as error:
+            self._happenings.not_joined(error)
             self._feed(JoinFailed(error, self.handler.outcome()))
             return
         finally:

@@ -1,11 +1,13 @@
 """What an agent records of its node's generations and workers."""
 
+import json
+import time
 from collections.abc import Mapping, Sequence
 
 import attrs
 
 from elaunch.agent.placement import Placement
-from elaunch.events import EventName, Record
+from elaunch.events import EventName, Record, Value
 from elaunch.failures import signal_name
 from elaunch.notice import Notice
 from elaunch.rendezvous import Membership
@@ -13,7 +15,7 @@ from elaunch.spawner import StopStep
 from elaunch.workers import WorkerExit, WorkerSpec, failure_of
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class Happenings:
     """Records for one node.
 
@@ -24,6 +26,20 @@ class Happenings:
 
     record: Record
     placement: Placement
+    _joining_since: float = attrs.field(factory=time.monotonic, init=False)
+
+    def joining(self) -> None:
+        """The node begins to join: from here on it counts how long that takes."""
+        self._joining_since = time.monotonic()
+
+    def not_joined(self, error: Exception) -> None:
+        """The node did not become a member."""
+        self.record(
+            EventName.RENDEZVOUS_FAILED,
+            reason=str(error),
+            error=type(error).__name__,
+            duration_ms=self._joining_took(),
+        )
 
     def joined(self, membership: Membership) -> None:
         """The node is a member of a sealed generation."""
@@ -34,8 +50,11 @@ class Happenings:
             group_size=membership.group_size,
             world_size=membership.world_size,
             ranks=list(self.placement.ranks(membership)),
+            role_rank=membership.base_role_rank,
+            role_world_size=membership.role_world_size,
             restart_count=membership.restart_count,
             reason=membership.reason,
+            duration_ms=self._joining_took(),
         )
 
     def started(
@@ -90,7 +109,7 @@ class Happenings:
 
     def exited(self, ended: WorkerExit, *, preempted: bool, terminated: bool) -> None:
         """A worker ended, by itself or because it was stopped."""
-        facts = {}
+        facts: dict[str, Value] = {}
         if not ended.failed:
             name = EventName.WORKER_SUCCEEDED
         elif preempted:
@@ -101,7 +120,12 @@ class Happenings:
             name = EventName.WORKER_FAILED
             node = self.placement.node
             failure = failure_of(ended, role=node.role, host=node.host)
-            facts = {"message": failure.message, "location": failure.location}
+            facts = {
+                "message": failure.message,
+                "location": failure.location,
+                "failed_at": ended.timestamp,
+                "raw_error": _raw_error(ended),
+            }
         self.record(
             name,
             rank=ended.ranks.rank,
@@ -112,3 +136,14 @@ class Happenings:
             ending=ended.ending.value,
             **facts,
         )
+
+    def _joining_took(self) -> float:
+        return round((time.monotonic() - self._joining_since) * 1000, 3)
+
+
+def _raw_error(ended: WorkerExit) -> str:
+    """Return what the worker told of its error, as torchelastic's error files do."""
+    if not ended.message:
+        return json.dumps({"message": "<NONE>"})
+    told = {"py_callstack": ended.traceback, "timestamp": str(int(ended.timestamp))}
+    return json.dumps({"message": {"message": ended.message, "extraInfo": told}})

@@ -43,7 +43,7 @@ class Console:
         tell = LINES.get(event.name)
         line = tell(event.metadata) if tell else None
         if self.voice is Voice.VERBOSE and line is None:
-            line = DETAILS.get(event.name, partial(_plain, event.name))(event.metadata)
+            line = DETAILS.get(event.name, partial(_plain, event.name))(event.facts)
         if line is None or self.voice is Voice.QUIET:
             return
         self.stream.write(f"elaunch: {printable_lines(line)}\n")

@@ -14,8 +14,9 @@ from elaunch.addresses import advertised_address, given_address
 from elaunch.agent.agent import Agent
 from elaunch.agent.messages import Result
 from elaunch.agent.notices import Notices
-from elaunch.agent.recording import Recording
+from elaunch.agent.recording import Recording, new_agent_id
 from elaunch.agent.signals import HandledSignals
+from elaunch.agent.twins import Twins
 from elaunch.config import LaunchConfig
 from elaunch.errors import ChildFailedError, ElaunchError
 from elaunch.events import Event, EventName, EventRecorder
@@ -71,13 +72,15 @@ class Launch:
             signals: How the agent gets its signals.
         """
         config = self.config
-        stacks = _Stacks()
+        stacks, agent_id = _Stacks(), new_agent_id()
         try:
-            recorders = (stacks, *self.recorders, *self.ports.recorders())
+            kept = self.ports.recorders(agent_id)
         except BaseException:
             await self.spawner.close()  # it has begun to get ready
             raise
-        recording = Recording(config.run_id, recorders)
+        recording = Recording(
+            config.run_id, (stacks, *self.recorders, *kept), agent_id, self._twins()
+        )
         try:
             agent = self._agent(recording, await self._node(recording), signals)
             result = await agent.run()
@@ -92,6 +95,16 @@ class Launch:
             await self.spawner.close()
             recording.close()
         return result
+
+    def _twins(self) -> Twins:
+        return Twins(
+            run_id=self.config.run_id,
+            # The full name would have to be asked for, which can take long.
+            host=socket.gethostname(),
+            role=self.config.role,
+            backend=self.config.rdzv_backend,
+            entry_point=Path(self.entry.name).name,
+        )
 
     async def _node(self, recording: Recording) -> NodeFacts:
         config = self.config

@@ -107,9 +107,9 @@ class Ports:
             for spec in self.config.monitors
         ]
 
-    def recorders(self) -> list[EventRecorder]:
-        """Return who keeps the events."""
-        params = RecorderParameters(self.config.run_id)
+    def recorders(self, agent: str) -> list[EventRecorder]:
+        """Return who keeps the events of an agent, given its id."""
+        params = RecorderParameters(self.config.run_id, agent)
         return [
             self.plugins.recorders.build(spec, "--event-recorder", params)
             for spec in self.config.all_event_recorders
