@@ -25,6 +25,7 @@ from elaunch.membership.options import RendezvousOptions
 from elaunch.plugins import BLOCK_VARIABLE
 from elaunch.plugins.loader import HOOKS, declared
 from elaunch.templates import NAMES
+from elaunch_events_log import plugin as events_log
 from elaunch_rdzv_c10d import job_token
 from elaunch_rdzv_etcd.local import binary
 from elaunch_rdzv_etcd.local.command import parser
@@ -163,11 +164,23 @@ def test_what_a_worker_does_not_get_is_documented() -> None:
 
 
 def test_every_event_is_documented() -> None:
-    table = page("events.md").split("| name | when | facts |")[1]
+    table = page("events.md").split("| name | when | facts |")[1].split("\n\n")[0]
 
     assert re.findall(r"^\| `([\w.]+)`", table, LINES) == [e.value for e in EventName]
     fields = first_cells(page("events.md").split("| name | when")[0])
     assert {f.strip("`") for f in fields} == {f.name for f in attrs.fields(Event)}
+
+
+def test_every_option_of_a_recorder_is_documented_with_its_default() -> None:
+    section = page("events.md").split("## Recorders")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \| `(.*?)` \|", section, LINES)
+    told = {(recorder, option): default for recorder, option, default in rows}
+
+    assert told == {
+        (known.name, field.name): str(field.default)
+        for known in events_log.elaunch_register_event_recorders()
+        for field in attrs.fields(known.options)
+    }
 
 
 def test_every_error_is_in_the_table_of_exit_codes() -> None:

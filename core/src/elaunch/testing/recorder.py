@@ -97,6 +97,35 @@ class RecorderContract:
                 fact = f"fact-{who}-{number}-end"
                 assert sum(fact in text for text in texts) == 1
 
+    def test_what_is_accepted_while_it_is_closed_is_kept(
+        self, recorder: EventRecorder, checked: Callable[[], Sequence[str]]
+    ) -> None:
+        """An event is either refused or kept, also if `close` comes in between."""
+        accepted: list[str] = []
+        begun = threading.Event()
+
+        def record_until_closed() -> None:
+            while len(accepted) < 5000:
+                fact = f"fact-{len(accepted)}-end"
+                try:
+                    recorder.record(_event(fact))
+                except ValueError:
+                    return
+                accepted.append(fact)
+                begun.set()
+
+        thread = threading.Thread(target=record_until_closed)
+        thread.start()
+        begun.wait(10)
+        recorder.close()
+        thread.join()
+
+        texts = checked()
+
+        assert len(texts) == len(accepted) > 0
+        for fact, text in zip(accepted, texts, strict=True):
+            assert fact in text
+
     def test_recording_after_close_raises(self, recorder: EventRecorder) -> None:
         """A closed recorder doesn't pretend to accept."""
         recorder.close()

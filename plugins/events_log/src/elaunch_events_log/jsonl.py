@@ -1,77 +1,59 @@
 """The recorder `jsonl`."""
 
-import json
 import os
-import threading
+import re
+import socket
+from collections.abc import Mapping
 from pathlib import Path
 
-import attrs
-
-from elaunch.api import Event, UsageError
-from elaunch_events_log.closing import Closing
-
-
-@attrs.define(eq=False)
-class JsonlRecorder(Closing):
-    """Appends one JSON object for each event to a file.
-
-    Several agents may share the file: each line is one write to its end.
-    """
-
-    _fd: int
-    _lock: threading.Lock = attrs.field(factory=threading.Lock, init=False)
-
-    def record(self, event: Event) -> None:
-        """Append an event.
-
-        Raises:
-            ValueError: If the recorder is closed.
-            OSError: If the file can't be written to.
-        """
-        line = memoryview(f"{json.dumps(_document(event))}\n".encode())
-        # The lock keeps `close` from handing our descriptor to another file.
-        with self._lock:
-            self.check_open()
-            while line:  # once, unless the disk is full or a signal came in between
-                line = line[os.write(self._fd, line) :]
-
-    def close(self) -> None:
-        """Close the file, in which all events are already. Twice is fine."""
-        with self._lock:
-            if not self._closed:
-                self._closed = True
-                os.close(self._fd)
+from elaunch.api import RecorderParameters, UsageError
+from elaunch_events_log.background import BackgroundRecorder
+from elaunch_events_log.event_file import EventFile, Rotation
+from elaunch_events_log.formats import FORMATS
+from elaunch_events_log.options import JsonlOptions
 
 
-def open_jsonl(path: str, run_id: str) -> JsonlRecorder:
-    """Open a file to append events to; make its directory if there is none.
-
-    Args:
-        path: Path of the file; ``{run_id}`` in it is replaced.
-        run_id: Id of the job; a separator in it doesn't make a directory.
+def open_jsonl(options: JsonlOptions, params: RecorderParameters) -> BackgroundRecorder:
+    """Open a file that gets a line of JSON for each event.
 
     Raises:
-        UsageError: If the file can't be opened.
+        UsageError: If the file can't be opened, or its path names what there is not.
     """
-    target = Path(path.replace("{run_id}", run_id.replace(os.sep, "_")))
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
-        return JsonlRecorder(os.open(target, flags, 0o644))
-    except OSError as error:
-        raise UsageError(
-            f"can't write events to {str(target)!r}: {error.strerror}; "
-            f"give the recorder 'jsonl' another path"
-        ) from error
+    rotation = Rotation(
+        max_bytes=options.max_bytes,
+        max_age=options.max_age,
+        backups=options.backups,
+    )
+    file = EventFile(
+        Path(rendered(options.path, params)),
+        FORMATS[options.format](),
+        rotation,
+        sync=options.sync,
+    )
+    return BackgroundRecorder(file, limit=options.queue, linger=options.flush)
 
 
-def _document(event: Event) -> dict[str, object]:
-    return {
-        "schema": event.schema,
-        "name": event.name,
-        "source": event.source,
-        "timestamp": event.timestamp,
-        "run_id": event.run_id,
-        "host": event.host,
-        "metadata": dict(event.metadata),
+def rendered(path: str, params: RecorderParameters) -> str:
+    """Return a path with its names replaced; a separator makes no directory.
+
+    Raises:
+        UsageError: If it has a name that there is not.
+    """
+    names: Mapping[str, str] = {
+        "run_id": params.run_id,
+        "host": socket.gethostname(),
+        "agent": params.agent,
+        "pid": str(os.getpid()),
     }
+
+    def value(found: re.Match[str]) -> str:
+        name = found[1]
+        if name not in names:
+            known = ", ".join(f"{{{each}}}" for each in names)
+            raise UsageError(
+                f"the recorder 'jsonl' has no name {found[0]!r} for its path {path!r} "
+                f"(names: {known})"
+            )
+        return names[name].replace(os.sep, "_")
+
+    return re.sub(r"\{(\w+)\}", value, path)

@@ -3,23 +3,14 @@
 from collections.abc import Iterable
 from typing import Any
 
-import attrs
-
 from elaunch.api import EventRecorder, EventRecorderProvider, RecorderParameters
 from elaunch.hookspecs import hookimpl
-
-
-@attrs.frozen
-class JsonlOptions:
-    """Options of the recorder ``jsonl``.
-
-    Attributes:
-        path: File to append to; ``{run_id}`` in it stands for the job's id.
-    """
-
-    path: str = attrs.field(
-        default="elaunch-events.jsonl", validator=attrs.validators.min_len(1)
-    )
+from elaunch_events_log.options import (
+    ConsoleOptions,
+    JsonlOptions,
+    LoggingOptions,
+    TorchelasticOptions,
+)
 
 
 def _null(_parameters: RecorderParameters, _options: Any) -> EventRecorder:
@@ -28,23 +19,47 @@ def _null(_parameters: RecorderParameters, _options: Any) -> EventRecorder:
     return NullRecorder()
 
 
-def _console(_parameters: RecorderParameters, _options: Any) -> EventRecorder:
+def _console(_parameters: RecorderParameters, options: Any) -> EventRecorder:
     from elaunch_events_log.console import ConsoleRecorder
+    from elaunch_events_log.formats import FORMATS
 
-    return ConsoleRecorder()
+    return ConsoleRecorder(FORMATS[options.format]())
 
 
 def _jsonl(parameters: RecorderParameters, options: Any) -> EventRecorder:
     from elaunch_events_log.jsonl import open_jsonl
 
-    return open_jsonl(options.path, parameters.run_id)
+    return open_jsonl(options, parameters)
+
+
+def _logging(parameters: RecorderParameters, options: Any) -> EventRecorder:
+    from elaunch_events_log.loggers import open_logging
+
+    return open_logging(options, parameters)
+
+
+def _torchelastic(parameters: RecorderParameters, options: Any) -> EventRecorder:
+    from elaunch_events_log.loggers import open_torchelastic
+
+    return open_torchelastic(options, parameters)
 
 
 @hookimpl
 def elaunch_register_event_recorders() -> Iterable[EventRecorderProvider]:
-    """Declare the recorders ``null``, ``console`` and ``jsonl``."""
+    """Declare the recorders."""
     return (
         EventRecorderProvider("null", "keeps nothing", _null),
-        EventRecorderProvider("console", "one readable line each on stderr", _console),
+        EventRecorderProvider(
+            "console", "one readable line each on stderr", _console, ConsoleOptions
+        ),
         EventRecorderProvider("jsonl", "JSON lines in a file", _jsonl, JsonlOptions),
+        EventRecorderProvider(
+            "logging", "records of a standard logger", _logging, LoggingOptions
+        ),
+        EventRecorderProvider(
+            "torchelastic",
+            "what torchelastic records, where it does",
+            _torchelastic,
+            TorchelasticOptions,
+        ),
     )

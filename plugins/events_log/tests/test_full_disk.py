@@ -1,0 +1,223 @@
+"""A disk that is full, a sink that is slow, an agent that is killed."""
+
+import json
+import logging
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+import pytest
+
+from elaunch.api import Event, RecorderParameters
+from elaunch_events_log import background
+from elaunch_events_log.background import BackgroundRecorder
+from elaunch_events_log.jsonl import open_jsonl
+from elaunch_events_log.options import JsonlOptions
+
+
+def numbered(number: int, padding: str = "") -> Event:
+    facts = {"padding": padding}
+    return Event(name="a.b", run_id="job", sequence=number, metadata=facts)
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "RETRY", 0.01)
+
+
+@pytest.fixture
+def size_limit() -> Iterator[int]:
+    """Let no file of this process grow over so many bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    limit = 4000
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    yield limit
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_is_told_once_and_ends_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    params = RecorderParameters("job")
+    recorder = open_jsonl(JsonlOptions(path="/dev/full"), params)
+    with caplog.at_level(logging.WARNING):
+        for number in range(100):
+            recorder.record(numbered(number))
+        recorder.close()
+
+    told = [record.getMessage() for record in caplog.records]
+    first = "can't write events to '/dev/full': No space left on device; the job goes"
+    last = "'/dev/full' lacks the last events: No space left on device"
+    assert len([line for line in told if line.startswith(first)]) <= 1
+    assert told[-1] == last
+
+
+def test_events_are_written_when_there_is_room_again(
+    tmp_path: Path, size_limit: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "e.jsonl"
+    recorder = open_jsonl(JsonlOptions(path=str(path)), RecorderParameters("job"))
+    failed, again = Waited("can't write events"), Waited("are written to")
+    background.logger.addHandler(failed)
+    background.logger.addHandler(again)
+    with caplog.at_level(logging.WARNING):
+        for number in range(50):
+            recorder.record(numbered(number, "x" * 100))
+        failed.wait()
+        assert path.stat().st_size == size_limit
+        hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+        again.wait()
+        recorder.record(numbered(50))
+        recorder.close()
+    background.logger.removeHandler(failed)
+    background.logger.removeHandler(again)
+
+    whole, torn = [], []
+    for line in path.read_text().splitlines():
+        try:
+            whole.append(json.loads(line)["sequence"])
+        except ValueError:
+            torn.append(line)
+    assert whole == list(range(51))
+    assert len(torn) == 1
+    assert len([r for r in caplog.records if "can't write" in r.message]) == 1
+
+
+class Waited(logging.Handler):
+    """Waits for a message."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text = text
+        self.came = threading.Event()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self.text in record.getMessage():
+            self.came.set()
+
+    def wait(self) -> None:
+        assert self.came.wait(30)
+
+
+@attrs.define(eq=False)
+class Gate:
+    """A sink that stands still until it is let through."""
+
+    name: str = "the gate"
+    entered: threading.Event = attrs.field(factory=threading.Event)
+    open: threading.Event = attrs.field(factory=threading.Event)
+    flushed: threading.Semaphore = attrs.field(factory=lambda: threading.Semaphore(0))
+    events: list[Event] = attrs.field(factory=list)
+    _put: deque[Event] = attrs.field(factory=deque)
+
+    def put(self, event: Event) -> None:
+        self._put.append(event)
+
+    def flush(self) -> None:
+        self.entered.set()
+        assert self.open.wait(30)
+        self.events += self._put
+        self._put.clear()
+        self.flushed.release()
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def test_what_does_not_fit_is_told_of_in_its_place() -> None:
+    gate = Gate()
+    recorder = BackgroundRecorder(gate, limit=3)
+    recorder.record(numbered(0))
+    assert gate.entered.wait(30)
+    for number in range(1, 11):
+        recorder.record(numbered(number))  # returns, though nothing is written
+    gate.open.set()
+    recorder.close()
+
+    told = [(event.name, event.sequence) for event in gate.events]
+    kept = [("a.b", number) for number in range(4)]
+    assert told == [*kept, ("events.lost", 10)]
+    lost = gate.events[-1]
+    assert lost.metadata == {"count": 7, "first": 4, "last": 10}
+    assert (lost.run_id, lost.agent, lost.host) == ("job", "", gate.events[0].host)
+
+
+def test_after_a_gap_events_are_kept_again() -> None:
+    gate = Gate()
+    recorder = BackgroundRecorder(gate, limit=1)
+    recorder.record(numbered(0))
+    assert gate.entered.wait(30)
+    recorder.record(numbered(1))
+    recorder.record(numbered(2))
+    gate.open.set()
+    for _ in range(2):
+        assert gate.flushed.acquire(timeout=30)
+    recorder.record(numbered(3))
+    recorder.close()
+
+    names = [event.name for event in gate.events]
+    assert names == ["a.b", "a.b", "events.lost", "a.b"]
+
+
+def test_an_end_does_not_wait_for_ever(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(background, "CLOSE_PATIENCE", 0.01)
+    gate = Gate()
+    recorder = BackgroundRecorder(gate, limit=3)
+    recorder.record(numbered(0))
+    recorder.close()
+
+    assert "the gate did not take the last events within 0.01 s" in caplog.text
+    gate.open.set()
+
+
+WORKER = """
+import os, sys, time
+open(sys.argv[1], "w").close()
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(
+    ("signum", "last"), [(signal.SIGTERM, "agent.finished"), (signal.SIGKILL, "")]
+)
+def test_an_agent_that_is_killed_has_written_all_it_recorded(
+    tmp_path: Path, signum: int, last: str
+) -> None:
+    (tmp_path / "worker.py").write_text(WORKER)
+    started, written = tmp_path / "started", tmp_path / "e.jsonl"
+    os.mkfifo(started)
+    recorder = f"jsonl:path={written}"
+    agent = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "elaunch", "run", "--standalone"),
+            *("--event-recorder", recorder, "worker.py", "started"),
+        ],
+        cwd=tmp_path,
+        stderr=subprocess.DEVNULL,
+    )
+    with started.open():  # until the worker opens it, too
+        pass
+    if signum == signal.SIGKILL:
+        wait_for(written, "group.started")
+    agent.send_signal(signum)
+    agent.wait(30)
+
+    events = [json.loads(line) for line in written.read_text().splitlines()]
+    assert [event["sequence"] for event in events] == list(range(len(events)))
+    assert events[-1]["name"] == (last or "group.started")
+
+
+def wait_for(path: Path, name: str) -> None:
+    """Wait until an event is in a file; the test's own time limit ends that."""
+    while f'"{name}"' not in path.read_text():
+        os.sched_yield()
