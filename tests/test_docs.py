@@ -26,6 +26,8 @@ from elaunch.plugins import BLOCK_VARIABLE
 from elaunch.plugins.loader import HOOKS, declared
 from elaunch.templates import NAMES
 from elaunch_events_log import plugin as events_log
+from elaunch_events_log.command import parser as events_parser
+from elaunch_events_log.story.text import PHASES
 from elaunch_rdzv_c10d import job_token
 from elaunch_rdzv_etcd.local import binary
 from elaunch_rdzv_etcd.local.command import parser
@@ -169,6 +171,20 @@ def test_every_event_is_documented() -> None:
     assert re.findall(r"^\| `([\w.]+)`", table, LINES) == [e.value for e in EventName]
     fields = first_cells(page("events.md").split("| name | when")[0])
     assert {f.strip("`") for f in fields} == {f.name for f in attrs.fields(Event)}
+
+
+def test_every_flag_of_the_reader_of_events_is_documented() -> None:
+    section = page("events.md").split("## `elaunch events`")[1].split("\n## ")[0]
+    told = {f for c in first_cells(section) for f in re.findall(r"`(--[\w-]+)", c)}
+
+    assert told == flags_of(events_parser("elaunch events"))
+
+
+def test_every_phase_of_a_generation_is_documented() -> None:
+    section = page("events.md").split("## `elaunch events`")[1].split("\n## ")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| (from .+) \|$", section, LINES))
+
+    assert rows == PHASES
 
 
 def test_every_option_of_a_recorder_is_documented_with_its_default() -> None:

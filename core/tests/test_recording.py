@@ -181,7 +181,6 @@ class TestTwins:
             "local_rank": 0,
             "pid": 7,
             "group_rank": 1,
-            "duration_ms": None,
         }
 
     def test_joining_and_the_ranks_have_their_durations(

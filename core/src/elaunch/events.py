@@ -107,7 +107,10 @@ class Event:
         if "state" not in self.metadata:
             return self.metadata
         repeated = set(TORCHELASTIC_KEYS) - _SHARED_KEYS
-        return {k: v for k, v in self.metadata.items() if k not in repeated}
+        told = {k: v for k, v in self.metadata.items() if k not in repeated}
+        if told.get("duration_ms", 0) is None:
+            del told["duration_ms"]
+        return told
 
 
 class EventRecorder(Protocol):

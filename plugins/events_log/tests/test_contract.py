@@ -26,10 +26,15 @@ RECORDERS = ("null", "console", "jsonl", "logging", "torchelastic")
 
 class TestPlugin(PluginContract):
     entry_point = "events_log"
-    backends = frozenset(("event recorder", name) for name in RECORDERS)
+    backends = frozenset(
+        {("command", "events"), *(("event recorder", name) for name in RECORDERS)}
+    )
     heavy_modules = tuple(
         f"elaunch_events_log.{name}"
-        for name in ("null", "console", "jsonl", "loggers", "background", "formats")
+        for name in (
+            *("null", "console", "jsonl", "loggers", "background", "formats"),
+            *("command", "reading", "story"),
+        )
     )
 
 

@@ -8,7 +8,7 @@ import attrs
 
 from elaunch.agent.placement import Placement
 from elaunch.events import EventName, Record, Value
-from elaunch.failures import signal_name
+from elaunch.failures import ProcessFailure, signal_name
 from elaunch.notice import Notice
 from elaunch.rendezvous import Membership
 from elaunch.spawner import StopStep
@@ -124,7 +124,7 @@ class Happenings:
                 "message": failure.message,
                 "location": failure.location,
                 "failed_at": ended.timestamp,
-                "raw_error": _raw_error(ended),
+                "raw_error": _raw_error(failure),
             }
         self.record(
             name,
@@ -141,9 +141,8 @@ class Happenings:
         return round((time.monotonic() - self._joining_since) * 1000, 3)
 
 
-def _raw_error(ended: WorkerExit) -> str:
-    """Return what the worker told of its error, as torchelastic's error files do."""
-    if not ended.message:
-        return json.dumps({"message": "<NONE>"})
-    told = {"py_callstack": ended.traceback, "timestamp": str(int(ended.timestamp))}
-    return json.dumps({"message": {"message": ended.message, "extraInfo": told}})
+def _raw_error(failure: ProcessFailure) -> str:
+    """Return an error as torchelastic's error files have it."""
+    timestamp = str(int(failure.timestamp))
+    told = {"py_callstack": failure.traceback, "timestamp": timestamp}
+    return json.dumps({"message": {"message": failure.message, "extraInfo": told}})

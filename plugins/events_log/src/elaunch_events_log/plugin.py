@@ -3,7 +3,15 @@
 from collections.abc import Iterable
 from typing import Any
 
-from elaunch.api import EventRecorder, EventRecorderProvider, RecorderParameters
+from elaunch.api import (
+    Command,
+    CommandParameters,
+    CommandProvider,
+    EventRecorder,
+    EventRecorderProvider,
+    NoOptions,
+    RecorderParameters,
+)
 from elaunch.hookspecs import hookimpl
 from elaunch_events_log.options import (
     ConsoleOptions,
@@ -44,6 +52,12 @@ def _torchelastic(parameters: RecorderParameters, options: Any) -> EventRecorder
     return open_torchelastic(options, parameters)
 
 
+def _create_command(params: CommandParameters, _options: NoOptions) -> Command:
+    from elaunch_events_log.command import EventsCommand
+
+    return EventsCommand(params.prog)
+
+
 @hookimpl
 def elaunch_register_event_recorders() -> Iterable[EventRecorderProvider]:
     """Declare the recorders."""
@@ -61,5 +75,17 @@ def elaunch_register_event_recorders() -> Iterable[EventRecorderProvider]:
             "what torchelastic records, where it does",
             _torchelastic,
             TorchelasticOptions,
+        ),
+    )
+
+
+@hookimpl
+def elaunch_register_commands() -> Iterable[CommandProvider]:
+    """Declare ``elaunch events``."""
+    return (
+        CommandProvider(
+            name="events",
+            summary="tell the story of a run from the events of all its nodes",
+            create=_create_command,
         ),
     )

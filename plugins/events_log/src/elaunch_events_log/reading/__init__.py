@@ -1,0 +1,1 @@
+"""Reading what the recorder `jsonl` wrote on all nodes, in one order."""

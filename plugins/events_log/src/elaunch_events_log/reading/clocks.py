@@ -1,0 +1,59 @@
+"""Clocks that are wrong, seen by what happens on all nodes at the same time.
+
+When a generation is sealed all members hear of it at once; what their clocks say then
+shows how far they are apart.
+"""
+
+import statistics
+from collections.abc import Iterable, Sequence
+
+import attrs
+
+from elaunch_events_log.reading.entry import Entry
+from elaunch_events_log.reading.merge import JOINED
+
+
+TOLERANCE = 2.0
+"""Seconds that clocks may differ and nobody is told: a busy node is late, too."""
+
+
+def aligned(entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
+    """Return events as if all clocks were the one of the first host, and notes."""
+    offsets = _offsets(entries)
+    shifted = []
+    for entry in entries:
+        offset = offsets.get((entry.run_id, entry.host), 0.0)
+        shifted.append(_shifted(entry, offset) if offset else entry)
+    notes = [
+        f"the clock of {host} is {abs(offset):.1f} s "
+        f"{'ahead' if offset > 0 else 'behind'}; its times are corrected"
+        for (_, host), offset in offsets.items()
+        if offset
+    ]
+    return shifted, notes
+
+
+def _offsets(entries: Iterable[Entry]) -> dict[tuple[str, str], float]:
+    """Return by how much the clock of each host is ahead; 0 where it hardly is."""
+    joined: dict[tuple[str, int], dict[str, float]] = {}
+    for entry in entries:
+        if entry.name == JOINED:
+            hosts = joined.setdefault((entry.run_id, entry.generation), {})
+            hosts.setdefault(entry.host, entry.time)
+    ahead: dict[tuple[str, str], list[float]] = {}
+    known: dict[str, str] = {}
+    for (run_id, _), hosts in sorted(joined.items()):
+        reference = known.setdefault(run_id, min(hosts))
+        for host, time in hosts.items():
+            if reference in hosts:
+                ahead.setdefault((run_id, host), []).append(time - hosts[reference])
+    medians = {key: statistics.median(times) for key, times in ahead.items()}
+    return {k: m if abs(m) > TOLERANCE else 0.0 for k, m in medians.items()}
+
+
+def _shifted(entry: Entry, offset: float) -> Entry:
+    failed_at = entry.number("failed_at")
+    facts = dict(entry.facts)
+    if failed_at is not None:
+        facts["failed_at"] = failed_at - offset
+    return attrs.evolve(entry, time=entry.time - offset, facts=facts)

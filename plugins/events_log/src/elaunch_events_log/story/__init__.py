@@ -1,0 +1,1 @@
+"""The story of a run, from the events of all its nodes."""

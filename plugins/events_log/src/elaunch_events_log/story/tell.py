@@ -1,0 +1,173 @@
+"""From the events of one run, in order, to its story. Pure."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from elaunch_events_log.reading.entry import Entry
+from elaunch_events_log.reading.merge import JOINED, Place, Placed
+from elaunch_events_log.story.phases import phases_of
+from elaunch_events_log.story.run import Generation, Run, Worker
+
+
+_ENDS = {
+    "worker.succeeded": "succeeded",
+    "worker.failed": "failed",
+    "worker.terminated": "terminated",
+    "worker.preempted": "preempted",
+}
+
+
+def stories(events: Iterable[Placed]) -> list[Run]:
+    """Return the story of each run, in the order of its first event."""
+    runs: dict[str, list[Placed]] = {}
+    for placed in events:
+        runs.setdefault(placed.entry.run_id, []).append(placed)
+    return [_story(run_id, own) for run_id, own in runs.items()]
+
+
+def _story(run_id: str, events: Sequence[Placed]) -> Run:
+    label = labels(placed.entry for placed in events)
+    by_place: dict[Place, list[Entry]] = {}
+    for placed in events:
+        by_place.setdefault(placed.place, []).append(placed.entry)
+    formed = [p for p, own in by_place.items() if any(e.name == JOINED for e in own)]
+    generations = [
+        _generation(by_place[place], _before(place, formed, by_place), label)
+        for place in formed
+    ]
+    entries = [placed.entry for placed in events]
+    failed = [e for e in entries if e.name == "job.failed"]
+    succeeded = any(e.name == "job.succeeded" for e in entries)
+    return Run(
+        run_id=run_id,
+        nodes=list(dict.fromkeys(label(e) for e in entries)),
+        began=min(e.time for e in entries),
+        ended=max(e.time for e in entries),
+        outcome="failed" if failed else "succeeded" if succeeded else "",
+        root_cause=_root_cause(failed[0]) if failed else "",
+        report=_report(failed, label),
+        generations=generations,
+        remarks=_remarks(entries, label),
+    )
+
+
+def labels(entries: Iterable[Entry]) -> Callable[[Entry], str]:
+    """Return what tells the node of an event: its host, and the agent if that helps."""
+    agents: dict[str, set[str]] = {}
+    for entry in entries:
+        agents.setdefault(entry.host, set()).add(entry.agent)
+
+    def label(entry: Entry) -> str:
+        alone = len(agents.get(entry.host, ())) == 1
+        return entry.host if alone else f"{entry.host}[{entry.agent}]"
+
+    return label
+
+
+def _before(
+    place: Place, formed: Sequence[Place], by_place: Mapping[Place, Sequence[Entry]]
+) -> Sequence[Entry]:
+    index = formed.index(place)
+    return by_place[formed[index - 1]] if index else ()
+
+
+def _generation(
+    own: Sequence[Entry], before: Sequence[Entry], label: Callable[[Entry], str]
+) -> Generation:
+    joined = [entry for entry in own if entry.name == JOINED]
+    first = joined[0]
+    by_rank = sorted(joined, key=lambda e: e.whole("group_rank") or 0)
+    reasons = [
+        e.text("reason") for e in own if e.name == "group.stopping" and e.text("reason")
+    ]
+    return Generation(
+        number=first.generation,
+        reason=first.text("reason"),
+        restarts=first.whole("restart_count") or 0,
+        world_size=first.whole("world_size") or 0,
+        nodes={label(entry): entry.numbers("ranks") for entry in by_rank},
+        workers=_workers(own, label),
+        began=min(entry.time for entry in joined),
+        ended=max(entry.time for entry in own),
+        phases=phases_of(own, before, label),
+        stopped_for=reasons[0] if reasons else "",
+        findings=[_finding(e) for e in own if e.name == "monitor.finding"],
+    )
+
+
+def _workers(own: Sequence[Entry], label: Callable[[Entry], str]) -> list[Worker]:
+    ends = {
+        (label(entry), entry.whole("rank")): entry
+        for entry in own
+        if entry.name in _ENDS
+    }
+    workers = []
+    for entry in own:
+        rank = entry.whole("rank")
+        if entry.name != "worker.started" or rank is None:
+            continue
+        end = ends.get((label(entry), rank))
+        workers.append(
+            Worker(
+                rank=rank,
+                node=label(entry),
+                pid=entry.whole("pid") or 0,
+                started=entry.time,
+                ended=end.time if end else None,
+                end=_ENDS[end.name] if end else "",
+                remark=_ended(end) if end else "",
+            )
+        )
+    return sorted(workers, key=lambda worker: worker.rank)
+
+
+def _ended(entry: Entry) -> str:
+    """Return how a worker ended, and of what."""
+    code = entry.whole("exitcode")
+    how = entry.text("signal") or ("" if code is None else f"exit code {code}")
+    if entry.text("ending") not in ("", "exit", "signal"):
+        how = f"{how} ({entry.text('ending')})"
+    at = f" (at {entry.text('location')})" if entry.text("location") else ""
+    message = entry.text("message")
+    return f"{how}: {message}{at}" if message else f"{how}{at}"
+
+
+def _root_cause(entry: Entry) -> str:
+    rank, host = entry.whole("rank"), entry.text("host")
+    return f"rank {rank} on {host}: {_ended(entry)}"
+
+
+def _report(failed: Sequence[Entry], label: Callable[[Entry], str]) -> str:
+    told = [e for e in failed if e.text("report")]
+    # The host of the root cause has its logs, too.
+    told.sort(key=lambda e: e.host != e.text("host"))
+    return f"{told[0].text('report')} on {label(told[0])}" if told else ""
+
+
+def _finding(entry: Entry) -> str:
+    rank = entry.whole("rank")
+    who = "" if rank is None else f"rank {rank}: "
+    return f"{who}{entry.text('severity')}: {entry.text('reason')}"
+
+
+def _remarks(entries: Sequence[Entry], label: Callable[[Entry], str]) -> list[str]:
+    remarks = []
+    last: dict[str, Entry] = {}
+    for entry in entries:
+        last[label(entry)] = entry
+        if entry.name == "rendezvous.lost":
+            remarks.append(f"{label(entry)} lost the job: {entry.text('reason')}")
+        elif entry.name == "agent.signalled":
+            remarks.append(f"{label(entry)} got {entry.text('signal')}")
+        elif entry.name == "notice.announced":
+            remarks.append(
+                f"{label(entry)} announced {entry.text('kind')}: {entry.text('reason')}"
+            )
+        elif entry.name == "events.lost":
+            count = entry.whole("count") or 0
+            remarks.append(f"{count} events of {label(entry)} are lost")
+    remarks += [
+        f"{node} has told of no end; its last event is {entry.name}"
+        for node, entry in last.items()
+        if not entry.name.startswith("agent.finished")
+    ]
+    return remarks

@@ -1,0 +1,148 @@
+"""A story as lines for people."""
+
+import datetime as dt
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from elaunch_events_log.reading.entry import Entry
+from elaunch_events_log.story.run import Generation, Phase, Run
+
+
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_SHOWN = 8
+"""Nodes or failures that are listed; of others the number."""
+
+
+def safe(text: str) -> str:
+    """Return a text that does nothing to a terminal but stand there, in one line."""
+    return _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def clock(time: float) -> str:
+    """Return a time with its date, by the clock of this host."""
+    when = dt.datetime.fromtimestamp(time, dt.UTC).astimezone()
+    return when.isoformat(sep=" ", timespec="milliseconds")
+
+
+def as_line(entry: Entry, node: str) -> str:
+    """Return one event as a line: time, generation, node, name, facts."""
+    repeated = _REPEATED if "state" in entry.facts else frozenset()
+    facts = "".join(
+        f" {key}={_value(value)}"
+        for key, value in entry.facts.items()
+        if key not in repeated and (key != "duration_ms" or value is not None)
+    )
+    where = f"g{entry.generation} {node}"
+    return safe(f"{clock(entry.time)} {where} {entry.name}{facts}")
+
+
+_REPEATED = frozenset(
+    (
+        *("run_id", "global_rank", "worker_id", "role", "hostname", "state"),
+        *("total_run_time", "rdzv_backend", "raw_error", "metadata"),
+        "agent_restarts",
+    )
+)
+"""What an event says only for torchelastic."""
+
+
+def _value(value: object) -> str:
+    plain = isinstance(value, str) and value.isprintable() and " " not in value
+    return str(value) if plain and value else json.dumps(value)
+
+
+def as_text(run: Run) -> str:
+    """Return the story of a run."""
+    lines = [headline(run)]
+    if run.root_cause:
+        lines.append(f"  root cause: {run.root_cause}")
+    if run.report:
+        lines.append(f"  report: {run.report}")
+    for generation in run.generations:
+        lines += _generation(generation)
+    if run.remarks:
+        lines += ["", "also:", *(f"  {line}" for line in _some(run.remarks))]
+    return "\n".join(map(safe, lines)) + "\n"
+
+
+def headline(run: Run) -> str:
+    """Return the run in one line."""
+    how = run.outcome or "has no outcome yet"
+    generations = counted(len(run.generations), "generation")
+    nodes = counted(len(run.nodes), "node")
+    took = f"{run.ended - run.began:.3f} s"
+    return f"job {run.run_id}: {how} after {took}, {generations}, {nodes}"
+
+
+def _generation(generation: Generation) -> Iterable[str]:
+    yield ""
+    yield title(generation)
+    joined = [f"{node} ({ranks_of(ranks)})" for node, ranks in generation.nodes.items()]
+    yield f"  joined: {', '.join(_some(joined))}"
+    yield f"  took: {', '.join(timed(phase) for phase in generation.phases)}"
+    for finding in _some(generation.findings):
+        yield f"  found: {finding}"
+    for failed in _some(
+        [f"rank {w.rank} on {w.node}: {w.remark}" for w in generation.failures()]
+    ):
+        yield f"  failed: {failed}"
+    if generation.stopped_for:
+        yield f"  stopped: {generation.stopped_for}"
+    ends = ended(generation)
+    yield f"  ended: {ends}"
+
+
+def title(generation: Generation) -> str:
+    """Return a generation in one line."""
+    nodes = counted(len(generation.nodes), "node")
+    workers = counted(generation.world_size, "worker")
+    restarts = f", restart {generation.restarts}" if generation.restarts else ""
+    reason = f" ({generation.reason})" if generation.reason else ""
+    return f"generation {generation.number}{reason}: {nodes}, {workers}{restarts}"
+
+
+def ended(generation: Generation) -> str:
+    """Return how many workers ended how."""
+    counts: dict[str, int] = {}
+    for worker in generation.workers:
+        how = worker.end or "not seen to end"
+        counts[how] = counts.get(how, 0) + 1
+    return (
+        ", ".join(f"{count} {how}" for how, count in counts.items()) or "none started"
+    )
+
+
+def timed(phase: Phase) -> str:
+    """Return how long a phase took."""
+    return f"{phase.name} {phase.seconds:.3f} s"
+
+
+def ranks_of(ranks: Sequence[int]) -> str:
+    """Return the ranks of a node in short."""
+    if not ranks:
+        return "no ranks"
+    alone = len(ranks) == 1
+    return f"rank {ranks[0]}" if alone else f"ranks {ranks[0]}-{ranks[-1]}"
+
+
+def counted(number: int, thing: str) -> str:
+    """Return a number of things."""
+    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+
+
+def _some(items: Sequence[str]) -> list[str]:
+    more = len(items) - _SHOWN
+    shown = list(items[:_SHOWN])
+    return [*shown, f"and {more} more"] if more > 0 else shown
+
+
+PHASES: Mapping[str, str] = {
+    "rendezvous": "from a node's wish to join to its membership",
+    "spawn": "from membership to the start of all its workers",
+    "ran": "from there to the first end",
+    "detect": "from the first failure to the moment a node begins to stop its workers",
+    "stop": "from there to the end of all its workers",
+    "down": "from what ended the generation before to the start of all workers",
+}
+"""What each phase is, on the node where it took longest."""

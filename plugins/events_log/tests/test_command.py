@@ -1,0 +1,340 @@
+"""``elaunch events``, as users type it."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import attrs
+import pytest
+
+from elaunch.api import Event, RecorderParameters
+from elaunch.testing import CommandContract
+from elaunch_events_log.jsonl import open_jsonl
+from elaunch_events_log.options import JsonlOptions
+
+
+class TestContract(CommandContract):
+    command = "events"
+
+
+def events(
+    *arguments: object, cwd: Path, given: str = ""
+) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "elaunch", "events", *map(str, arguments)],
+        cwd=cwd,
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+
+
+def write(path: Path, *written: Event, **options: object) -> None:
+    options = {"path": str(path), **options}
+    recorder = open_jsonl(JsonlOptions(**options), RecorderParameters("job"))  # type: ignore[arg-type]
+    for event in written:
+        recorder.record(event)
+    recorder.close()
+
+
+def numbered(number: int, name: str = "worker.started", **facts: int) -> Event:
+    return Event(
+        name=name,
+        run_id="job",
+        agent="a",
+        host="h",
+        sequence=number,
+        timestamp=1000.0 + number,
+        generation=1 + number // 10,
+        metadata=facts,
+    )
+
+
+def sequences(text: str) -> list[int]:
+    return [json.loads(line)["sequence"] for line in text.splitlines()]
+
+
+class TestReading:
+    def test_older_parts_are_read_first(self, tmp_path: Path) -> None:
+        written = [numbered(n) for n in range(60)]
+        write(tmp_path / "e.jsonl", *written, max_bytes=700, backups=99)
+
+        told = events("--json", "e.jsonl", cwd=tmp_path)
+
+        assert (tmp_path / "e.jsonl.12").exists()
+        assert sequences(told.stdout) == list(range(60))
+        assert told.stderr == ""
+
+    def test_a_pattern_names_files_and_each_event_counts_once(
+        self, tmp_path: Path
+    ) -> None:
+        write(tmp_path / "one.jsonl", numbered(0), numbered(1))
+        write(tmp_path / "two.jsonl", numbered(1), numbered(2))
+
+        told = events("--json", "*.jsonl", "one.jsonl", cwd=tmp_path)
+
+        assert sequences(told.stdout) == [0, 1, 2]
+
+    def test_stdin_is_read(self, tmp_path: Path) -> None:
+        write(tmp_path / "e.jsonl", numbered(0))
+
+        given = (tmp_path / "e.jsonl").read_text()
+        told = events("--json", "-", cwd=tmp_path, given=given)
+
+        assert told.stdout == given
+
+    def test_what_is_torn_or_foreign_is_noted(self, tmp_path: Path) -> None:
+        write(tmp_path / "e.jsonl", numbered(0))
+        text = (tmp_path / "e.jsonl").read_text()
+        (tmp_path / "e.jsonl").write_text(f"hello\n\n{text}{text[:40]}")
+
+        told = events("--json", "e.jsonl", cwd=tmp_path)
+
+        assert told.stdout == text
+        assert told.stderr.splitlines() == [
+            "elaunch: note: the last line of 'e.jsonl' is cut off",
+            "elaunch: note: 1 line of 'e.jsonl' hold no event",
+        ]
+
+    def test_a_file_that_there_is_not_is_told(self, tmp_path: Path) -> None:
+        told = events("nope.jsonl", cwd=tmp_path)
+
+        assert told.returncode == 2
+        assert "no file 'nope.jsonl'" in told.stderr
+        assert "--event-recorder jsonl" in told.stderr
+
+    def test_a_directory_is_told(self, tmp_path: Path) -> None:
+        told = events(tmp_path, cwd=tmp_path)
+
+        assert told.returncode == 2
+        assert "can't read" in told.stderr
+
+    def test_files_without_events_tell_nothing(self, tmp_path: Path) -> None:
+        (tmp_path / "e").touch()
+
+        assert events("e", cwd=tmp_path).stdout == "no events\n"
+
+
+FILTERS: Sequence[tuple[Sequence[str], list[int]]] = [
+    (["--rank", "1-2,7"], [1, 2, 7]),
+    (["--name", "worker.*", "--rank", "0-3"], [0, 1, 2, 3]),
+    (["--name", "a.b"], []),
+    (["--host", "other"], []),
+    (["--host", "other", "--node", "a", "--rank", "5"], [5]),
+    (["--source", "worker", "--rank", "5"], []),
+    (["--source", "agent", "--rank", "5"], [5]),
+    (["--generation", "2", "--rank", "0-10"], [10]),
+    (["--since", "1003", "--until", "1004.5"], [3, 4]),
+    (["--until", "1970-01-01T00:16:41+00:00"], [0, 1]),
+    (["--run", "other"], []),
+    (["--since", "10m"], []),
+]
+
+
+@pytest.mark.parametrize(("flags", "kept"), FILTERS, ids=str)
+def test_filters(flags: Sequence[str], kept: list[int], tmp_path: Path) -> None:
+    write(tmp_path / "e.jsonl", *(numbered(n, rank=n) for n in range(20)))
+
+    told = events("--json", *flags, "e.jsonl", cwd=tmp_path)
+
+    assert sequences(told.stdout) == kept
+
+
+@pytest.mark.parametrize(
+    "flags", [["--rank", "x"], ["--generation", "3-1"], ["--since", "soon"]]
+)
+def test_a_filter_that_makes_no_sense_is_told(
+    flags: Sequence[str], tmp_path: Path
+) -> None:
+    told = events(*flags, "e.jsonl", cwd=tmp_path)
+
+    assert told.returncode == 2
+    assert repr(flags[1]) in told.stderr
+
+
+def test_with_a_filter_events_are_listed_as_lines(tmp_path: Path) -> None:
+    write(tmp_path / "e.jsonl", *(numbered(n, rank=n) for n in range(3)))
+
+    told = events("--rank", "1", "e.jsonl", cwd=tmp_path)
+
+    (line,) = told.stdout.splitlines()
+    assert line.endswith(" g1 h worker.started rank=1")
+
+
+def test_a_reader_that_has_seen_enough_ends_it_quietly(tmp_path: Path) -> None:
+    write(tmp_path / "e.jsonl", *(numbered(n) for n in range(5000)))
+    command = f"{sys.executable} -m elaunch events --json e.jsonl | head -n 1"
+
+    told = subprocess.run(  # noqa: S602 - a pipeline of our own
+        command, shell=True, cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+
+    assert sequences(told.stdout) == [0]
+    assert told.stderr == ""
+
+
+def test_a_page_is_written_where_it_is_asked_for(tmp_path: Path) -> None:
+    joined = numbered(0, "generation.joined", generation=1)
+    write(tmp_path / "e.jsonl", joined, numbered(1, rank=0, pid=1))
+
+    told = events("--html", "page.html", "e.jsonl", cwd=tmp_path)
+
+    assert (told.returncode, told.stdout, told.stderr) == (0, "", "")
+    assert "<svg" in (tmp_path / "page.html").read_text()
+    told = events("--html", tmp_path, "e.jsonl", cwd=tmp_path)
+    assert told.returncode == 2
+    assert "can't write" in told.stderr
+
+
+class TestFollowing:
+    @pytest.fixture
+    def followed(self, tmp_path: Path) -> Iterator["Followed"]:
+        followed = Followed(tmp_path)
+        yield followed
+        followed.close()
+
+    def test_what_comes_is_told(self, tmp_path: Path, followed: "Followed") -> None:
+        write(tmp_path / "e.jsonl", numbered(0))
+        followed.start("e.jsonl")
+
+        assert followed.sequences(1) == [0]
+        write(tmp_path / "e.jsonl", numbered(1), numbered(2))
+        assert followed.sequences(2) == [1, 2]
+        assert followed.interrupt() == 0
+
+    def test_a_file_may_be_yet_to_come(
+        self, tmp_path: Path, followed: "Followed"
+    ) -> None:
+        write(tmp_path / "one.jsonl", numbered(0))
+        followed.start("*.jsonl")
+
+        assert followed.sequences(1) == [0]
+        write(tmp_path / "two.jsonl", attrs.evolve(numbered(1), agent="b"))
+        assert followed.sequences(1) == [1]
+
+    def test_files_that_are_rotated_are_told_once(
+        self, tmp_path: Path, followed: "Followed"
+    ) -> None:
+        write(tmp_path / "e.jsonl", numbered(0))
+        followed.start("e.jsonl")
+        assert followed.sequences(1) == [0]
+
+        for part in range(10):
+            some = [numbered(n) for n in range(1 + 10 * part, 11 + 10 * part)]
+            write(tmp_path / "e.jsonl", *some, max_bytes=1500, backups=99)
+
+        assert followed.sequences(100) == list(range(1, 101))
+
+    def test_a_torn_line_is_told_when_it_is_whole(
+        self, tmp_path: Path, followed: "Followed"
+    ) -> None:
+        write(tmp_path / "e.jsonl", numbered(0), numbered(1))
+        first, second = (tmp_path / "e.jsonl").read_text().splitlines(keepends=True)
+        (tmp_path / "e.jsonl").write_text(first + second[:30])
+        followed.start("e.jsonl")
+        assert followed.sequences(1) == [0]
+
+        with (tmp_path / "e.jsonl").open("a") as file:
+            file.write(second[30:])
+        assert followed.sequences(1) == [1]
+
+    def test_filters_count_and_stdin_can_be_followed(
+        self, tmp_path: Path, followed: "Followed"
+    ) -> None:
+        write(tmp_path / "e.jsonl", *(numbered(n, rank=n) for n in range(4)))
+        followed.start("-", "--rank", "1,3")
+        assert followed.process.stdin
+        followed.process.stdin.write((tmp_path / "e.jsonl").read_text())
+        followed.process.stdin.close()
+
+        assert followed.sequences(2) == [1, 3]
+        assert followed.process.wait(30) == 0
+
+    @pytest.mark.parametrize("flags", [["--html", "x"], ["-"]])
+    def test_what_makes_no_sense_with_it_is_told(
+        self, tmp_path: Path, flags: Sequence[str]
+    ) -> None:
+        write(tmp_path / "e.jsonl", numbered(0))
+
+        told = events("--follow", "e.jsonl", *flags, cwd=tmp_path)
+
+        assert told.returncode == 2
+        assert "leave out" in told.stderr
+
+
+class Followed:
+    """A command that follows files."""
+
+    def __init__(self, cwd: Path) -> None:
+        self.cwd = cwd
+        self.process: subprocess.Popen[str]
+
+    def start(self, *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "elaunch", "events", "--follow", "--json"),
+                *arguments,
+            ],
+            cwd=self.cwd,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def sequences(self, count: int) -> list[int]:
+        assert self.process.stdout
+        lines = [self.process.stdout.readline() for _ in range(count)]
+        return [json.loads(line)["sequence"] for line in lines]
+
+    def interrupt(self) -> int:
+        self.process.send_signal(2)
+        return self.process.wait(30)
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream and not stream.closed:
+                stream.close()
+
+
+WORKER = """
+import os, pathlib, time
+rank, restarts = os.environ["RANK"], os.environ["TORCHELASTIC_RESTART_COUNT"]
+if rank == "1" and restarts == "0":
+    raise ValueError("boom")
+"""
+
+
+def test_the_story_of_a_real_run_with_a_restart(tmp_path: Path) -> None:
+    (tmp_path / "worker.py").write_text(WORKER)
+    run = subprocess.run(
+        [
+            *(sys.executable, "-m", "elaunch", "run", "--standalone"),
+            *("--nproc-per-node", "2", "--max-restarts", "1"),
+            *("--event-recorder", "jsonl:path={agent}.jsonl", "worker.py"),
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        timeout=50,
+        check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert run.returncode == 0
+
+    told = events("*.jsonl", cwd=tmp_path)
+
+    assert told.stderr == ""
+    assert ": succeeded after " in told.stdout
+    generations = [x for x in told.stdout.splitlines() if x.startswith("generation ")]
+    assert generations[0] == "generation 1 (first generation): 1 node, 2 workers"
+    assert generations[1].endswith(": 1 node, 2 workers, restart 1")
+    assert "exit code 1: ValueError: boom (at " in told.stdout
+    for phase in ("rendezvous", "spawn", "ran", "detect", "stop", "down"):
+        assert f"{phase} 0." in told.stdout
+    assert "  ended: 2 succeeded" in told.stdout
