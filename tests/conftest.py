@@ -7,16 +7,22 @@ from pathlib import Path
 
 import pytest
 from agents import Agent, Launch
+from event_schema import check_events
 
 
 @pytest.fixture
 def launch(tmp_path: Path) -> Iterator[Launch]:
-    """Start agents; end them, and whatever they started, with the test."""
+    """Start agents; end them, and whatever they started, with the test.
+
+    Whatever they record must be as the published schema says.
+    """
     agents: list[Agent] = []
+    events = tmp_path / "events-of-all-agents"
+    recorder = f"--event-recorder=jsonl:path={events}/{{agent}}.jsonl"
 
     def start(*arguments: str, prefix: Sequence[str] = (), **variables: str) -> Agent:
         agent = Agent(
-            list(arguments),
+            [recorder, *arguments] if "events_log" not in arguments else [*arguments],
             tmp_path,
             {**os.environ, "OMP_NUM_THREADS": "1", **variables},
             prefix,
@@ -27,6 +33,7 @@ def launch(tmp_path: Path) -> Iterator[Launch]:
     yield start
     for agent in agents:
         agent.close()
+    check_events(events.glob("*"))
 
 
 @pytest.fixture

@@ -204,6 +204,13 @@ class TestTwins:
         assert kept.events[-1].metadata["state"] == "SUCCEEDED"
         assert kept.events[-1].metadata["raw_error"] is None
 
+    def test_an_agent_that_ends_well_before_the_job_has_succeeded(
+        self, kept: Kept, record: Recording
+    ) -> None:
+        record(EventName.AGENT_FINISHED, status=0, error="")
+
+        assert kept.events[-1].metadata["state"] == "SUCCEEDED"
+
     def test_an_agent_that_could_not_run_it_has_failed(
         self, kept: Kept, record: Recording
     ) -> None:

@@ -62,10 +62,11 @@ class Twins:
         self._has_run |= name in (EventName.JOB_SUCCEEDED, EventName.JOB_FAILED)
         if name not in _STATES:
             return {}
-        state = _STATES[name] or ("SUCCEEDED" if self._has_run else "FAILED")
+        has_run = self._has_run or facts.get("status") == 0
+        state = _STATES[name] or ("SUCCEEDED" if has_run else "FAILED")
         error, duration = facts.get("raw_error"), facts.get("duration_ms")
         if name is EventName.AGENT_FINISHED:
-            error = None if self._has_run else facts["error"]
+            error = None if has_run else facts["error"]
         elif name is EventName.BOOTSTRAP_READY:
             duration = round((now - self._joined) * 1000, 3)
         rank = facts.get("rank")

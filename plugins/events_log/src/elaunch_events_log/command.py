@@ -18,6 +18,9 @@ from elaunch_events_log.reading.sources import STDIN, expanded, read
 
 T = TypeVar("T")
 
+SCHEMA = Path(__file__).with_name("event.schema.json")
+"""What an event is, for other programs."""
+
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
@@ -41,6 +44,9 @@ class EventsCommand:
             UsageError: If a file can't be read or written, or an argument is wrong.
         """
         asked = self._parser.parse_args(arguments)
+        if asked.schema:
+            sys.stdout.write(SCHEMA.read_text(encoding="utf-8"))
+            return 0
         if not asked.files:
             self._parser.error(
                 "name the files that agents wrote, for example '*.jsonl'"
@@ -93,6 +99,11 @@ def parser(prog: str) -> argparse.ArgumentParser:
         "--follow",
         action="store_true",
         help="list the events, and those that come, until Ctrl-C",
+    )
+    views.add_argument(
+        "--schema",
+        action="store_true",
+        help="print the JSON Schema of events, and read none",
     )
     chosen = found.add_argument_group("filters")
     chosen.add_argument(
