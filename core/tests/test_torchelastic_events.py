@@ -191,7 +191,7 @@ def test_a_run_with_a_restart_reads_as_torchelastic_records_it(
     sources = [event.source for event in translated.statuses[-3:]]
     assert sources == ["WORKER", "WORKER", "AGENT"]
     ranks = [event.metadata["global_rank"] for event in translated.statuses[-3:]]
-    assert ranks == [1, 0, None]
+    assert ranks == [0, 1, None]
 
 
 def test_its_metadata_are_torchelastics_and_no_more(

@@ -66,7 +66,7 @@ class Translation:
             return ()
         if event.name == EventName.AGENT_FINISHED:
             ends, self._ends = self._ends, []
-            return (*ends, twin)
+            return (*sorted(ends, key=_rank), twin)
         return (twin,)
 
     def rendezvous(self, event: Event) -> RdzvEvent | None:
@@ -91,3 +91,7 @@ class Translation:
             rank=rank if isinstance(rank, int) else None,
             error_trace=reason if state is NodeState.FAILED else "",
         )
+
+
+def _rank(end: TorchelasticEvent) -> int:
+    return int(end.metadata["global_rank"] or 0)
