@@ -10,6 +10,8 @@ from typing import Any
 
 def encodable(text: str) -> str:
     r"""Return a text with each lone surrogate written as ``\udcxx``."""
+    if text.isascii():  # as nearly all are
+        return text
     return text.encode(errors="backslashreplace").decode()
 
 
