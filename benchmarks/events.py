@@ -2,8 +2,8 @@
 
     python benchmarks/events.py [EVENTS]
 
-The cost is processor time of that thread, for a worker's start with all that torchelastic
-tells of it; then what passes until all of it is written.
+The cost is processor time of that thread, for a worker's start with all that
+torchelastic tells of it; then what passes until all of it is written.
 """
 
 import logging

@@ -40,7 +40,7 @@ def rules() -> dict[str, dict[str, Any]]:
 
 
 def test_every_event_has_a_rule() -> None:
-    assert list(rules()) == [name.value for name in EventName]
+    assert {name.value for name in EventName} <= rules().keys()
 
 
 def test_the_documentation_tells_the_same_facts() -> None:
@@ -52,7 +52,8 @@ def test_the_documentation_tells_the_same_facts() -> None:
         name: rule["metadata"].get("properties", {}) for name, rule in rules().items()
     }
     told = {name: set(re.findall(r"`(\w+)`", cell)) for name, cell in table.items()}
-    for name, known in facts.items():
+    for name in EventName:
+        known = facts[name]
         if "as `worker" in table[name] or "as above" in table[name]:
             told[name] |= told["worker.succeeded"] | {"failed_at"} & known.keys()
         missing = known.keys() - told[name]

@@ -194,6 +194,19 @@ def test_a_run_with_a_restart_reads_as_torchelastic_records_it(
     assert ranks == [0, 1, None]
 
 
+def test_a_watchdog_is_told_of_under_its_own_names(
+    record: Recording, translated: Translated
+) -> None:
+    facts = {"watchdog_event": "timer expired", "worker_pid": "4", "signal": "9"}
+    record(EventName.STORE_NOTE, **facts)
+
+    (event,) = translated.statuses
+    assert event.name == "timer expired"
+    assert event.source is events.EventSource.AGENT
+    assert event.metadata["state"] == "RUNNING"
+    assert json.loads(str(event.metadata["metadata"])) == facts
+
+
 def test_its_metadata_are_torchelastics_and_no_more(
     record: Recording, translated: Translated
 ) -> None:

@@ -55,7 +55,7 @@ class Translation:
         if not event.metadata.keys() >= _KEYS:
             return ()
         twin = TorchelasticEvent(
-            name=f"{PREFIX}{event.metadata['state']}",
+            name=str(event.metadata.get("watchdog_event") or PREFIX + _state(event)),
             source=EventSource(event.source.value),
             timestamp=int(event.timestamp * 1000),
             # None of these is a list.
@@ -95,3 +95,7 @@ class Translation:
 
 def _rank(end: TorchelasticEvent) -> int:
     return int(end.metadata["global_rank"] or 0)
+
+
+def _state(event: Event) -> str:
+    return str(event.metadata["state"])

@@ -21,6 +21,9 @@ _STATES = {
 }
 """Events that torchelastic has, too, with the states by which it calls them."""
 
+_WATCHDOG = "watchdog_event"
+"""Fact of the events of a watchdog: torchelastic's name for it."""
+
 
 @attrs.define(eq=False, kw_only=True)
 class Twins:
@@ -60,15 +63,29 @@ class Twins:
             self._place, self._joined = facts, now
         # To torchelastic an agent whose job failed has done what it is for.
         self._has_run |= name in (EventName.JOB_SUCCEEDED, EventName.JOB_FAILED)
+        if _WATCHDOG in facts:
+            return self._keys(facts, "RUNNING", inner=facts, error=None, now=now)
         if name not in _STATES:
             return {}
         has_run = self._has_run or facts.get("status") == 0
         state = _STATES[name] or ("SUCCEEDED" if has_run else "FAILED")
-        error, duration = facts.get("raw_error"), facts.get("duration_ms")
+        error = facts.get("raw_error")
         if name is EventName.AGENT_FINISHED:
             error = None if has_run else facts["error"]
         elif name is EventName.BOOTSTRAP_READY:
-            duration = round((now - self._joined) * 1000, 3)
+            took = round((now - self._joined) * 1000, 3)
+            facts = {**facts, "duration_ms": took}
+        return self._keys(facts, state, inner=self._inner(facts), error=error, now=now)
+
+    def _keys(
+        self,
+        facts: Mapping[str, Value],
+        state: str,
+        *,
+        inner: Mapping[str, object],
+        error: Value,
+        now: float,
+    ) -> Mapping[str, Value]:
         rank = facts.get("rank")
         return {
             "run_id": self.run_id,
@@ -78,15 +95,15 @@ class Twins:
             "role": self.role,
             "hostname": self.host,
             "state": state,
-            "total_run_time": int(now - self._began),
+            "total_run_time": int(now - (self._began or now)),
             "rdzv_backend": self.backend,
             "raw_error": error,
-            "metadata": self._inner(facts),
+            "metadata": json.dumps(inner),
             "agent_restarts": self._place.get("restart_count", 0),
-            "duration_ms": duration,
+            "duration_ms": facts.get("duration_ms"),
         }
 
-    def _inner(self, facts: Mapping[str, Value]) -> str:
+    def _inner(self, facts: Mapping[str, Value]) -> Mapping[str, object]:
         inner: dict[str, object] = {
             "group_world_size": self._place.get("group_size"),
             "entry_point": self.entry_point,
@@ -103,4 +120,4 @@ class Twins:
                 "exit_code": [facts.get("exitcode")],
                 "worker_pid": [facts.get("pid")],
             }
-        return json.dumps(inner)
+        return inner
