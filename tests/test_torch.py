@@ -160,3 +160,75 @@ def test_torchs_own_log_layout_is_used_as_it_is(
         "I am 0\n",
         "I am 1\n",
     ]
+
+
+ROLES = """
+import os
+import torch
+import torch.distributed.rpc as rpc
+
+name = os.environ["ROLE_NAME"] + os.environ["ROLE_RANK"]
+world = int(os.environ["WORLD_SIZE"])
+rpc.init_rpc(name, rank=int(os.environ["RANK"]), world_size=world)
+if name.startswith("trainer"):
+    told = rpc.rpc_sync("server0", torch.add, args=(torch.ones(1), 2))
+    print(name, "was told", told.item(), flush=True)
+rpc.shutdown()
+"""
+
+
+def test_roles_call_each_other_by_torchs_rpc(
+    launch: Launch, endpoint: str, script: Callable[[str], str]
+) -> None:
+    job = ("--rdzv-endpoint", endpoint, "--rdzv-id", "job", "--nnodes", "2")
+    worker = script(ROLES)
+    server = launch(*job, "--role", "server", worker)
+    trainers = launch(*job, "--role", "trainer", "--nproc-per-node", "2", worker)
+
+    assert [agent.wait() for agent in (server, trainers)] == [0, 0]
+    found = trainers.wait_for(r"trainer(\d) was told 3.0", count=2)
+    assert {match[1] for match in found} == {"0", "1"}
+
+
+TCP = """
+import os
+import torch
+import torch.distributed as dist
+
+address = f"tcp://{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+dist.init_process_group("gloo", init_method=address, rank=rank, world_size=world)
+total = torch.tensor([float(rank)])
+dist.all_reduce(total)
+print("sum", total.item(), flush=True)
+dist.destroy_process_group()
+"""
+
+
+@pytest.mark.parametrize("bootstrap", ["c10d", "port"])
+def test_workers_that_say_tcp_themselves_form_a_group(
+    launch: Launch, script: Callable[[str], str], bootstrap: str
+) -> None:
+    flags = ("--bootstrap", bootstrap, "--nproc-per-node", "3")
+    agent = launch("--standalone", *flags, script(TCP))
+
+    assert agent.wait() == 0, agent.output
+    agent.wait_for("sum 3.0", count=3)
+
+
+def test_workers_of_a_fixed_set_of_nodes_sum_their_ranks(
+    launch: Launch, endpoint: str
+) -> None:
+    host, _, port = endpoint.partition(":")
+    agents = [
+        launch(
+            *("--master-addr", host, "--master-port", port, "--nnodes", "2"),
+            *("--node-rank", str(number), "--nproc-per-node", "2", EXAMPLE),
+        )
+        for number in (1, 0)
+    ]
+
+    assert [agent.wait() for agent in agents] == [0, 0]
+    for number, agent in zip((1, 0), agents, strict=True):
+        for rank in (2 * number, 2 * number + 1):
+            agent.wait_for(f"rank {rank} of 4: SUM = 6")

@@ -40,6 +40,7 @@ def config(**changes: Any) -> LaunchConfig:
         ({"nproc_per_node": 0}, "nproc_per_node must be at least 1, not 0"),
         ({"max_restarts": -1}, "max_restarts must not be negative, not -1"),
         ({"shutdown_timeout": -1}, "shutdown_timeout must not be negative, not -1"),
+        ({"exit_barrier_timeout": -1}, "exit_barrier_timeout must not be negative"),
         ({"numa_binding": "sockets"}, "not 'sockets'; did you mean 'socket'?"),
         ({"threads": 0}, "threads must be at least 1, not 0"),
         ({"threads": 1, "env": {"OMP_NUM_THREADS": "1"}}, "leave out one of them"),
@@ -75,6 +76,11 @@ def test_what_cant_work_is_refused(changes: dict[str, Any], message: str) -> Non
 
     assert isinstance(caught.value, ValueError)
     assert caught.value.status == 2
+
+
+@pytest.mark.parametrize("name", ["shutdown_timeout", "exit_barrier_timeout"])
+def test_no_time_at_all_is_allowed(name: str) -> None:
+    assert getattr(config(**{name: 0}), name) == 0
 
 
 @pytest.mark.parametrize(

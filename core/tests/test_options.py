@@ -74,6 +74,15 @@ class TestBuild:
         with pytest.raises(UsageError, match=message):
             build_options(Options, {key: value}, "--c")
 
+    @pytest.mark.parametrize("words", ["1 true t yes y TRUE Y", "0 false f no n No F"])
+    def test_words_for_true_and_false_are_those_of_torchelastic(
+        self, words: str
+    ) -> None:
+        for word in words.split():
+            assert build_options(Options, {"flag": word}, "--c") == Options(
+                flag=words[0] == "1"
+            )
+
     @pytest.mark.parametrize(
         ("key", "value"),
         [

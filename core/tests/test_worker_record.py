@@ -1,6 +1,7 @@
 """`elaunch.worker.record`: the error file of a worker that raises."""
 
 import faulthandler
+import io
 import json
 import os
 import subprocess
@@ -44,6 +45,14 @@ def test_an_exception_is_written_and_raised_on(error_file: Path) -> None:
     assert stack.endswith("ValueError: no luck\n")
     assert stack.count("  File ") == 1, "frames of the decorator are left out"
     assert message["extraInfo"]["timestamp"].isdigit()
+
+
+def test_an_existing_error_file_is_replaced(error_file: Path) -> None:
+    error_file.write_text("of another attempt, and longer than what comes now" * 100)
+    with pytest.raises(ValueError, match="later"):
+        boom("later")
+
+    assert told(error_file)["message"] == "ValueError: later"
 
 
 def test_nothing_but_the_file_is_left_in_its_directory(error_file: Path) -> None:
@@ -262,6 +271,16 @@ def test_the_fault_handler_is_on_for_the_duration() -> None:
     )
 
     assert run.stdout.split() == ["False", "True", "False"]
+
+
+def test_a_stderr_without_a_descriptor_hinders_nobody(
+    error_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    with pytest.raises(ValueError, match="x"):
+        boom("x")
+
+    assert told(error_file)["message"] == "ValueError: x"
 
 
 def test_a_fault_handler_that_is_on_stays_on() -> None:

@@ -1,5 +1,6 @@
 """Workers' output in files: written by the workers, or by the scribe for them."""
 
+import ctypes
 import os
 import re
 import signal
@@ -11,7 +12,13 @@ from typing import Any
 
 import pytest
 
-from elaunch.api import OutputSettings, ScriptEntry
+from elaunch.api import (
+    FunctionEntry,
+    OutputSettings,
+    ScriptEntry,
+    StartMethod,
+    StartSettings,
+)
 from elaunch.testing.groups import SOON, Script, exits, started, worker
 from elaunch_spawn_local.local import LocalSpawner
 
@@ -230,6 +237,39 @@ print("last, with no end: loss", end="")
             f"[{rank}] last, with no end: loss",
         ]
     assert not (tmp_path / "job" / "0" / "2" / "filtered_stderr.log").exists()
+
+
+@pytest.mark.parametrize("method", list(StartMethod))
+@pytest.mark.asyncio
+async def test_what_functions_c_and_children_write_goes_where_it_is_wanted(
+    method: StartMethod, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def speak() -> None:
+        sys.stdout.write("loss by Python\n")
+        sys.stdout.flush()
+        libc = ctypes.CDLL(None)
+        libc.puts(b"loss by C")
+        libc.fflush(None)
+        subprocess.run(["/bin/sh", "-c", "echo by a child; echo loss >&2"], check=True)
+
+    entry = FunctionEntry(speak, (), "speak")
+    own = LocalSpawner(
+        "job",
+        output=OutputSettings(
+            log_dir=str(tmp_path), redirects="1", duplicate_stdout_filters=("loss",)
+        ),
+        settings=StartSettings(method=method),
+    )
+    async with started(own, entry, worker(0, label="[0] ")) as group:
+        ended = (await exits(group))[0]
+
+    assert (ended.exitcode, ended.value) == (0, None)
+    files = tmp_path / "job" / "0" / "0"
+    mine = ["loss by Python", "loss by C", "by a child"]
+    assert (files / "stdout.log").read_text().splitlines() == mine
+    kept = (files / "filtered_stdout.log").read_text().splitlines()
+    assert kept == ["[0] loss by Python", "[0] loss by C"]
+    assert capfd.readouterr() == ("", "[0] loss\n")
 
 
 FULL = """
