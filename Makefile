@@ -9,7 +9,7 @@ TORCH := torch==2.13.0 numpy
 SEEDS ?= 300
 SECONDS ?= 60
 
-.PHONY: help setup demo test test-interop test-all simulate fuzz mutants lint format clean
+.PHONY: help setup demo test test-interop test-all simulate fuzz mutants compat lint format clean
 
 help:
 	@echo "make demo          set up and run a job of 4 workers"
@@ -19,6 +19,7 @@ help:
 	@echo "make simulate      explore SEEDS=300 simulated jobs for a broken promise"
 	@echo "make fuzz          let a fuzzer write to the c10d store for SECONDS=60"
 	@echo "make mutants       check that the tests notice faults made on purpose"
+	@echo "make compat        write docs/compat.md from the rows in tests/compat"
 	@echo "make lint          ruff and mypy"
 	@echo "make format        let ruff format and fix"
 
@@ -59,6 +60,9 @@ fuzz: setup
 
 mutants: setup
 	$(BIN)/python tests/mutants.py
+
+compat: setup
+	$(BIN)/python tests/compat_table.py --write
 
 lint: setup
 	$(BIN)/ruff check .

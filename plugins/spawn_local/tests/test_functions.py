@@ -122,3 +122,15 @@ def test_a_result_that_cant_be_read_is_told(tmp_path: Path) -> None:
 
     assert told.value is None
     assert told.error.startswith("the function's value can't be read back: ")
+
+
+@pytest.mark.asyncio
+async def test_an_interrupt_that_nobody_handles_is_an_end_by_its_signal() -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    entry = FunctionEntry(interrupted, (), "interrupted")
+    async with started(LocalSpawner("job"), entry) as group:
+        ended = (await exits(group))[0]
+
+    assert (ended.failed, ended.exitcode) == (True, -2)
