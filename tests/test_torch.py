@@ -10,6 +10,7 @@ import pytest
 from agents import Agent, Launch
 from etcd_jobs import binary
 
+from elaunch import LaunchConfig, elastic_launch
 from elaunch_rdzv_etcd.server import EtcdServer
 from elaunch_rdzv_etcd.testing import QUICK
 
@@ -162,6 +163,25 @@ def test_torchs_own_log_layout_is_used_as_it_is(
     ]
 
 
+def test_torchs_own_log_specs_are_taken_as_an_object(tmp_path: Path) -> None:
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, Std
+
+    logs = str(tmp_path / "logs")
+    specs = DefaultLogsSpecs(log_dir=logs, redirects={0: Std.OUT, 1: Std.ALL})
+    config = LaunchConfig(1, 1, 2, specs, run_id="job")
+    elastic_launch(config, "sh")("-c", "echo $RANK; echo $RANK >&2")
+
+    [attempt] = tmp_path.glob("logs/job_*/attempt_0")
+    kept = {
+        str(f.relative_to(attempt)): f.read_text() for f in attempt.rglob("std*.log")
+    }
+    assert kept == {
+        "0/stdout.log": "0\n",
+        "1/stdout.log": "1\n",
+        "1/stderr.log": "1\n",
+    }
+
+
 ROLES = """
 import os
 import torch
@@ -200,7 +220,7 @@ rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
 dist.init_process_group("gloo", init_method=address, rank=rank, world_size=world)
 total = torch.tensor([float(rank)])
 dist.all_reduce(total)
-print("sum", total.item(), flush=True)
+print("sum", total.item(), "elastic", dist.is_torchelastic_launched(), flush=True)
 dist.destroy_process_group()
 """
 
@@ -213,7 +233,7 @@ def test_workers_that_say_tcp_themselves_form_a_group(
     agent = launch("--standalone", *flags, script(TCP))
 
     assert agent.wait() == 0, agent.output
-    agent.wait_for("sum 3.0", count=3)
+    agent.wait_for("sum 3.0 elastic True", count=3)
 
 
 def test_workers_of_a_fixed_set_of_nodes_sum_their_ranks(
