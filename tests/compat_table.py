@@ -42,6 +42,7 @@ SECTIONS = (
     "utilities",
     "symbols",
     "upstream-tests",
+    "weaknesses",
 )
 
 INTRODUCTION = """\
@@ -51,6 +52,8 @@ What torchelastic and torchrun of torch 2.13.0 have, what elaunch has for it, an
 test that proves it. `make compat` writes this page from `tests/compat`; a test checks
 that it is up to date, that each test and each name exists, and, where torch is
 installed, that no flag, variable, field or public name of it is missing.
+
+W1 to W47 are [known weaknesses](#known-weaknesses) of torchelastic.
 
 A row is called after its section: `flags/nnodes`. Names in the column *elaunch* exist
 as they are written.

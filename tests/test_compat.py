@@ -21,6 +21,7 @@ from elaunch_rdzv_etcd.local.command import parser as etcd_parser
 
 ROWS = rows()
 QUOTED = r"`([^`]+)`"
+NO_TORCH = "torch is not installed: make test-interop"
 ROW = re.compile(r"^\| (.+) \|$", re.MULTILINE)
 
 
@@ -132,7 +133,7 @@ def covered() -> dict[str, Row]:
 
 @pytest.mark.interop
 def test_each_flag_of_torchrun_has_a_row() -> None:
-    pytest.importorskip("torch")
+    pytest.importorskip("torch", reason=NO_TORCH)
     from torch.distributed.argparse_util import check_env, env
     from torch.distributed.run import get_args_parser
 
@@ -153,7 +154,7 @@ def test_each_flag_of_torchrun_has_a_row() -> None:
 
 @pytest.mark.interop
 def test_each_field_of_the_configuration_has_a_row_with_its_default() -> None:
-    pytest.importorskip("torch")
+    pytest.importorskip("torch", reason=NO_TORCH)
     import dataclasses
 
     from torch.distributed.launcher.api import LaunchConfig
@@ -212,7 +213,7 @@ def public(module: Any) -> list[str]:
 @pytest.mark.interop
 @pytest.mark.filterwarnings("ignore")  # of deprecated modules, which are meant
 def test_each_public_name_of_torchelastic_has_a_row() -> None:
-    pytest.importorskip("torch")
+    pytest.importorskip("torch", reason=NO_TORCH)
     names = {f"torch.distributed.{name}" for name in MODULES.split()}
     names.add("torch.numa.binding")
     symbols = {
@@ -227,7 +228,7 @@ def test_each_public_name_of_torchelastic_has_a_row() -> None:
 
 @pytest.mark.interop
 def test_each_variable_that_torchrun_gives_a_worker_has_a_row(tmp_path: Path) -> None:
-    pytest.importorskip("torch")
+    pytest.importorskip("torch", reason=NO_TORCH)
     worker = tmp_path / "worker.py"
     worker.write_text("import os\nfor name in os.environ: print('variable', name)\n")
     own = {

@@ -41,6 +41,19 @@ class TestFailureOf:
         assert told.signal_name() == "SIGSEGV"
         assert told.status == 128 + signal.SIGSEGV
 
+    def test_one_failure_says_nothing_of_another(self) -> None:
+        before = failure_of(self.exit(42), role="r", host="h")
+        other = failure_of(
+            self.exit(1, stderr_tail=("ValueError: boom",), remark="of another"),
+            role="r",
+            host="h",
+        )
+
+        assert other.context == "of another"
+        assert failure_of(self.exit(42), role="r", host="h") == before
+        with pytest.raises(attrs.exceptions.FrozenInstanceError):
+            other.message = "x"  # type: ignore[misc] # which is what is tested
+
     def test_a_bare_exit_code_is_the_message(self) -> None:
         told = failure_of(self.exit(42), role="r", host="h")
 
