@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
-TORCH := torch==2.13.0 numpy
+FRAMEWORKS := torch==2.13.0 numpy jax==0.10.2
 
 SEEDS ?= 300
 SECONDS ?= 60
@@ -13,8 +13,8 @@ SECONDS ?= 60
 
 help:
 	@echo "make demo          set up and run a job of 4 workers"
-	@echo "make test          set up and run all tests (those that need torch only if it is there)"
-	@echo "make test-interop  install torch and numpy and run the tests that need them"
+	@echo "make test          set up and run all tests (those that need torch or jax only if it is there)"
+	@echo "make test-interop  install torch, numpy and jax and run the tests that need them"
 	@echo "make test-all      run the tests on each of Python 3.11, 3.12 and 3.13 that is found"
 	@echo "make simulate      explore SEEDS=300 simulated jobs for a broken promise"
 	@echo "make fuzz          let a fuzzer write to the c10d store for SECONDS=60"
@@ -41,7 +41,7 @@ test: setup
 	$(BIN)/python -m pytest -m etcd --numprocesses 4 --dist worksteal
 
 test-interop: setup
-	$(BIN)/python -c 'import torch, numpy' 2>/dev/null || $(PIP) install --quiet $(TORCH)
+	$(BIN)/python -c 'import torch, numpy, jax' 2>/dev/null || $(PIP) install --quiet $(FRAMEWORKS)
 	$(BIN)/python -m pytest -m interop
 
 test-all:

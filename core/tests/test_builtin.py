@@ -3,7 +3,7 @@ import socket
 import pytest
 
 from elaunch.api import SpawnError
-from elaunch.builtin import PortBootstrap
+from elaunch.bootstraps import JaxBootstrap, PortBootstrap
 
 
 pytestmark = pytest.mark.asyncio
@@ -29,3 +29,25 @@ async def test_each_generation_gets_a_port_that_is_free() -> None:
 async def test_a_port_of_another_node_is_an_error(address: str) -> None:
     with pytest.raises(SpawnError, match=f"'{address}'.*--local-addr"):
         await PortBootstrap(address).open(1, set())
+
+
+@pytest.mark.parametrize(
+    ("address", "coordinator", "listens"),
+    [
+        ("192.0.2.1", "192.0.2.1:1024", "192.0.2.1:1024"),
+        ("2001:db8::1", "[2001:db8::1]:1024", "[2001:db8::1]:1024"),
+        ("node-1", "node-1:1024", "[::]:1024"),
+    ],
+)
+async def test_jax_is_told_where_to_meet_and_each_process_who_it_is(
+    address: str, coordinator: str, listens: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: True)
+    told = JaxBootstrap(address).environment({"address": address, "port": "1024"})
+
+    assert told == {
+        "JAX_COORDINATOR_ADDRESS": coordinator,
+        "JAX_COORDINATOR_BIND_ADDRESS": listens,
+        "JAX_NUM_PROCESSES": "{world_size}",
+        "JAX_PROCESS_ID": "{rank}",
+    }

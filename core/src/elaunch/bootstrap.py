@@ -49,7 +49,10 @@ class Bootstrap(Protocol):
         """
 
     def environment(self, info: Mapping[str, str]) -> Mapping[str, str]:
-        """Return the variables that tell a worker what `open` told."""
+        """Return the variables that tell a worker what `open` told.
+
+        Values are templates (`elaunch.templates`): ``{rank}`` is each worker's own.
+        """
 
     async def close(self) -> None:
         """Close whatever is open. Twice is fine."""

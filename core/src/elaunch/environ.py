@@ -188,6 +188,10 @@ BY_BOOTSTRAP: Mapping[str, str] = {
     "TORCHELASTIC_USE_AGENT_STORE": (
         "True if an agent serves that store, False if rank 0 is to open it"
     ),
+    "JAX_COORDINATOR_ADDRESS": "where rank 0 runs JAX's coordinator (bootstrap jax)",
+    "JAX_COORDINATOR_BIND_ADDRESS": "where it listens (bootstrap jax)",
+    "JAX_NUM_PROCESSES": "workers in all (bootstrap jax)",
+    "JAX_PROCESS_ID": "global rank (bootstrap jax)",
 }
 """What the bootstrap adds."""
 

@@ -16,6 +16,7 @@ from elaunch.environ import (
 )
 from elaunch.output import line_prefix
 from elaunch.rendezvous import Membership, NodeFacts
+from elaunch.templates import render
 from elaunch.workers import WorkerRanks, WorkerSpec
 
 
@@ -53,7 +54,7 @@ class Placement:
 
         Args:
             membership: The node's place.
-            meeting: The bootstrap's variables.
+            meeting: The bootstrap's variables; their values are templates.
         """
         inherited = dict(os.environ)
         cores = _cores()
@@ -76,13 +77,14 @@ class Placement:
                 settings=self.environment,
             )
             names = names_of(context, self.node.host)
+            found = {name: render(value, names) for name, value in meeting.items()}
             threads = threads_of(context)
             if local_rank == 0:
                 logger.info("%s is %s: %s", THREADS, threads.count, threads.source)
             specs.append(
                 WorkerSpec(
                     ranks=ranks,
-                    environment={**worker_environment(context, names), **meeting},
+                    environment={**worker_environment(context, names), **found},
                     role=self.node.role,
                     label=line_prefix(
                         self.line_prefix, names, alone=membership.world_size == 1
