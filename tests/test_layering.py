@@ -29,13 +29,8 @@ LAYERS = (
     ("api",),
     ("membership",),
     ("environ",),
-<<<<<<< HEAD
-    ("rendezvous", "spawner", "memory_store", "file_store"),
-    ("log_layout", "torchelastic_translation"),
-=======
     ("rendezvous", "spawner", "memory_store", "file_store", "bootstraps"),
-    ("log_layout",),
->>>>>>> 1d2bedf (Tell JAX workers where their coordinator is and who they are: jax.distributed had to be told by hand)
+    ("log_layout", "torchelastic_translation"),
     ("output",),
     (
         *("command", "monitor", "bootstrap", "policy", "events", "keyspace"),

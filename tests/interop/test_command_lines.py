@@ -1,0 +1,60 @@
+"""Workers that torchrun starts and those that elaunch starts see the same.
+
+`lines.py` has the command lines, and what differs with the reasons.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from lines import ALWAYS, LINES, SOMETIMES
+from sides import Line, differences, run_both
+
+
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
+
+CPUS = 2
+"""Both launchers count CPUs where nobody says how many workers or threads."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _same_machine_everywhere() -> Iterator[None]:
+    pytest.importorskip("torch", reason="torch is not installed: make test-interop")
+    allowed = os.sched_getaffinity(0)
+    if len(allowed) < CPUS:
+        pytest.skip(f"only {len(allowed)} of {CPUS} CPUs may be used")
+    os.sched_setaffinity(0, sorted(allowed)[:CPUS])
+    yield
+    os.sched_setaffinity(0, allowed)
+
+
+@pytest.mark.parametrize("line", LINES, ids=lambda line: line.name)
+def test_workers_see_the_same_but_for_what_is_listed(
+    line: Line, tmp_path: Path
+) -> None:
+    theirs, ours = run_both(line, tmp_path)
+    both = f"torchrun:\n{theirs.said}\nelaunch:\n{ours.said}"
+
+    assert (theirs.statuses, ours.statuses) == ({line.status[0]}, {line.status[1]}), (
+        both
+    )
+    if line.status in {(0, 0), (1, 3)}:
+        assert ours.workers.keys() == theirs.workers.keys() != set(), both
+        assert ours.shown == theirs.shown, both
+        found = {
+            name: differences(theirs.workers[name], ours.workers[name])
+            for name in ours.workers
+        }
+        assert len(theirs.meeting_points) == len(ours.meeting_points) == 1, both
+        assert frozenset().union(*found.values()) == line.differs | ALWAYS.keys(), both
+    else:
+        assert ours.workers == {}, both
+
+
+def test_each_line_is_another_one_and_differs_for_a_reason() -> None:
+    names = [line.name for line in LINES]
+
+    assert len(set(names)) == len(names) >= 40
+    used = frozenset().union(*(line.differs for line in LINES))
+    assert used == SOMETIMES.keys()
