@@ -17,6 +17,7 @@ from elaunch.environ import (
     Threads,
     WorkerContext,
     check_env,
+    inherited_environment,
     names_of,
     threads_of,
     worker_environment,
@@ -198,3 +199,14 @@ def test_every_name_of_a_template_has_a_value() -> None:
 
     assert names.keys() == NAMES.keys()
     assert (names["rank"], names["local_rank"], names["host"]) == ("5", "1", "n0")
+
+
+@pytest.mark.parametrize("around", [{}, {"TORCHELASTIC_RUN_ID": "around"}])
+def test_where_others_meet_is_inherited_from_a_user_and_not_from_a_job(
+    around: dict[str, str],
+) -> None:
+    mine = {"MASTER_ADDR": "node-1", "JAX_COORDINATOR_ADDRESS": "node-1:1", "LANG": "C"}
+
+    inherited = inherited_environment({**mine, **around})
+
+    assert inherited == ({"LANG": "C", **around} if around else mine)

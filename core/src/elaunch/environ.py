@@ -236,8 +236,14 @@ def check_env(env: Mapping[str, str]) -> None:
 
 
 def inherited_environment(agent: Mapping[str, str]) -> dict[str, str]:
-    """Return what a worker gets of its agent's environment; for spawners."""
-    return {name: value for name, value in agent.items() if name not in WITHHELD}
+    """Return what a worker gets of its agent's environment; for spawners.
+
+    An agent that is a worker itself does not hand on where the workers around it meet:
+    its own bootstrap may say nothing of that, and strangers would join them.
+    """
+    is_worker = "TORCHELASTIC_RUN_ID" in agent
+    kept = WITHHELD.keys() | (BY_BOOTSTRAP.keys() if is_worker else set())
+    return {name: value for name, value in agent.items() if name not in kept}
 
 
 def names_of(context: WorkerContext, host: str) -> dict[str, str]:
