@@ -15,7 +15,7 @@ LAYERS = (
     ("cli",),
     ("__init__",),
     ("launcher",),
-    ("agent", "plugins", "addresses", "interfaces"),
+    ("agent", "plugins", "addresses", "interfaces", "blocking"),
     (
         "config",
         "options",

@@ -10,8 +10,8 @@ import attrs
 from elaunch.errors import UsageError, quoted, suggestion
 
 
-_TRUE = frozenset({"1", "true", "t", "yes", "y", "on"})
-_FALSE = frozenset({"0", "false", "f", "no", "n", "off"})
+TRUE = frozenset({"1", "true", "t", "yes", "y", "on"})
+FALSE = frozenset({"0", "false", "f", "no", "n", "off"})
 
 
 def parse_pairs(text: str, flag: str) -> dict[str, str]:
@@ -95,8 +95,8 @@ def _is_union(hint: Any) -> bool:
 def _convert_to(kind: Any, value: Any, what: str) -> Any:
     text = str(value).strip()
     if kind is bool:
-        if text.lower() in _TRUE | _FALSE:
-            return text.lower() in _TRUE
+        if text.lower() in TRUE | FALSE:
+            return text.lower() in TRUE
         raise UsageError(f"{what} is true or false, not {value!r}")
     try:
         return kind(text if isinstance(value, str) else value)

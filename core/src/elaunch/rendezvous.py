@@ -80,6 +80,7 @@ class RendezvousParameters:
         node: What this node says of itself; `None` to find out.
         settings: What must be the same on every node; `None` for the defaults.
         policy: Restart policy; the coordinator asks it.
+        interval: Seconds between two looks at what tells nothing by itself.
         record: Told what happens.
 
     Raises:
@@ -96,6 +97,7 @@ class RendezvousParameters:
     node: NodeFacts | None = None
     settings: JobSettings | None = None
     policy: RestartPolicy = attrs.field(factory=lambda: BudgetPolicy(0), repr=False)
+    interval: float = attrs.field(default=0.1, validator=attrs.validators.gt(0))
     record: Record = attrs.field(default=discard, repr=False)
 
     @max_nodes.validator

@@ -9,6 +9,7 @@ from pathlib import Path
 import attrs
 
 import elaunch
+from elaunch.blocking import registry
 from elaunch.plugins import Plugins, Status, load_plugins
 from elaunch.plugins.known import KNOWN
 
@@ -23,7 +24,8 @@ class Row:
         plugin: Entry-point name; empty if not installed.
         distribution: Where it comes from.
         version: Version of that; empty if not installed.
-        status: ``ok``, ``failed``, ``blocked``, ``duplicate`` or ``missing``.
+        status: ``ok``, ``failed``, ``blocked``, ``duplicate``, ``hidden`` or
+            ``missing``.
         reason: Why it is not ok, or what it does.
         milliseconds: How long the plugin took to load.
     """
@@ -71,6 +73,7 @@ def rows(plugins: Plugins) -> Iterator[Row]:
                 reason=plugin.reason or "provides nothing",
                 milliseconds=round(plugin.seconds * 1000, 1),
             )
+    yield from _torchelastics({name for kind, name in names if kind == "rendezvous"})
     present = {plugin.distribution for plugin in plugins.loaded}
     for (kind, name), distribution in sorted(KNOWN.items()):
         if distribution not in present:
@@ -81,6 +84,22 @@ def rows(plugins: Plugins) -> Iterator[Row]:
                 status="missing",
                 reason=f"to get it: pip install {distribution}",
             )
+
+
+def _torchelastics(ours: Collection[str]) -> Iterator[Row]:
+    """Yield a row for each rendezvous plugin of torchelastic; none is loaded."""
+    for name, point in sorted(registry.points().items()):
+        hidden = name in ours
+        yield Row(
+            kind="rendezvous",
+            name=name,
+            plugin=name,
+            distribution=point.dist.name if point.dist else "unknown distribution",
+            version=point.dist.version if point.dist else "?",
+            status="hidden" if hidden else "ok",
+            reason=f"a plugin for torchelastic (entry point of {registry.GROUP!r})"
+            + ("; elaunch's own of this name is used" if hidden else ""),
+        )
 
 
 def show(*, as_json: bool, tracebacks: bool, block: Collection[str]) -> int:

@@ -24,6 +24,9 @@ def get_rdzv_handler(
 ) -> RendezvousHandler:
     """Return the rendezvous handler that a plugin provides for these parameters.
 
+    A name that no plugin of elaunch provides may be that of a plugin for torchelastic
+    (`elaunch.blocking`), or of a creator that the program has registered.
+
     Args:
         params: Backend, endpoint, run id, and so on.
         plugins: Where to look it up; by default everything that is installed.
@@ -34,6 +37,11 @@ def get_rdzv_handler(
         UsageError: If an option in ``params.config`` is unknown or wrong.
     """
     found = plugins or load_plugins()
+    if params.backend not in found.rendezvous:
+        from elaunch.blocking import registry  # which is seldom needed
+
+        if registry.known(params.backend):
+            return registry.adapted(params)
     return found.rendezvous.create(params.backend, params, params.config)
 
 
@@ -87,6 +95,7 @@ class Ports:
                 "--restart-policy",
                 PolicyParameters(config.max_restarts),
             ),
+            interval=config.monitor_interval,
             record=record,
         )
         return get_rdzv_handler(params, plugins=self.plugins)
