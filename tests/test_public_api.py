@@ -6,14 +6,14 @@ import pytest
 
 
 FACADE = """
-ChildFailedError DuplicateBackend ElaunchError InvalidProvider InvalidTransition
-LaunchConfig Membership NodeNotAdmitted PluginError PluginFailed Preempted
-ProcessFailure QuorumLost RendezvousClosed
-RendezvousCorrupt RendezvousError RendezvousGracefulExit
-RendezvousHandler RendezvousParameters RendezvousTimeout RendezvousUnreachable
-SignalException SpawnError UnknownBackend UsageError WorkersLeft elastic_launch
-get_rdzv_handler
-launch_agent load_plugins record
+ChildFailedError DefaultLogsSpecs DuplicateBackend ElaunchError InvalidProvider
+InvalidTransition LaunchConfig LogsSpecs Membership NodeNotAdmitted PluginError
+PluginFailed Preempted ProcessFailure QuorumLost RendezvousClosed RendezvousCorrupt
+RendezvousError RendezvousGracefulExit RendezvousHandler RendezvousInfo
+RendezvousParameters RendezvousTimeout RendezvousUnreachable RunResult SignalException
+SpawnError Std UnknownBackend UsageError WorkerSpec WorkerState WorkersLeft
+elastic_launch get_rdzv_handler is_torchelastic_launched launch_agent load_plugins
+record start_processes
 """
 
 AUTHORS = """
@@ -37,12 +37,52 @@ discard inherited_environment render torchelastic_logger
 """
 
 
+RENDEZVOUS = """
+RendezvousClosedError RendezvousConnectionError RendezvousError
+RendezvousGracefulExitError RendezvousHandler RendezvousHandlerCreator
+RendezvousHandlerRegistry RendezvousInfo RendezvousParameters RendezvousStateError
+RendezvousStoreInfo RendezvousTimeoutError rendezvous_handler_registry
+"""
+
+PROCESSES = """
+DefaultLogsSpecs LogsDest LogsSpecs PContext ProcessFailure RunProcsResult
+SignalException Std start_processes to_map
+"""
+
+TORCHELASTICS = {
+    "agent.server": "LocalElasticAgent RunResult WorkerSpec WorkerState",
+    "multiprocessing": PROCESSES,
+    "multiprocessing.api": PROCESSES,
+    "multiprocessing.errors": (
+        "ChildFailedError ErrorHandler ProcessFailure get_error_handler record"
+    ),
+    "rendezvous": RENDEZVOUS,
+    "rendezvous.api": RENDEZVOUS,
+    "rendezvous.registry": "get_rendezvous_handler rendezvous_handler_registry",
+    "rendezvous.etcd_server": "EtcdServer find_free_port",
+    "utils": "get_env_variable_or_raise get_socket_with_port macros",
+    "utils.api": "get_env_variable_or_raise get_socket_with_port macros",
+    "utils.store": "barrier get_all store_timeout synchronize",
+    "utils.distributed": "create_c10d_store get_free_port get_socket_with_port",
+}
+"""What is promised of ``torch.distributed.elastic``, by module."""
+
+
 @pytest.mark.parametrize(
     ("module", "names"),
     [
         ("elaunch", FACADE),
         ("elaunch.api", AUTHORS),
-        ("elaunch.worker", "PREEMPTED Notice notice record"),
+        ("elaunch.worker", "PREEMPTED Notice is_torchelastic_launched notice record"),
+        (
+            "elaunch.launcher",
+            "LaunchConfig elastic_launch get_rdzv_handler launch_agent",
+        ),
+        ("elaunch.launcher.api", "LaunchConfig elastic_launch launch_agent"),
+        *(
+            (f"elaunch.elastic.{module}", names)
+            for module, names in TORCHELASTICS.items()
+        ),
         ("elaunch_rdzv_c10d", "QueueEmpty Store StoreError StoreTimeout"),
         ("elaunch_rdzv_etcd.server", "EtcdFailed EtcdServer Tls"),
         (
@@ -64,5 +104,6 @@ def test_the_facade_has_a_version_and_refuses_other_names() -> None:
 
     assert elaunch.__version__.count(".") == 2
     assert set(elaunch.__all__) < set(dir(elaunch))
+    assert elaunch.EtcdServer.__module__ == "elaunch_rdzv_etcd.server"
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = elaunch.nonsense

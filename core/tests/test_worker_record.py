@@ -309,5 +309,6 @@ def test_importing_it_imports_nothing_else_of_elaunch() -> None:
         "elaunch",
         "elaunch.worker",
         "elaunch.worker.error_file",
+        "elaunch.worker.launched",
         "elaunch.worker.notice_file",
     ]

@@ -12,6 +12,13 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from elaunch.config import LaunchConfig
+    from elaunch.elastic.agent.server import RunResult, WorkerSpec, WorkerState
+    from elaunch.elastic.multiprocessing import (
+        DefaultLogsSpecs,
+        LogsSpecs,
+        start_processes,
+    )
+    from elaunch.elastic.rendezvous import RendezvousInfo
     from elaunch.errors import (
         ChildFailedError,
         DuplicateBackend,
@@ -37,16 +44,25 @@ if TYPE_CHECKING:
     )
     from elaunch.failures import ProcessFailure
     from elaunch.launcher import elastic_launch, get_rdzv_handler, launch_agent
+    from elaunch.output import Std
     from elaunch.plugins import load_plugins
     from elaunch.rendezvous import (
         Membership,
         RendezvousHandler,
         RendezvousParameters,
     )
-    from elaunch.worker import record
+    from elaunch.worker import is_torchelastic_launched, record
 
 _HOMES = {
     "LaunchConfig": "elaunch.config",
+    "RunResult": "elaunch.elastic.agent.server",
+    "WorkerSpec": "elaunch.elastic.agent.server",
+    "WorkerState": "elaunch.elastic.agent.server",
+    "DefaultLogsSpecs": "elaunch.elastic.multiprocessing",
+    "LogsSpecs": "elaunch.elastic.multiprocessing",
+    "start_processes": "elaunch.elastic.multiprocessing",
+    "RendezvousInfo": "elaunch.elastic.rendezvous",
+    "EtcdServer": "elaunch.elastic.rendezvous.etcd_server",
     "ChildFailedError": "elaunch.errors",
     "DuplicateBackend": "elaunch.errors",
     "ElaunchError": "elaunch.errors",
@@ -72,21 +88,28 @@ _HOMES = {
     "elastic_launch": "elaunch.launcher",
     "get_rdzv_handler": "elaunch.launcher",
     "launch_agent": "elaunch.launcher",
+    "Std": "elaunch.output",
     "load_plugins": "elaunch.plugins",
     "Membership": "elaunch.rendezvous",
     "RendezvousHandler": "elaunch.rendezvous",
     "RendezvousParameters": "elaunch.rendezvous",
+    "is_torchelastic_launched": "elaunch.worker",
     "record": "elaunch.worker",
 }
-"""Where each public name lives: it is imported when it is first used."""
+"""Where each public name lives: it is imported when it is first used.
+
+`EtcdServer` needs a plugin, so ``from elaunch import *`` leaves it out.
+"""
 
 __all__ = [
     "ChildFailedError",
+    "DefaultLogsSpecs",
     "DuplicateBackend",
     "ElaunchError",
     "InvalidProvider",
     "InvalidTransition",
     "LaunchConfig",
+    "LogsSpecs",
     "Membership",
     "NodeNotAdmitted",
     "PluginError",
@@ -99,19 +122,26 @@ __all__ = [
     "RendezvousError",
     "RendezvousGracefulExit",
     "RendezvousHandler",
+    "RendezvousInfo",
     "RendezvousParameters",
     "RendezvousTimeout",
     "RendezvousUnreachable",
+    "RunResult",
     "SignalException",
     "SpawnError",
+    "Std",
     "UnknownBackend",
     "UsageError",
+    "WorkerSpec",
+    "WorkerState",
     "WorkersLeft",
     "elastic_launch",
     "get_rdzv_handler",
+    "is_torchelastic_launched",
     "launch_agent",
     "load_plugins",
     "record",
+    "start_processes",
 ]
 
 

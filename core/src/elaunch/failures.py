@@ -9,6 +9,7 @@ import datetime as dt
 import enum
 import signal
 from collections.abc import Sequence
+from typing import Any
 
 import attrs
 
@@ -120,6 +121,24 @@ class ProcessFailure:
         except (ValueError, OverflowError, OSError):
             return f"{self.timestamp} s"
         return when.isoformat(timespec="milliseconds")
+
+    def timestamp_isoformat(self) -> str:
+        """Return when it failed, as torchelastic writes it: in local time."""
+        return dt.datetime.fromtimestamp(self.timestamp).isoformat(sep="_")  # noqa: DTZ006 - local time is what is asked for
+
+    @property
+    def error_file_data(self) -> dict[str, Any]:
+        """The error in the form that torchelastic gives it in an error file."""
+        return {
+            "message": {
+                "message": self.message,
+                "extraInfo": {
+                    "py_callstack": self.traceback,
+                    "timestamp": str(int(self.timestamp)),
+                    "unix_time": self.timestamp,
+                },
+            }
+        }
 
     def render(self) -> str:
         """Return the failure as the block of text that a report shows.

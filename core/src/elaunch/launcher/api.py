@@ -14,8 +14,11 @@ from elaunch.launcher.launch import Launch
 from elaunch.launcher.loop import run_to_end
 from elaunch.launcher.ports import Ports
 from elaunch.launcher.settled import settled
-from elaunch.plugins import load_plugins
+from elaunch.plugins import Plugins, load_plugins
 from elaunch.workers import CommandEntry, FunctionEntry, ScriptEntry, WorkerEntry
+
+
+__all__ = ["LaunchConfig", "elastic_launch", "launch_agent"]
 
 
 class elastic_launch:  # noqa: N801 - the name that users of torchelastic know
@@ -121,20 +124,39 @@ def launch_agent(
     Raises:
         ElaunchError: As for `elastic_launch`.
     """
+    return _unwrap(run_agent(config, make_entry(entrypoint, args), recorders))
+
+
+def run_agent(
+    config: LaunchConfig,
+    entry: WorkerEntry,
+    recorders: Sequence[EventRecorder] = (),
+    new_ports: Callable[[LaunchConfig, Plugins], Ports] = Ports,
+) -> Result:
+    """Run one agent to its end and return how that was; blocks.
+
+    Args:
+        config: How to launch.
+        entry: What the workers run.
+        recorders: Event recorders beside those that the configuration names.
+        new_ports: Returns what builds the ports that a settled configuration names.
+
+    Raises:
+        ElaunchError: If what is asked for can't be done.
+    """
     if sys.platform == "win32":
         raise UsageError(
             "elaunch runs on Linux and macOS; on Windows, use it inside WSL"
         )
-    entry = make_entry(entrypoint, args)
     standard_streams.open_closed()
     plugins = load_plugins(config.block_plugins)
     config = settled(config)
     config.environment_settings.check_devices(os.environ, config.nproc_per_node)
-    ports = Ports(config, plugins)
+    ports = new_ports(config, plugins)
     spawner = ports.spawner()
     spawner.prepare(entry)
     launch = Launch(config, entry, ports, spawner, recorders)
-    return _unwrap(run_to_end(launch.run, config.agent_signals))
+    return run_to_end(launch.run, config.agent_signals)
 
 
 def _unwrap(result: Result) -> dict[int, Any]:

@@ -9,7 +9,7 @@ from elaunch.log_layout import LogLayout, LogLayoutParameters, run_name
 from elaunch.monitor import Monitor, MonitorParameters
 from elaunch.options import parse_spec
 from elaunch.plugins import Plugins, load_plugins
-from elaunch.policy import PolicyParameters
+from elaunch.policy import PolicyParameters, RestartPolicy
 from elaunch.rendezvous import (
     JobSettings,
     NodeFacts,
@@ -90,15 +90,19 @@ class Ports:
                 restart_policy=config.restart_policy,
                 shutdown_timeout=config.shutdown_timeout,
             ),
-            policy=self.plugins.policies.build(
-                config.restart_policy,
-                "--restart-policy",
-                PolicyParameters(config.max_restarts),
-            ),
+            policy=self.policy(),
             interval=config.monitor_interval,
             record=record,
         )
         return get_rdzv_handler(params, plugins=self.plugins)
+
+    def policy(self) -> RestartPolicy:
+        """Return who decides what follows from a failure."""
+        config = self.config
+        params = PolicyParameters(config.max_restarts)
+        return self.plugins.policies.build(
+            config.restart_policy, "--restart-policy", params
+        )
 
     def bootstrap(self, node: NodeFacts) -> Bootstrap:
         """Return what the workers need to find each other."""

@@ -65,7 +65,7 @@ def record(fn: Callable[P, R]) -> Callable[P, R | None]:
                     return None
                 raise
             except Exception as error:
-                _leave(error)
+                write_error(error)
                 raise
 
     return recorded
@@ -85,7 +85,12 @@ def _fault_handler() -> Iterator[None]:
         faulthandler.disable()
 
 
-def _leave(error: Exception) -> None:
+def write_error(error: Exception) -> None:
+    """Leave an exception in the error file; whatever goes wrong is printed only.
+
+    Args:
+        error: The exception, as it was raised.
+    """
     target = os.environ.get(ERROR_FILE)
     if not target:
         return

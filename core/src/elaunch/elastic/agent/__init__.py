@@ -1,0 +1,1 @@
+"""See `elaunch.elastic.agent.server`."""
