@@ -298,6 +298,27 @@ def test_the_function_example_of_the_readme_runs(tmp_path: Path) -> None:
     assert ended.stdout.strip() == re.findall(r"#\s*(\{.*\})", code)[0]
 
 
+@pytest.mark.parametrize("number", range(6))
+def test_the_examples_of_the_python_page_print_what_they_say(
+    number: int, tmp_path: Path
+) -> None:
+    blocks = python_blocks(DOCS / "python-api.md")
+    assert len(blocks) == 6
+    script = tmp_path / "job.py"
+    script.write_text(blocks[number])
+    ended = subprocess.run(
+        [sys.executable, str(script)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert ended.returncode == 0, ended.stderr
+    said = re.findall(r"\)  # (.+)$", blocks[number], LINES)
+    assert ended.stdout.splitlines() == said
+
+
 def test_the_simulation_of_the_testing_page_runs(tmp_path: Path) -> None:
     (code,) = python_blocks(DOCS / "testing.md")
     script = tmp_path / "leaders.py"

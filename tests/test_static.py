@@ -1,10 +1,12 @@
 """Jobs of a fixed set of nodes, each of which has the rank it was given."""
 
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
-from agents import Agent, Launch
+from agents import DEADLINE, Agent, Launch
 
 
 SHOW = """
@@ -135,3 +137,36 @@ def test_a_second_node_of_one_rank_is_refused(
     other.wait_for("note: rank 1 belongs to node .*; waiting 4 s for its end")
     assert "rank 1 of job 'job' belongs to node" in other.lines[-1]
     assert [agent.process.poll() for agent in agents] == [None, None]
+
+
+BY_API = """
+import os, sys
+from elaunch import LaunchConfig, elastic_launch
+
+def place():
+    return [os.environ[name] for name in ("GROUP_RANK", "WORLD_SIZE")]
+
+if __name__ == "__main__":
+    config = LaunchConfig(
+        2, 2, 1, run_id="job", rdzv_backend="static", rdzv_endpoint=sys.argv[1],
+        rdzv_configs={"rank": int(sys.argv[2]), "timeout": 900}, max_restarts=0,
+    )
+    print(elastic_launch(config, place)())
+"""
+
+
+def test_a_program_gives_endpoint_and_rank_as_torchelastics_would(
+    endpoint: str, script: Script
+) -> None:
+    program = script(BY_API)
+    nodes = [
+        subprocess.Popen(
+            [sys.executable, program, endpoint, str(rank)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in (1, 0)
+    ]
+    said = [node.communicate(timeout=DEADLINE)[0].strip() for node in nodes]
+
+    assert said == ["{1: ['1', '2']}", "{0: ['0', '2']}"]
