@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -89,6 +90,48 @@ def test_events_are_written_when_there_is_room_again(
     assert whole == list(range(51))
     assert len(torn) == 1
     assert len([r for r in caplog.records if "can't write" in r.message]) == 1
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 256 KiB; who may not mount one has none."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    options = ("-t", "tmpfs", "-o", "size=256k", "none", str(disk))
+    mount = shutil.which("mount")
+    mounted = mount and subprocess.run(
+        [mount, *options], capture_output=True, check=False
+    )
+    if not mounted or mounted.returncode:
+        pytest.skip("no file system may be mounted here")
+    yield disk
+    subprocess.run([str(shutil.which("umount")), str(disk)], check=True)
+
+
+def test_a_disk_that_gets_room_again_has_all_events(small_disk: Path) -> None:
+    other, path = small_disk / "other", small_disk / "e.jsonl"
+    recorder = open_jsonl(JsonlOptions(path=str(path)), RecorderParameters("job"))
+    other.write_bytes(b"x" * 200 * 1024)
+    failed, again = Waited("can't write events"), Waited("are written to")
+    background.logger.addHandler(failed)
+    background.logger.addHandler(again)
+    for number in range(300):
+        recorder.record(numbered(number, "x" * 100))
+    failed.wait()
+    other.unlink()
+    again.wait()
+    recorder.close()
+    background.logger.removeHandler(failed)
+    background.logger.removeHandler(again)
+
+    whole = [json.loads(line)["sequence"] for line in events_in(path)]
+    assert whole == list(range(300))
+
+
+def events_in(path: Path) -> list[str]:
+    """Return the whole lines of a file; what was cut off begins no other."""
+    lines = path.read_text().splitlines()
+    return [line for line in lines if line.endswith("}")]
 
 
 class Waited(logging.Handler):
