@@ -37,11 +37,17 @@ class Console:
 
     voice: Voice
     stream: TextIO
+    _stopping: bool = attrs.field(default=False, init=False)
 
     def record(self, event: Event) -> None:
         """Say what the event means, if it matters."""
         tell = LINES.get(event.name)
         line = tell(event.metadata) if tell else None
+        if event.name == EventName.AGENT_SIGNALLED and self._stopping:
+            # Otherwise the stop that comes of it tells of the signal.
+            line = f"got {event.metadata['signal']}"
+        elif event.name in (EventName.GROUP_STOPPING, EventName.GROUP_STOPPED):
+            self._stopping = event.name == EventName.GROUP_STOPPING
         if self.voice is Voice.VERBOSE and line is None:
             line = DETAILS.get(event.name, partial(_plain, event.name))(event.facts)
         if line is None or self.voice is Voice.QUIET:
