@@ -103,6 +103,7 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         (["run", "--spawner", "cloud", "ok.py"], 3, "installed: 'local'"),
         (["run", "--monitor", "proces", "ok.py"], 3, "did you mean 'process'?"),
         (["run", "--monitor", "process:intervall=1", "ok.py"], 2, "'interval'?"),
+        (["run", "--event-log-handler", "jsonn", "ok.py"], 3, "did you mean 'jsonl'?"),
         (["run", "--event-recorder", "jsonl:path=/proc/x/y", "ok.py"], 2, "/proc/x/y"),
         (["run", "--block-plugin", "rdzv_c10d", "ok.py"], 3, "blocked plugins: 'rdzv_"),
         (["run", "--no-python", "no-such-program"], 5, "no-such-program"),

@@ -130,6 +130,35 @@ def test_verbose_tells_what_was_not_typed_but_no_values(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("words", "level", "told"),
+    [
+        ([], "info", True),
+        ([], "ERROR", False),
+        ([], "loud", False),
+        (["-q"], "INFO", False),
+        (["-v"], "ERROR", True),
+    ],
+)
+def test_torchruns_variable_says_what_is_logged(
+    words: list[str],
+    level: str,
+    told: bool,  # noqa: FBT001 - a table of levels and what they show
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "x.py").write_text("")
+    ended = subprocess.run(
+        [sys.executable, "-m", "elaunch", "run", *words, "x.py"],
+        env={"LOGLEVEL": level, "PET_NNODES": "1"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert ("settings from elsewhere" in ended.stderr) is told
+
+
+@pytest.mark.parametrize(
     ("words", "argv"),
     [
         (["x.py", "-a"], ("py", "-u", "x.py", "-a")),

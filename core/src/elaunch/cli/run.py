@@ -40,6 +40,8 @@ def run(resolved: Resolved) -> int:
     args = resolved.args
     voice = Voice.of(verbose=args.verbose, quiet=args.quiet)
     level, shape = _LOGGING[voice]
+    if voice is Voice.NORMAL:
+        level = _level_named(os.environ.get("LOGLEVEL", ""), level)
     logging.basicConfig(level=level, format=shape)
     console = Console(voice, sys.stderr)
     _tell_sources(resolved)
@@ -50,6 +52,11 @@ def run(resolved: Resolved) -> int:
     _warn_of_silence(config)
     launch_agent(config, entry_of(args, os.environ), recorders=(console,))
     return 0
+
+
+def _level_named(name: str, default: int) -> int:
+    """Return the level of torchrun's variable, unless it is somebody else's word."""
+    return logging.getLevelNamesMapping().get(name.strip().upper(), default)
 
 
 def config_of(resolved: Resolved) -> LaunchConfig:

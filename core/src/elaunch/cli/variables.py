@@ -33,6 +33,9 @@ VARIABLES: Mapping[str, str] = {
     "TORCH_ELASTIC_EXIT_BARRIER_TIMEOUT": (
         "as `ELAUNCH_EXIT_BARRIER_TIMEOUT`, which wins"
     ),
+    "LOGLEVEL": (
+        "level of what the agent logs, for example INFO; `--verbose` and `--quiet` win"
+    ),
     "PYTHON_EXEC": "interpreter of scripts and modules, but for `--run-path`",
 }
 """What else the command line alone reads -> meaning."""
