@@ -47,7 +47,7 @@ from elaunch.agent.notices import ANNOUNCE_PATIENCE, Notices
 from elaunch.agent.placement import Placement
 from elaunch.agent.signals import HandledSignals, Once, handled_signals
 from elaunch.agent.stopping import Steps
-from elaunch.agent.tasks import Task, Tasks, Turns, cancel
+from elaunch.agent.tasks import Task, Tasks, Turns, attempt, cancel
 from elaunch.agent.watching import watch
 from elaunch.bootstrap import Bootstrap
 from elaunch.environ import EnvironmentSettings
@@ -317,9 +317,9 @@ class Agent:
         await self._cancel_watching()
         await self._reports.done(REPORT_TIMEOUT)
         await self._close_group()
-        await self.handler.leave(reason)
-        await self._meeting.close_and_go()
-        await self.handler.aclose()
+        goodbye = partial(self.handler.leave, reason)
+        for step in (goodbye, self._meeting.close_and_go, self.handler.aclose):
+            await attempt(step)
         self._feed(Left())
 
     # -- watchers --------------------------------------------------------------
@@ -381,8 +381,6 @@ class Agent:
     async def _release(self) -> None:
         """End whatever is left, workers first; each step even if one before failed."""
         await self._tasks.cancel_all()
-        async with contextlib.AsyncExitStack() as stack:
-            stack.push_async_callback(self.spawner.close)
-            stack.push_async_callback(self.handler.aclose)
-            stack.push_async_callback(self._meeting.close)
-            stack.push_async_callback(self._close_group)
+        closing = (self._meeting.close, self.handler.aclose, self.spawner.close)
+        for step in (self._close_group, *closing):
+            await attempt(step)

@@ -1,10 +1,13 @@
 """The tasks of an agent: each is ended with it, and its fault is told."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Coroutine
 
 import attrs
 
+
+logger = logging.getLogger(__name__)
 
 Task = asyncio.Task[None]
 
@@ -64,6 +67,14 @@ class Turns:
         """Wait until all is done, but not longer than so many seconds."""
         if self._last:
             await asyncio.wait((self._last,), timeout=timeout)
+
+
+async def attempt(step: Callable[[], Awaitable[None]]) -> None:
+    """Do something at the end of an agent: a fault of it must not hide the outcome."""
+    try:
+        await step()
+    except Exception:
+        logger.exception("something failed while the agent ended")
 
 
 async def cancel(task: Task | None) -> None:
