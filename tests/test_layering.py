@@ -26,21 +26,22 @@ LAYERS = (
         "standard_streams",
         "inventory",
     ),
-    ("hookspecs",),
+    ("hookspecs", "watchdog"),
     ("api",),
     ("membership",),
     ("environ",),
     ("rendezvous", "spawner", "memory_store", "file_store", "bootstraps"),
-    ("log_layout", "torchelastic_translation"),
+    ("log_layout", "monitor", "torchelastic_translation"),
     ("output",),
     (
-        *("command", "monitor", "bootstrap", "policy", "events", "keyspace"),
+        *("command", "bootstrap", "policy", "events", "keyspace"),
         *("workers", "binding", "devices", "signals", "accelerators"),
+        "metric_handler",
     ),
     ("polling_store", "locked_document", "torchelastic_events"),
     ("polling",),
-    ("store", "provider", "errors", "notice"),
-    ("failures", "templates", "explanations", "encodable"),
+    ("store", "provider", "errors", "notice", "metrics", "timer", "health"),
+    ("failures", "templates", "explanations", "encodable", "process_state"),
     ("text",),
 )
 """From the top down: a module imports only from lines below its own.
@@ -50,6 +51,8 @@ This is `docs/design.md` section 4, with the lines of layer 6 told apart.
 
 ASIDE = {
     "worker": {"worker"},  # the standard library only
+    "control_plane": {"control_plane", "worker"},  # likewise
+    "data": {"data"},  # likewise
     "testing": {"testing", "api", "hookspecs", "plugins", "worker"},
     # It runs the real agent and looks into what the membership keeps in its store.
     "simulation": {"testing", "api", "agent", "membership", "errors", "events"},

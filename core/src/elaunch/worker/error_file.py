@@ -22,6 +22,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
 
@@ -72,6 +73,17 @@ def record(fn: Callable[P, R]) -> Callable[P, R | None]:
 
 
 @contextlib.contextmanager
+def errors_recorded() -> Iterator[None]:
+    """Leave the exception of a block in the error file, as `record` does."""
+    with _fault_handler():
+        try:
+            yield
+        except Exception as error:
+            _leave(error)
+            raise
+
+
+@contextlib.contextmanager
 def _fault_handler() -> Iterator[None]:
     if faulthandler.is_enabled():
         yield
@@ -106,11 +118,21 @@ def _description(error: Exception) -> str:
 
 
 def _message(error: Exception) -> dict[str, Any]:
-    # The first frame is `recorded` above, which tells the reader nothing.
-    frames = error.__traceback__.tb_next if error.__traceback__ else None
+    frames = error.__traceback__
+    while frames and frames.tb_next and _is_ours(frames):
+        frames = frames.tb_next
     stack = "".join(traceback.format_exception(type(error), error, frames))
     text = f"{type(error).__name__}: {_text(error)}"
     return _nested_form(text, stack, time.time())
+
+
+def _is_ours(frames: TracebackType) -> bool:
+    """Whether a traceback begins in what only wraps the worker's function."""
+    name = frames.tb_frame.f_code.co_filename
+    return name in (__file__, contextlib.__file__) or name.startswith(_CONTROL_PLANE)
+
+
+_CONTROL_PLANE = str(Path(__file__).parent.parent / "control_plane")
 
 
 def _root_cause(error: Exception) -> dict[str, Any] | None:
