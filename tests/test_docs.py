@@ -18,9 +18,11 @@ from elaunch.cli import variables
 from elaunch.cli.actions import flag_of, settings_of
 from elaunch.cli.parser import build_parsers
 from elaunch.config import checks
+from elaunch.control_plane.main import SOCKETS
 from elaunch.environ import BY_BOOTSTRAP, BY_SPAWNER, TABLE, WITHHELD
 from elaunch.events import Event, EventName
 from elaunch.inventory import ways
+from elaunch.launcher import switches
 from elaunch.membership.options import RendezvousOptions
 from elaunch.plugins import BLOCK_VARIABLE
 from elaunch.plugins.loader import HOOKS, declared
@@ -143,6 +145,8 @@ def test_every_variable_is_documented_with_its_meaning() -> None:
         checks.VARIABLES,
         output.VARIABLES,
         binary.VARIABLES,
+        switches.VARIABLES,
+        SOCKETS,
     ):
         meanings |= dict(table)
     meanings |= {v.name: v.meaning for v in devices.TABLE}
@@ -349,6 +353,28 @@ def test_the_plugin_page_quotes_the_plugin() -> None:
     ]
     for name, text in quotes:
         assert text == (SQLITE / name).read_text()
+
+
+def test_the_page_around_the_agent_quotes_examples_that_run() -> None:
+    quotes = re.findall(
+        r"```python\n# (examples/\w+\.py)\n(.*?)```", page("around.md"), WHOLE
+    )
+
+    assert [name for name, _ in quotes] == [
+        "examples/timer.py",
+        "examples/door.py",
+        "examples/metrics.py",
+    ]
+    for name, text in quotes:
+        assert text == (ROOT / name).read_text()
+    ended = subprocess.run(
+        [sys.executable, str(ROOT / quotes[-1][0])],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert "][my_app]: samples=512\n" in ended.stdout
 
 
 def test_the_recorder_of_the_plugin_page_works(

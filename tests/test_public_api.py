@@ -22,7 +22,8 @@ Change ChangeKind Command CommandEntry CommandParameters CommandProvider Decisio
 Destination ElaunchError Ending Entry Event EventName EventRecorder
 EventRecorderProvider FailureReport FileStore Finding FunctionEntry GroupLogs
 JobSettings Keyspace KeyspaceFull Lease Listing LogLayout LogLayoutParameters
-LogLayoutProvider Membership MemoryStore Monitor MonitorParameters MonitorProvider
+LogLayoutProvider Membership MemoryStore MetricData MetricHandler
+MetricHandlerParameters MetricHandlerProvider Monitor MonitorParameters MonitorProvider
 NoOptions NodeFacts NodeNotAdmitted NodeState Notice NoticeKind NumaBinding OnStop
 Outcome OutcomeState OutputSettings PluginError PolicyParameters PollingStore
 ProcessFailure Provider QuorumLost RankSet Record RecorderParameters RendezvousClosed
@@ -67,6 +68,17 @@ TORCHELASTICS = {
 }
 """What is promised of ``torch.distributed.elastic``, by module."""
 
+TIMERS = """
+FileTimerClient FileTimerRequest FileTimerServer LocalTimerClient LocalTimerServer
+MultiprocessingRequestQueue RequestQueue TimerClient TimerRequest TimerServer configure
+expires
+"""
+
+DOORS = """
+Request Response WorkerServer _get_handler _get_handlers _register_handler get_handler
+get_handler_names register_handler wait_counter worker_main
+"""
+
 
 @pytest.mark.parametrize(
     ("module", "names"),
@@ -74,6 +86,8 @@ TORCHELASTICS = {
         ("elaunch", FACADE),
         ("elaunch.api", AUTHORS),
         ("elaunch.worker", "PREEMPTED Notice is_torchelastic_launched notice record"),
+        ("elaunch.timer", TIMERS),
+        ("elaunch.control_plane", DOORS),
         (
             "elaunch.launcher",
             "LaunchConfig elastic_launch get_rdzv_handler launch_agent",

@@ -26,11 +26,12 @@ with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
 """
 
 
+AROUND = "import elaunch.metrics, elaunch.timer, elaunch.control_plane, elaunch.data"
 STORE = "from elaunch_rdzv_c10d import Store"
 
 
 @pytest.mark.parametrize(
-    "code", ["import elaunch", "import elaunch.worker", STORE, HELP]
+    "code", ["import elaunch", "import elaunch.worker", AROUND, STORE, HELP]
 )
 def test_what_must_be_light_imports_nothing_heavy(code: str) -> None:
     assert loaded(code) & HEAVY == set()
@@ -58,6 +59,9 @@ NOT_FOR_A_PLAIN_RUN = {
     "pickle": "functions",
     "psutil": "several nodes, monitors, systems without /proc",
     "elaunch.explanations": "workers that failed",
+    "elaunch.health": "--health-check",
+    "elaunch.timer": "--monitor timer",
+    "elaunch.watchdog": "--monitor timer",
     "elaunch_spawn_local.by_value": "functions",
     "elaunch_spawn_local.cpus.binding": "--numa-binding",
     "elaunch_spawn_local.output.filters": "--duplicate-stdout-filters",

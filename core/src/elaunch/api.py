@@ -46,6 +46,8 @@ from elaunch.log_layout import (
 from elaunch.membership.options import RendezvousOptions
 from elaunch.membership.rendezvous import StoreRendezvous
 from elaunch.memory_store import MemoryStore
+from elaunch.metric_handler import MetricHandlerParameters, MetricHandlerProvider
+from elaunch.metrics import MetricData, MetricHandler
 from elaunch.monitor import (
     Finding,
     Monitor,
@@ -156,6 +158,10 @@ __all__ = [
     "LogLayoutProvider",
     "Membership",
     "MemoryStore",
+    "MetricData",
+    "MetricHandler",
+    "MetricHandlerParameters",
+    "MetricHandlerProvider",
     "Monitor",
     "MonitorParameters",
     "MonitorProvider",

@@ -1,5 +1,6 @@
 """What the core itself provides, declared like any plugin's."""
 
+import os
 from collections.abc import Iterable
 
 import attrs
@@ -8,6 +9,12 @@ from elaunch.api import (
     BootstrapParameters,
     BootstrapProvider,
     BudgetPolicy,
+    MetricHandler,
+    MetricHandlerParameters,
+    MetricHandlerProvider,
+    Monitor,
+    MonitorParameters,
+    MonitorProvider,
     NoOptions,
     PolicyParameters,
     Provider,
@@ -22,6 +29,7 @@ from elaunch.api import (
 )
 from elaunch.bootstraps import JaxBootstrap, NoBootstrap, PortBootstrap
 from elaunch.hookspecs import hookimpl
+from elaunch.metrics import ConsoleMetricHandler, NullMetricHandler
 
 
 @attrs.frozen(kw_only=True)
@@ -70,6 +78,14 @@ def _create_none(_: BootstrapParameters, __: NoOptions) -> NoBootstrap:
     return NoBootstrap()
 
 
+def _create_null(_: MetricHandlerParameters, __: NoOptions) -> MetricHandler:
+    return NullMetricHandler()
+
+
+def _create_console(_: MetricHandlerParameters, __: NoOptions) -> MetricHandler:
+    return ConsoleMetricHandler()
+
+
 def _create_default(params: PolicyParameters, _: NoOptions) -> RestartPolicy:
     return BudgetPolicy(params.max_restarts)
 
@@ -98,7 +114,48 @@ def elaunch_register_bootstraps() -> Iterable[BootstrapProvider]:
     )
 
 
+@attrs.frozen
+class TimerOptions:
+    """Options of the monitor ``timer``.
+
+    Attributes:
+        path: Where the named pipe is made; empty for the one that the environment
+            names (TORCHELASTIC_TIMER_FILE), or one in a private directory.
+    """
+
+    path: str = ""
+
+
+def _create_timer(params: MonitorParameters, options: TimerOptions) -> Monitor:
+    from elaunch.timer.pipe import is_read
+    from elaunch.watchdog import TIMER_FILE, Watchdog
+
+    told = os.environ.get(TIMER_FILE, "")
+    # A launcher around this one may have told its workers of its own.
+    path = options.path or ("" if is_read(told) else told)
+    watchdog = Watchdog(params.record, path)
+    if path:
+        watchdog.environment()  # where it can't be made, nothing is started
+    return watchdog
+
+
+@hookimpl
+def elaunch_register_monitors() -> Iterable[MonitorProvider]:
+    """Declare ``timer``."""
+    summary = "kills workers whose timers (elaunch.timer, torch's too) expire"
+    return (Provider("timer", summary, _create_timer, TimerOptions),)
+
+
 @hookimpl
 def elaunch_register_restart_policies() -> Iterable[RestartPolicyProvider]:
     """Declare ``default``."""
     return (Provider("default", "restart while --max-restarts lasts", _create_default),)
+
+
+@hookimpl
+def elaunch_register_metric_handlers() -> Iterable[MetricHandlerProvider]:
+    """Declare ``null`` and ``console``."""
+    return (
+        Provider("null", "keeps nothing", _create_null),
+        Provider("console", "one line each on stdout", _create_console),
+    )

@@ -13,6 +13,7 @@ from elaunch.api import (
     CommandProvider,
     EventRecorderProvider,
     LogLayoutProvider,
+    MetricHandlerProvider,
     MonitorProvider,
     RendezvousProvider,
     RestartPolicyProvider,
@@ -148,6 +149,22 @@ def elaunch_register_log_layouts() -> Iterable[LogLayoutProvider]:
 
     Returns:
         Providers whose ``create`` builds a `LogLayout`.
+
+    When:
+        Once per process, at start-up; never in a worker.
+
+    If it fails:
+        The plugin is listed as failed; fatal only if one of its backends was asked for.
+    """
+    return ()
+
+
+@hookspec
+def elaunch_register_metric_handlers() -> Iterable[MetricHandlerProvider]:
+    """Declare the metric handlers this plugin provides.
+
+    Returns:
+        Providers whose ``create`` builds a `MetricHandler`.
 
     When:
         Once per process, at start-up; never in a worker.

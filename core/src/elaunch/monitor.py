@@ -6,6 +6,7 @@ from typing import Protocol
 
 import attrs
 
+from elaunch.events import Record, discard
 from elaunch.provider import Provider
 
 
@@ -37,6 +38,12 @@ class Finding:
 class Monitor(Protocol):
     """Watches one group at a time. One that raises is disabled and the job goes on."""
 
+    def environment(self) -> Mapping[str, str]:
+        """Return variables that its workers get; asked before each start.
+
+        None of those that elaunch sets to each worker's own value.
+        """
+
     def watch(self, pids: Mapping[int, int]) -> AsyncGenerator[Finding, None]:
         """Yield findings about workers until the generator is closed.
 
@@ -53,10 +60,12 @@ class MonitorParameters:
         run_id: Id of the job.
         interval: Seconds between two looks at what tells nothing by itself, where the
             monitor has no interval of its own.
+        record: Told of what the monitor does itself.
     """
 
     run_id: str
     interval: float = 0.1
+    record: Record = discard
 
 
 MonitorProvider = Provider[MonitorParameters, Monitor]

@@ -18,6 +18,9 @@ class Probe:
     def __repr__(self) -> str:
         return f"Probe({self.printed!r})"
 
+    def environment(self) -> Mapping[str, str]:
+        return {}
+
     async def watch(self, pids: Mapping[int, int]) -> AsyncGenerator[Finding, None]:
         for local_rank in pids:
             reason = json.loads(self.printed)["health"]

@@ -13,11 +13,14 @@ import attrs
 import psutil
 import pytest
 
-from elaunch.api import Finding, Severity
+from elaunch.api import Finding, Monitor, Severity
+from elaunch.testing import MonitorContract
 from elaunch.testing.groups import SLEEP, SOON
 from elaunch_spawn_local import process_monitor
 from elaunch_spawn_local.process_monitor import Look, ProcessMonitor, Watched
 
+
+UNHEALTHY = Severity.UNHEALTHY
 
 EXIT_OF_THREAD = {"x86_64": 60, "aarch64": 93}
 """Number of the system call by which one thread ends, by machine."""
@@ -91,6 +94,32 @@ class TestWatched:
             [stuck],
             [],
         ]
+
+    def test_too_long_in_the_kernel_is_unhealthy(self) -> None:
+        one = Watched(3, 0, 100, max_stuck=10.0)
+        looks = [
+            Look(pid=7, status=status, time=time)
+            for status, time in (
+                ("disk-sleep", 0.0),
+                ("running", 9.0),
+                ("disk-sleep", 10.0),
+                ("disk-sleep", 19.9),
+                ("disk-sleep", 20.5),
+                ("disk-sleep", 30.0),
+                ("running", 31.0),
+            )
+        ]
+        found = [one.findings(look) for look in looks]
+        severe = [[f.reason for f in each if f.severity is UNHEALTHY] for each in found]
+
+        assert severe[:4] == [[], [], [], []]
+        (reason,) = severe[4]
+        assert reason == (
+            "process 7 is stuck in an uninterruptible system call for 10.5 s, "
+            "over max_stuck 10 s"
+        )
+        assert severe[5:] == [[], []]
+        assert found[6][-1].reason == "process 7 is no longer over max_stuck"
 
     def test_too_much_memory_is_unhealthy_and_its_end_is_told(self) -> None:
         one = watched(max_rss=1 << 20)
@@ -281,3 +310,19 @@ async def test_a_child_that_is_gone_before_the_first_look_is_no_error(
     pids = {0: gone, 1: child.pid}
     async with contextlib.aclosing(monitor.watch(pids)) as findings:
         assert (await following(findings)).local_rank == 1
+
+
+class TestContract(MonitorContract):
+    @pytest.fixture
+    def monitor(self) -> Monitor:
+        return ProcessMonitor(60.0, 0)
+
+
+@pytest.mark.parametrize(
+    ("interval", "max_stuck", "pause"),
+    [(5.0, 0.0, 5.0), (5.0, 4.0, 2.0), (1.0, 9.0, 1.0)],
+)
+def test_it_looks_twice_within_the_time_that_is_allowed(
+    interval: float, max_stuck: float, pause: float
+) -> None:
+    assert ProcessMonitor(interval, 0, max_stuck=max_stuck)._pause == pause

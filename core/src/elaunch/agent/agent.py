@@ -48,7 +48,7 @@ from elaunch.agent.placement import Placement
 from elaunch.agent.signals import HandledSignals, Once, handled_signals
 from elaunch.agent.stopping import Steps
 from elaunch.agent.tasks import Task, Tasks, Turns, attempt, cancel
-from elaunch.agent.watching import watch
+from elaunch.agent.watching import variables, watch
 from elaunch.bootstrap import Bootstrap
 from elaunch.environ import EnvironmentSettings
 from elaunch.errors import ElaunchError, RendezvousUnreachable
@@ -241,7 +241,8 @@ class Agent:
         try:
             await self._close_group()
             meeting = await self._meeting.find(membership)
-            specs = self._placement.specs(membership, meeting)
+            told = variables(self.monitors, self.record)
+            specs = self._placement.specs(membership, {**told, **meeting})
             self._terminating = False
             self._group = group = await self.spawner.start(self.entry, specs)
         except RendezvousUnreachable as error:

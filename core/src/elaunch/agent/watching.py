@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from elaunch.agent.messages import Found
 from elaunch.events import EventName, Record
@@ -40,8 +40,19 @@ async def watch(
                 pid = group.pids.get(finding.local_rank, 0)
                 found(Found(finding, pid, time.time()))
         except Exception as error:  # noqa: BLE001 - a monitor's fault is not the job's
-            record(
-                EventName.MONITOR_FINDING,
-                severity="info",
-                reason=f"monitor {monitor!r} failed and is disabled: {error!r}",
-            )
+            _tell_fault(f"monitor {monitor!r} failed and is disabled", error, record)
+
+
+def variables(monitors: Sequence[Monitor], record: Record) -> dict[str, str]:
+    """Return what workers get of their monitors; of one that fails, nothing."""
+    told: dict[str, str] = {}
+    for monitor in monitors:
+        try:
+            told |= monitor.environment()
+        except Exception as error:  # noqa: BLE001 - a monitor's fault is not the job's
+            _tell_fault(f"monitor {monitor!r} has nothing for workers", error, record)
+    return told
+
+
+def _tell_fault(what: str, error: Exception, record: Record) -> None:
+    record(EventName.MONITOR_FINDING, severity="info", reason=f"{what}: {error!r}")

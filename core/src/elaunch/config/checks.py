@@ -72,6 +72,7 @@ def check(config: "LaunchConfig") -> None:
     _check_times(config)
     _check_start(config)
     _check_workers(config)
+    _check_health(config)
     _check_logs_specs(config)
     _check_output(config, config.output_settings)  # which validates the rest
 
@@ -142,6 +143,17 @@ def _check_times(config: "LaunchConfig") -> None:
         f"notice_signal and stop_signal must differ, both are {config.stop_signal!r}",
         ok=config.agent_signals.notice != stop_signal(config.stop_signal),
     )
+
+
+def _check_health(config: "LaunchConfig") -> None:
+    if not config.health_check:
+        return
+    from elaunch.health import parse_place
+
+    try:
+        parse_place(config.health_check)
+    except ValueError as error:
+        raise UsageError(f"health_check: {error}") from error
 
 
 def _check_start(config: "LaunchConfig") -> None:

@@ -52,7 +52,9 @@ class LaunchConfig:
         log_line_prefix_template: What each line begins with on the console; `None`
             for the rank, and the role if it has a name, where there are several
             workers.
-        metrics_cfg: Settings of metrics, by name.
+        metrics_cfg: Where the agent's metrics go: under ``handler`` a metric handler,
+            as ``NAME[:key=value,...]``. Empty for what `elaunch.metrics.configure` was
+            given.
         local_addr: Address this node advertises; `None` to find it by the route to
             the endpoint.
         event_log_handler: One more event recorder, as ``NAME[:key=value,...]``;
@@ -105,6 +107,9 @@ class LaunchConfig:
         log_retention: How many generations of the run are kept; 0 for all.
         log_layout: Log layout, as ``NAME[:key=value,...]``.
         debug_rank: Global rank that gets the terminal; `None` for none.
+        health_check: Where the agent tells over HTTP that it is well, as ``HOST:PORT``
+            or a ``PORT`` of 127.0.0.1; empty for what the environment says
+            (TORCHELASTIC_HEALTH_CHECK_PORT), or nowhere.
         block_plugins: Names of plugins that must not be loaded.
         numa_binding: How workers are bound to CPUs, a word of
             `elaunch.api.NumaBinding`; `None` leaves them unbound.
@@ -166,6 +171,7 @@ class LaunchConfig:
     log_retention: int = 0
     log_layout: str = "default"
     debug_rank: int | None = None
+    health_check: str = ""
     block_plugins: tuple[str, ...] = ()
     numa_binding: str | None = None
     threads: int | None = None

@@ -22,6 +22,8 @@ from elaunch.errors import ChildFailedError, ElaunchError
 from elaunch.events import Event, EventName, EventRecorder
 from elaunch.failure_file import tell_outer_launcher, temporary_file, write_failure
 from elaunch.interfaces import interface_addresses
+from elaunch.launcher.health import health_check
+from elaunch.launcher.metrics import measuring
 from elaunch.launcher.ports import Ports
 from elaunch.rendezvous import NodeFacts
 from elaunch.signals import stop_signal
@@ -71,16 +73,22 @@ class Launch:
         Args:
             signals: How the agent gets its signals.
         """
+        try:
+            async with health_check(self.config, os.environ) as watchers:
+                return await self._run(signals, watchers)
+        finally:
+            await self.spawner.close()  # it has begun to get ready
+
+    async def _run(
+        self, signals: HandledSignals, watchers: Sequence[EventRecorder]
+    ) -> Result:
         config = self.config
         stacks, agent_id = _Stacks(), new_agent_id()
-        try:
-            kept = self.ports.recorders(agent_id)
-        except BaseException:
-            await self.spawner.close()  # it has begun to get ready
-            raise
-        recording = Recording(
-            config.run_id, (stacks, *self.recorders, *kept), agent_id, self._twins()
+        recorders = (
+            *(stacks, *watchers, *self.recorders, *self.ports.recorders(agent_id)),
+            *measuring(config, self.ports.plugins),
         )
+        recording = Recording(config.run_id, recorders, agent_id, self._twins())
         try:
             agent = self._agent(recording, await self._node(recording), signals)
             result = await agent.run()
@@ -92,7 +100,6 @@ class Launch:
             await self._tell(recording, error)
             raise
         finally:
-            await self.spawner.close()
             recording.close()
         return result
 
@@ -132,7 +139,7 @@ class Launch:
         config, ports = self.config, self.ports
         return Agent(
             bootstrap=ports.bootstrap(node),
-            monitors=ports.monitors(),
+            monitors=ports.monitors(recording),
             spawner=self.spawner,
             handler=ports.handler(node, recording),
             entry=self.entry,

@@ -1,10 +1,13 @@
 """From the names in a configuration to the ports that an agent is given."""
 
+import os
+
 import attrs
 
 from elaunch.bootstrap import Bootstrap, BootstrapParameters
 from elaunch.config import LaunchConfig
 from elaunch.events import EventRecorder, Record, RecorderParameters
+from elaunch.launcher.switches import switched_on
 from elaunch.log_layout import LogLayout, LogLayoutParameters, run_name
 from elaunch.monitor import Monitor, MonitorParameters
 from elaunch.options import parse_spec
@@ -112,12 +115,13 @@ class Ports:
         params = BootstrapParameters(self.config.run_id, node.address)
         return self.plugins.bootstraps.create(name, params, options)
 
-    def monitors(self) -> list[Monitor]:
+    def monitors(self, record: Record) -> list[Monitor]:
         """Return who watches the workers."""
-        params = MonitorParameters(self.config.run_id, self.config.monitor_interval)
+        config = self.config
+        params = MonitorParameters(config.run_id, config.monitor_interval, record)
         return [
             self.plugins.monitors.build(spec, "--monitor", params)
-            for spec in self.config.monitors
+            for spec in (*config.monitors, *switched_on(config.monitors, os.environ))
         ]
 
     def recorders(self, agent: str) -> list[EventRecorder]:

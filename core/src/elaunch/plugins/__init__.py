@@ -15,6 +15,8 @@ from elaunch.api import (
     EventRecorder,
     LogLayout,
     LogLayoutParameters,
+    MetricHandler,
+    MetricHandlerParameters,
     Monitor,
     MonitorParameters,
     PolicyParameters,
@@ -77,6 +79,11 @@ class Plugins:
     def log_layouts(self) -> Catalogue[LogLayoutParameters, LogLayout]:
         """Log layouts."""
         return self._catalogue("log layout")
+
+    @property
+    def metric_handlers(self) -> Catalogue[MetricHandlerParameters, MetricHandler]:
+        """Metric handlers."""
+        return self._catalogue("metric handler")
 
     @property
     def commands(self) -> Catalogue[CommandParameters, Command]:

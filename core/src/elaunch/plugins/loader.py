@@ -32,6 +32,7 @@ HOOKS: Mapping[str, str] = {
     "elaunch_register_restart_policies": "restart policy",
     "elaunch_register_commands": "command",
     "elaunch_register_log_layouts": "log layout",
+    "elaunch_register_metric_handlers": "metric handler",
 }
 """The hook that declares each kind."""
 

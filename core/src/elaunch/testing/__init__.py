@@ -7,6 +7,8 @@ import pytest
 pytest.register_assert_rewrite(
     "elaunch.testing.command",
     "elaunch.testing.log_layout",
+    "elaunch.testing.metric_handler",
+    "elaunch.testing.monitor",
     "elaunch.testing.plugin",
     "elaunch.testing.recorder",
     "elaunch.testing.rendezvous",
@@ -24,6 +26,10 @@ pytest.register_assert_rewrite(
 from elaunch.testing.command import CommandContract  # noqa: E402 - see above
 from elaunch.testing.lifeline import Lifeline  # noqa: E402 - see above
 from elaunch.testing.log_layout import LogLayoutContract  # noqa: E402 - see above
+from elaunch.testing.metric_handler import (  # noqa: E402 - see above
+    MetricHandlerContract,
+)
+from elaunch.testing.monitor import MonitorContract  # noqa: E402 - see above
 from elaunch.testing.plugin import PluginContract  # noqa: E402 - see above
 from elaunch.testing.recorder import RecorderContract  # noqa: E402 - see above
 from elaunch.testing.rendezvous import RendezvousContract  # noqa: E402 - see above
@@ -42,6 +48,8 @@ __all__ = [
     "CommandContract",
     "Lifeline",
     "LogLayoutContract",
+    "MetricHandlerContract",
+    "MonitorContract",
     "NewHandler",
     "NewStore",
     "PluginContract",

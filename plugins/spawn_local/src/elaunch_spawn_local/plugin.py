@@ -19,21 +19,31 @@ from elaunch.api import (
 from elaunch.hookspecs import hookimpl
 
 
+PROCESS_INTERVAL = 5.0
+"""Seconds between two looks of the monitor ``process`` at least, if nobody asks."""
+
+
 @attrs.frozen
 class ProcessMonitorOptions:
     """Options of the monitor ``process``.
 
     Attributes:
-        interval: Seconds between two looks at the workers.
+        interval: Seconds between two looks at the workers; `None` for 5, or for the
+            interval of all monitors (``--monitor-interval``) if that is longer.
         max_rss: Bytes of memory above which a worker, with the processes below it, is
             unhealthy; 0 for no limit.
         max_zombies: Processes that ended below a worker and that nobody waits for,
             above which it is degraded.
+        max_stuck: Seconds in an uninterruptible system call after which a worker is
+            unhealthy; 0 for no limit.
     """
 
-    interval: float = attrs.field(default=5.0, validator=attrs.validators.gt(0))
+    interval: float | None = attrs.field(
+        default=None, validator=attrs.validators.optional(attrs.validators.gt(0))
+    )
     max_rss: int = attrs.field(default=0, validator=attrs.validators.ge(0))
     max_zombies: int = attrs.field(default=100, validator=attrs.validators.ge(0))
+    max_stuck: float = attrs.field(default=0.0, validator=attrs.validators.ge(0))
 
 
 @attrs.frozen
@@ -61,10 +71,15 @@ def _local(parameters: SpawnerParameters, _options: Any) -> Spawner:
     )
 
 
-def _process(_parameters: MonitorParameters, options: Any) -> Monitor:
+def _process(parameters: MonitorParameters, options: Any) -> Monitor:
     from elaunch_spawn_local.process_monitor import ProcessMonitor
 
-    return ProcessMonitor(options.interval, options.max_rss, options.max_zombies)
+    return ProcessMonitor(
+        interval=options.interval or max(PROCESS_INTERVAL, parameters.interval),
+        max_rss=options.max_rss,
+        max_zombies=options.max_zombies,
+        max_stuck=options.max_stuck,
+    )
 
 
 def _default_layout(parameters: LogLayoutParameters, _options: Any) -> LogLayout:

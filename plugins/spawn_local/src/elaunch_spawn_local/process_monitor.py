@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncGenerator, Mapping
 
 import attrs
@@ -23,6 +24,7 @@ class Look:
             once.
         processes: How many live processes these are.
         zombies: How many processes below it have ended and were not waited for.
+        time: When it was, in seconds of a clock that nobody sets.
     """
 
     pid: int
@@ -30,6 +32,7 @@ class Look:
     memory: int = 0
     processes: int = 1
     zombies: int = 0
+    time: float = 0.0
 
 
 @attrs.frozen
@@ -55,11 +58,15 @@ class Watched:
         rank: Its local rank.
         max_rss: Bytes of memory above which it is unhealthy; 0 for no limit.
         max_zombies: Zombies above which it is degraded.
+        max_stuck: Seconds in an uninterruptible system call after which it is
+            unhealthy; 0 for no limit.
     """
 
     _rank: int
     _max_rss: int
     _max_zombies: int
+    _max_stuck: float = 0.0
+    _stuck_since: float | None = attrs.field(default=None, init=False)
     _last: str = attrs.field(default=psutil.STATUS_RUNNING, init=False)
     _shown: dict[str, Condition] = attrs.field(factory=dict, init=False)
 
@@ -83,6 +90,13 @@ class Watched:
             found[state] = Condition(
                 Severity.DEGRADED, f"{named} {state}", f"{named} no longer {state}"
             )
+        if 0 < self._max_stuck <= (stuck := self._stuck_for(look)):
+            found["stuck"] = Condition(
+                Severity.UNHEALTHY,
+                f"process {look.pid} is stuck in an uninterruptible system call for "
+                f"{stuck:.1f} s, over max_stuck {self._max_stuck:g} s",
+                f"process {look.pid} is no longer over max_stuck",
+            )
         if 0 < self._max_rss < look.memory:
             limit = f"max_rss {readable(self._max_rss)}"
             who = (
@@ -103,6 +117,14 @@ class Watched:
                 f"no more than {self._max_zombies} {below} wait to be waited for",
             )
         return found
+
+    def _stuck_for(self, look: Look) -> float:
+        if look.status != psutil.STATUS_DISK_SLEEP:
+            self._stuck_since = None
+            return 0.0
+        if self._stuck_since is None:
+            self._stuck_since = look.time
+        return look.time - self._stuck_since
 
     def _state(self, look: Look) -> str:
         if look.status in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP):
@@ -141,11 +163,18 @@ class ProcessMonitor:
         interval: Seconds between two looks.
         max_rss: Bytes of memory above which a worker is unhealthy; 0 for no limit.
         max_zombies: Zombies of a worker above which it is degraded.
+        max_stuck: Seconds in an uninterruptible system call after which a worker is
+            unhealthy; 0 for no limit.
     """
 
     interval: float
     max_rss: int
     max_zombies: int = 100
+    max_stuck: float = 0.0
+
+    def environment(self) -> Mapping[str, str]:
+        """Workers need know nothing of it."""
+        return {}
 
     async def watch(self, pids: Mapping[int, int]) -> AsyncGenerator[Finding, None]:
         """Yield findings until the generator is closed.
@@ -153,14 +182,22 @@ class ProcessMonitor:
         Args:
             pids: Process id by local rank.
         """
-        watched = {rank: Watched(rank, self.max_rss, self.max_zombies) for rank in pids}
+        watched = {
+            rank: Watched(rank, self.max_rss, self.max_zombies, self.max_stuck)
+            for rank in pids
+        }
         processes = await asyncio.to_thread(_open, pids)
         while True:
             looks = await asyncio.to_thread(_look_at_all, processes, self.max_rss)
             for rank, seen in looks.items():
                 for finding in watched[rank].findings(seen):
                     yield finding
-            await asyncio.sleep(self.interval)
+            await asyncio.sleep(self._pause)
+
+    @property
+    def _pause(self) -> float:
+        # Two looks within the time, so that it is noticed soon after.
+        return min(self.interval, self.max_stuck / 2 or self.interval)
 
 
 def _open(pids: Mapping[int, int]) -> dict[int, psutil.Process]:
@@ -202,6 +239,7 @@ def _look(process: psutil.Process, limit: int) -> Look:
         memory=memory,
         processes=len(live),
         zombies=zombies,
+        time=time.monotonic(),
     )
 
 
