@@ -38,6 +38,7 @@ def config(**changes: Any) -> LaunchConfig:
         ({"min_nodes": 0}, "nnodes must be N or MIN:MAX"),
         ({"min_nodes": 2}, "nnodes must be N or MIN:MAX"),
         ({"nproc_per_node": 0}, "nproc_per_node must be at least 1, not 0"),
+        ({"health_check": "node:eighty"}, "health_check: a place is HOST:PORT"),
         ({"max_restarts": -1}, "max_restarts must not be negative, not -1"),
         ({"shutdown_timeout": -1}, "shutdown_timeout must not be negative, not -1"),
         ({"exit_barrier_timeout": -1}, "exit_barrier_timeout must not be negative"),

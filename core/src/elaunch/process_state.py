@@ -1,16 +1,21 @@
-"""The state of a process as Linux tells it: one letter of ``/proc/PID/stat``."""
+"""What Linux tells of a process in ``/proc/PID/stat``."""
 
 from pathlib import Path
 
 
-def read_proc_state(pid: int) -> str | None:
-    """Return the letter, for example ``S``; `None` if nothing tells."""
+def stat_fields(pid: int) -> list[str]:
+    """Return the fields after the program's name, nothing if nothing tells."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except OSError:
-        return None
-    # The name of a program may contain blanks and parentheses.
-    fields = text.rpartition(")")[2].split()
+        return []
+    # That name may contain blanks and parentheses.
+    return text.rpartition(")")[2].split()
+
+
+def read_proc_state(pid: int) -> str | None:
+    """Return a letter for its state, for example ``S``; `None` if nothing tells."""
+    fields = stat_fields(pid)
     return fields[0] if fields else None
 
 

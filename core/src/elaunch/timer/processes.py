@@ -3,8 +3,9 @@
 import os
 import signal
 from collections.abc import Collection
-from pathlib import Path
 from typing import NamedTuple, Self
+
+from elaunch.process_state import stat_fields
 
 
 class Holder(NamedTuple):
@@ -81,13 +82,8 @@ class _handle:  # noqa: N801 - used as a function
 
 
 def _parent_and_start(pid: int) -> tuple[int, int] | None:
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-    except OSError:
-        return None
-    # The name of a program may contain blanks and parentheses.
-    fields = text.rpartition(")")[2].split()
-    return int(fields[1]), int(fields[19])
+    fields = stat_fields(pid)
+    return (int(fields[1]), int(fields[19])) if fields else None
 
 
 def _exists(pid: int) -> bool:

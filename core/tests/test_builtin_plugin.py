@@ -1,0 +1,16 @@
+"""The core's own plugin keeps the contract of plugins."""
+
+from elaunch.testing import PluginContract
+
+
+class TestPlugin(PluginContract):
+    entry_point = "builtin"
+    backends = frozenset(
+        {
+            *(("rendezvous", "file"), ("bootstrap", "port"), ("bootstrap", "none")),
+            *(("bootstrap", "jax"), ("restart policy", "default")),
+            *(("monitor", "timer"), ("metric handler", "null")),
+            ("metric handler", "console"),
+        }
+    )
+    heavy_modules = ("elaunch.file_store", "elaunch.watchdog", "elaunch.timer")
