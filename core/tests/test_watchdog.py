@@ -165,7 +165,10 @@ async def test_without_a_signal_it_is_only_told(
 
 @pytest.mark.asyncio
 async def test_a_worker_can_have_nobody_else_killed(
-    watchdog: Watchdog, told: Told, stack: contextlib.ExitStack
+    watchdog: Watchdog,
+    told: Told,
+    stack: contextlib.ExitStack,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     victims = [start(stack, watchdog, "signal.pause()") for _ in range(2)]
     pids = [0, 1, -1, os.getpid(), os.getppid(), *(victim.pid for victim in victims)]
@@ -185,12 +188,30 @@ async def test_a_worker_can_have_nobody_else_killed(
     assert finding.evidence["worker_pid"] == str(worker.pid)
     assert [victim.poll() for victim in victims] == [None, None]
     assert [name for name, _ in told.events].count("timer.expired") == 1
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "does not count" in caplog.text
 
 
 def test_its_pipe_is_private(watchdog: Watchdog) -> None:
     path = Path(watchdog.environment()[TIMER_FILE])
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+@pytest.mark.asyncio
+async def test_the_next_generation_has_the_same_pipe(
+    watchdog: Watchdog, stack: contextlib.ExitStack
+) -> None:
+    paths = []
+    for _ in range(2):
+        paths.append(watchdog.environment()[TIMER_FILE])
+        worker = start(stack, watchdog, HANG)
+        async with findings(watchdog, worker) as watching:
+            finding = await anext(watching)
+            assert finding.local_rank == 0
+
+    assert paths[0] == paths[1]
+    assert not is_read(paths[0])
 
 
 def test_its_directory_goes_with_it(told: Told) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import shutil
 import signal
 import tempfile
@@ -17,6 +18,8 @@ from elaunch.timer.book import Book, Lines, Timer, killing, parsed
 from elaunch.timer.pipe import PipeReader, make_pipe
 from elaunch.timer.processes import holder
 
+
+logger = logging.getLogger(__name__)
 
 TIMER_FILE = "TORCHELASTIC_TIMER_FILE"
 """Variable that names the pipe: to the agent, if it is set there, and to workers."""
@@ -38,6 +41,7 @@ class Watchdog:
     record: Record
     path: str = ""
     _made: str = attrs.field(default="", init=False)
+    _private: str = attrs.field(default="", init=False)
 
     def environment(self) -> Mapping[str, str]:
         """Make the pipe, if it is not there, and tell the workers where it is."""
@@ -48,9 +52,10 @@ class Watchdog:
         return {TIMER_FILE: self._made}
 
     def _private_path(self) -> str:
-        directory = tempfile.mkdtemp(prefix="elaunch-timer-")
-        weakref.finalize(self, shutil.rmtree, directory, ignore_errors=True)
-        return str(Path(directory) / "timers")
+        if not self._private:
+            self._private = tempfile.mkdtemp(prefix="elaunch-timer-")
+            weakref.finalize(self, shutil.rmtree, self._private, ignore_errors=True)
+        return str(Path(self._private) / "timers")
 
     async def watch(self, pids: Mapping[int, int]) -> AsyncGenerator[Finding, None]:
         """Yield a finding for each timer that expires, and kill its holder.
@@ -90,13 +95,22 @@ class _Watch:
         self._record = record
         self._came = asyncio.Event()
         self._lines = Lines()
+        self._warned = False
         self.book = Book(lambda pid: holder(pid, self._ranks))
 
     def take(self, data: bytes) -> None:
         """Take what workers wrote."""
         requests = [each for each in map(parsed, self._lines.feed(data)) if each]
         now = asyncio.get_running_loop().time()
-        self.book.take(requests, now=now, unix=time.time())
+        refused = self.book.take(requests, now=now, unix=time.time())
+        if refused and not self._warned:
+            self._warned = True
+            logger.warning(
+                "timer %r of process %d does not count: that is no worker, nor below "
+                "one, or it has too many",
+                refused[0].scope_id,
+                refused[0].worker_pid,
+            )
         self._came.set()
 
     async def news(self) -> None:
