@@ -1,5 +1,6 @@
 """Timers over a named pipe: wire format, book, and the server in a thread."""
 
+import errno
 import json
 import os
 import select
@@ -218,6 +219,33 @@ class TestProcesses:
         assert holder(os.getppid(), {parent}) is None
         assert holder(parent, {child}) is None
         assert holder(1 << 22, {parent}) is None
+
+    def test_a_kernel_without_handles_of_processes_will_do(
+        self, family: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuses(pid: int) -> int:
+            raise OSError(errno.ENOSYS, "not here", pid)
+
+        parent, child = family
+        found = holder(child, {parent})
+        monkeypatch.setattr(os, "pidfd_open", refuses)
+
+        assert found
+        assert found.send(signal.SIGKILL)
+        os.waitpid(parent, 0)
+
+    def test_who_may_not_be_killed_is_left_alone(
+        self, family: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuses(*_: int) -> None:
+            raise PermissionError
+
+        parent, child = family
+        found = holder(child, {parent})
+        monkeypatch.setattr(signal, "pidfd_send_signal", refuses)
+
+        assert found
+        assert not found.send(signal.SIGKILL)
 
     def test_a_signal_goes_to_that_very_process(self, family: tuple[int, int]) -> None:
         parent, child = family

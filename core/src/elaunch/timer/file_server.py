@@ -111,8 +111,11 @@ class FileTimerServer:
             while True:
                 ready = {key.fd for key, _ in selector.select(self._wait())}
                 over = ending in ready
-                if not over or self._once:
+                if self._once:
                     pipe.drain(self._take)
+                elif data := pipe.read():
+                    self._take(data)
+                if not over or self._once:
                     self._look()
                 if over:
                     return

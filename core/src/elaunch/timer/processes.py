@@ -1,5 +1,6 @@
 """Processes as timers need them: whose one is, and that it is still the same."""
 
+import errno
 import os
 import signal
 from collections.abc import Collection
@@ -29,13 +30,13 @@ class Holder(NamedTuple):
         return seen is not None and seen[1] == self.started
 
     def send(self, signum: int) -> bool:
-        """Send it a signal; return whether it was there."""
+        """Send it a signal; return whether it got it."""
         try:
             with _handle(self.pid) as handle:
                 if not self.is_there():
                     return False
                 handle.send(signum)
-        except ProcessLookupError:
+        except (ProcessLookupError, PermissionError):  # gone, or another user's now
             return False
         return True
 
@@ -67,7 +68,11 @@ class _handle:  # noqa: N801 - used as a function
 
     def __enter__(self) -> Self:
         if hasattr(os, "pidfd_open"):
-            self._fd = os.pidfd_open(self._pid)
+            try:
+                self._fd = os.pidfd_open(self._pid)
+            except OSError as error:
+                if error.errno not in (errno.ENOSYS, errno.EPERM):
+                    raise  # but for kernels and sandboxes that have none
         return self
 
     def __exit__(self, *_: object) -> None:
