@@ -97,7 +97,8 @@ def test_the_core_alone_tells_what_is_missing_and_how_to_get_it(run: Run) -> Non
     missing = {(r["kind"], r["name"]): r["reason"] for r in rows if not r["plugin"]}
 
     present = {r["name"] for r in rows if r["status"] == "ok"}
-    assert present == {"file", "none", "port", "default"}
+    own = {"file", "none", "port", "jax", "default", "timer", "console", "null"}
+    assert present == own
     assert {r["status"] for r in rows} == {"ok", "missing"}
     assert missing["rendezvous", "c10d"] == "to get it: pip install elaunch-rdzv-c10d"
     assert missing["spawner", "local"] == "to get it: pip install elaunch-spawn-local"

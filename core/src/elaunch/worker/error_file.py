@@ -79,7 +79,7 @@ def errors_recorded() -> Iterator[None]:
         try:
             yield
         except Exception as error:
-            _leave(error)
+            write_error(error)
             raise
 
 
