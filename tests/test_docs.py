@@ -26,6 +26,7 @@ from elaunch.launcher import switches
 from elaunch.membership.options import RendezvousOptions
 from elaunch.plugins import BLOCK_VARIABLE
 from elaunch.plugins.loader import HOOKS, declared
+from elaunch.schedulers import kubernetes, mpi, pbs, slurm
 from elaunch.templates import NAMES
 from elaunch_events_log import plugin as events_log
 from elaunch_events_log.command import parser as events_parser
@@ -139,7 +140,10 @@ def test_every_variable_is_documented_with_its_meaning() -> None:
     )
     for table in (
         slots.EXPLICIT,
-        slots.SCHEDULED,
+        slurm.VARIABLES,
+        mpi.VARIABLES,
+        pbs.VARIABLES,
+        kubernetes.VARIABLES,
         job_token.VARIABLES,
         variables.VARIABLES,
         checks.VARIABLES,

@@ -26,6 +26,7 @@ LAYERS = (
         "standard_streams",
         "inventory",
     ),
+    ("schedulers",),
     ("hookspecs", "watchdog"),
     ("api",),
     ("membership",),
@@ -35,7 +36,7 @@ LAYERS = (
     ("output",),
     (
         *("command", "bootstrap", "policy", "events", "keyspace"),
-        *("workers", "binding", "devices", "signals", "accelerators"),
+        *("workers", "binding", "devices", "signals", "accelerators", "scheduler"),
         "metric_handler",
     ),
     ("polling_store", "locked_document", "torchelastic_events"),

@@ -19,7 +19,7 @@ record start_processes
 AUTHORS = """
 ABSENT BindingSettings Bootstrap BootstrapParameters BootstrapProvider BudgetPolicy
 Change ChangeKind Command CommandEntry CommandParameters CommandProvider Decision
-Destination ElaunchError Ending Entry Event EventName EventRecorder
+Destination Detected ElaunchError Ending Entry Event EventName EventRecorder
 EventRecorderProvider FailureReport FileStore Finding FunctionEntry GroupLogs
 JobSettings Keyspace KeyspaceFull Lease Listing LogLayout LogLayoutParameters
 LogLayoutProvider Membership MemoryStore MetricData MetricHandler
@@ -30,11 +30,12 @@ ProcessFailure Provider QuorumLost RankSet Record RecorderParameters RendezvousC
 RendezvousCorrupt RendezvousError RendezvousGracefulExit RendezvousHandler
 RendezvousOptions RendezvousParameters RendezvousProvider RendezvousTimeout
 RendezvousUnreachable RestartPolicy RestartPolicyProvider Route STDERR_TAIL_LINES
-ScriptEntry Severity Source SpawnError Spawner SpawnerParameters SpawnerProvider
-StackSettings StartMethod StartSettings Std StopSchedule StopStep Store StoreEvent
-StoreRendezvous Subscription Translation UnknownLease UsageError Verdict WatchCompacted
-WorkerEntry WorkerExit WorkerGroup WorkerLogs WorkerRanks WorkerRoutes WorkerSpec
-discard inherited_environment render torchelastic_logger
+Scheduler SchedulerParameters SchedulerProvider ScriptEntry Severity Source SpawnError
+Spawner SpawnerParameters SpawnerProvider StackSettings StartMethod StartSettings Std
+StopSchedule StopStep Store StoreEvent StoreRendezvous Subscription Suggestion
+Translation UnknownLease UsageError Verdict WatchCompacted WorkerEntry WorkerExit
+WorkerGroup WorkerLogs WorkerRanks WorkerRoutes WorkerSpec discard inherited_environment
+render torchelastic_logger
 """
 
 

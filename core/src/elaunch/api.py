@@ -80,6 +80,13 @@ from elaunch.rendezvous import (
     RendezvousParameters,
     RendezvousProvider,
 )
+from elaunch.scheduler import (
+    Detected,
+    Scheduler,
+    SchedulerParameters,
+    SchedulerProvider,
+    Suggestion,
+)
 from elaunch.spawner import (
     OnStop,
     Spawner,
@@ -136,6 +143,7 @@ __all__ = [
     "CommandProvider",
     "Decision",
     "Destination",
+    "Detected",
     "ElaunchError",
     "Ending",
     "Entry",
@@ -198,6 +206,9 @@ __all__ = [
     "RestartPolicy",
     "RestartPolicyProvider",
     "Route",
+    "Scheduler",
+    "SchedulerParameters",
+    "SchedulerProvider",
     "ScriptEntry",
     "Severity",
     "Source",
@@ -215,6 +226,7 @@ __all__ = [
     "StoreEvent",
     "StoreRendezvous",
     "Subscription",
+    "Suggestion",
     "Translation",
     "UnknownLease",
     "UsageError",

@@ -23,6 +23,9 @@ from elaunch.api import (
     RendezvousProvider,
     RestartPolicy,
     RestartPolicyProvider,
+    Scheduler,
+    SchedulerParameters,
+    SchedulerProvider,
     Store,
     StoreRendezvous,
     UsageError,
@@ -88,6 +91,30 @@ def _create_console(_: MetricHandlerParameters, __: NoOptions) -> MetricHandler:
 
 def _create_default(params: PolicyParameters, _: NoOptions) -> RestartPolicy:
     return BudgetPolicy(params.max_restarts)
+
+
+def _create_mpi(_: SchedulerParameters, __: NoOptions) -> Scheduler:
+    from elaunch.schedulers.mpi import Mpi
+
+    return Mpi()
+
+
+def _create_slurm(_: SchedulerParameters, __: NoOptions) -> Scheduler:
+    from elaunch.schedulers.slurm import Slurm
+
+    return Slurm()
+
+
+def _create_pbs(_: SchedulerParameters, __: NoOptions) -> Scheduler:
+    from elaunch.schedulers.pbs import Pbs
+
+    return Pbs()
+
+
+def _create_kubernetes(params: SchedulerParameters, _: NoOptions) -> Scheduler:
+    from elaunch.schedulers.kubernetes import Kubernetes
+
+    return Kubernetes(params.host)
 
 
 @hookimpl
@@ -158,4 +185,39 @@ def elaunch_register_metric_handlers() -> Iterable[MetricHandlerProvider]:
     return (
         Provider("null", "keeps nothing", _create_null),
         Provider("console", "one line each on stdout", _create_console),
+    )
+
+
+@hookimpl
+def elaunch_register_schedulers() -> Iterable[SchedulerProvider]:
+    """Declare those that come with elaunch, the nearest to a process first.
+
+    ``mpirun`` starts processes within a job of Slurm or PBS, whose variables they have,
+    too.
+    """
+    return (
+        SchedulerProvider(
+            "mpi",
+            "processes that mpirun or mpiexec started, one to a node",
+            _create_mpi,
+            markers=("OMPI_COMM_WORLD_RANK", "PMI_RANK", "MV2_COMM_WORLD_RANK"),
+        ),
+        SchedulerProvider(
+            "slurm",
+            "tasks that srun started, one to a node",
+            _create_slurm,
+            markers=("SLURM_JOB_ID",),
+        ),
+        SchedulerProvider(
+            "pbs",
+            "tasks that pbsdsh started, one to a node",
+            _create_pbs,
+            markers=("PBS_JOBID",),
+        ),
+        SchedulerProvider(
+            "kubernetes",
+            "pods of Indexed Jobs, JobSets and PyTorchJobs",
+            _create_kubernetes,
+            markers=("JOB_COMPLETION_INDEX", "KUBERNETES_SERVICE_HOST"),
+        ),
     )

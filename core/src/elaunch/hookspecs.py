@@ -17,6 +17,7 @@ from elaunch.api import (
     MonitorProvider,
     RendezvousProvider,
     RestartPolicyProvider,
+    SchedulerProvider,
     SpawnerProvider,
 )
 
@@ -171,5 +172,22 @@ def elaunch_register_metric_handlers() -> Iterable[MetricHandlerProvider]:
 
     If it fails:
         The plugin is listed as failed; fatal only if one of its backends was asked for.
+    """
+    return ()
+
+
+@hookspec
+def elaunch_register_schedulers() -> Iterable[SchedulerProvider]:
+    """Declare the schedulers this plugin knows.
+
+    Returns:
+        Providers whose ``create`` builds a `Scheduler`, each with markers: variables of
+        which one is set where the scheduler started this process.
+
+    When:
+        Once per process, at start-up; never in a worker.
+
+    If it fails:
+        The plugin is listed as failed; flags that were left out stay open.
     """
     return ()

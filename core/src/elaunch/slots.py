@@ -6,11 +6,12 @@ index counts where it can be this node's rank, and is ignored where it can't.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import attrs
 
 from elaunch.errors import UsageError
+from elaunch.scheduler import Detected
 
 
 EXPLICIT: Mapping[str, str] = {
@@ -18,13 +19,6 @@ EXPLICIT: Mapping[str, str] = {
     "PET_NODE_RANK": "the same, by torchrun's name for it",
 }
 """Variables that are for this very purpose -> meaning; the first that is set counts."""
-
-SCHEDULED: Mapping[str, str] = {
-    "SLURM_NODEID": "the same, in a Slurm step of one task per node",
-    "SLURM_PROCID": "the same, where `SLURM_NODEID` is not set",
-    "JOB_COMPLETION_INDEX": "the same, in an indexed job of Kubernetes",
-}
-"""Variables of schedulers -> meaning; the first that can be a rank counts."""
 
 _NUMBER = re.compile(r"[0-9]{1,9}")
 
@@ -35,17 +29,17 @@ class Slot:
 
     Attributes:
         rank: The rank.
-        source: The flag or variable that gave it.
+        source: The flag, variable or scheduler that gave it.
     """
 
     rank: int
     source: str
 
 
-def given_slot(
+def explicit_slot(
     environment: Mapping[str, str], node_rank: int | None, max_nodes: int
 ) -> Slot | None:
-    """Return the group rank that this node was given, or `None` if it was given none.
+    """Return the group rank that the user gave this node, or `None` if none was given.
 
     Args:
         environment: Environment of the agent.
@@ -69,30 +63,23 @@ def given_slot(
                     f"not {environment[name]!r}; correct it, or unset it"
                 )
             return Slot(rank, name)
-    for name in _scheduled(environment):
-        rank = _rank(environment.get(name, ""), max_nodes)
-        if rank is not None:
-            return Slot(rank, name)
     return None
+
+
+def scheduled_slot(detected: Detected | None, max_nodes: int) -> Slot | None:
+    """Return the group rank that a scheduler gave this node, if it can be one.
+
+    Args:
+        detected: What the scheduler says.
+        max_nodes: Most nodes of the job.
+    """
+    found = detected.values.get("node_rank") if detected else None
+    rank = _rank(found.value, max_nodes) if found else None
+    if detected is None or found is None or rank is None:
+        return None
+    return Slot(rank, f"{detected.scheduler}: {found.rule}")
 
 
 def _rank(text: str, max_nodes: int) -> int | None:
     rank = int(text) if _NUMBER.fullmatch(text) else max_nodes
     return rank if rank < max_nodes else None
-
-
-def _scheduled(environment: Mapping[str, str]) -> Iterator[str]:
-    if _one_task_per_node(environment):
-        yield from ("SLURM_NODEID", "SLURM_PROCID")
-    yield "JOB_COMPLETION_INDEX"
-
-
-def _one_task_per_node(environment: Mapping[str, str]) -> bool:
-    """Whether this is a task of a Slurm step whose tasks have a node each."""
-    if "SLURM_PROCID" not in environment:
-        return False
-    if environment.get("SLURM_NTASKS_PER_NODE") == "1":
-        return True
-    tasks = environment.get("SLURM_NTASKS")
-    nodes = {environment.get(n) for n in ("SLURM_NNODES", "SLURM_JOB_NUM_NODES")}
-    return tasks is not None and tasks in nodes

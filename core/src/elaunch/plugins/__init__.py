@@ -24,6 +24,8 @@ from elaunch.api import (
     RendezvousHandler,
     RendezvousParameters,
     RestartPolicy,
+    Scheduler,
+    SchedulerParameters,
     Spawner,
     SpawnerParameters,
 )
@@ -89,6 +91,11 @@ class Plugins:
     def commands(self) -> Catalogue[CommandParameters, Command]:
         """Subcommands."""
         return self._catalogue("command")
+
+    @property
+    def schedulers(self) -> Catalogue[SchedulerParameters, Scheduler]:
+        """Schedulers."""
+        return self._catalogue("scheduler")
 
     def _catalogue(self, kind: str) -> Catalogue[Any, Any]:
         registered: dict[str, list[Registered[Any, Any]]] = {}

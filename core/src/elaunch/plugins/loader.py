@@ -33,6 +33,7 @@ HOOKS: Mapping[str, str] = {
     "elaunch_register_commands": "command",
     "elaunch_register_log_layouts": "log layout",
     "elaunch_register_metric_handlers": "metric handler",
+    "elaunch_register_schedulers": "scheduler",
 }
 """The hook that declares each kind."""
 

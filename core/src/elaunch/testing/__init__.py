@@ -14,6 +14,7 @@ pytest.register_assert_rewrite(
     "elaunch.testing.rendezvous",
     "elaunch.testing.rendezvous_meeting",
     "elaunch.testing.rendezvous_notices",
+    "elaunch.testing.scheduler",
     "elaunch.testing.spawner",
     "elaunch.testing.spawner_functions",
     "elaunch.testing.spawner_notices",
@@ -39,6 +40,7 @@ from elaunch.testing.rendezvous_nodes import (  # noqa: E402 - see above
     next_change,
     parameters,
 )
+from elaunch.testing.scheduler import SchedulerContract  # noqa: E402 - see above
 from elaunch.testing.spawner import SpawnerContract  # noqa: E402 - see above
 from elaunch.testing.store import StoreContract  # noqa: E402 - see above
 from elaunch.testing.store_clients import NewStore  # noqa: E402 - see above
@@ -55,6 +57,7 @@ __all__ = [
     "PluginContract",
     "RecorderContract",
     "RendezvousContract",
+    "SchedulerContract",
     "SpawnerContract",
     "StoreContract",
     "join_all",
