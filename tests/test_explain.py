@@ -1,0 +1,272 @@
+"""The plan of a run: what would happen is told, and nothing happens."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from elaunch.cli.explain import Setting, as_json, as_text
+from elaunch.config import LaunchConfig
+from elaunch.errors import UnknownBackend, UsageError
+from elaunch.launcher.outcomes import outcomes
+from elaunch.launcher.plan import Plan, plan
+from elaunch.membership.options import RendezvousOptions
+from elaunch.workers import CommandEntry, FunctionEntry, ScriptEntry
+
+
+SCRIPT = ScriptEntry("train.py", ("--seed", "{rank}"), name="train.py")
+FIXED: Mapping[str, Any] = {
+    "min_nodes": 4,
+    "max_nodes": 4,
+    "nproc_per_node": 2,
+    "run_id": "job",
+    "rdzv_endpoint": "gpu011:27301",
+}
+ELASTIC: Mapping[str, Any] = {**FIXED, "min_nodes": 1}
+ALONE: Mapping[str, Any] = {"min_nodes": 1, "max_nodes": 1, "nproc_per_node": 1}
+
+
+@pytest.fixture(autouse=True)
+def no_scheduler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Nobody but the test says anything, and what is written would be seen."""
+    for name in ("PYTHONUNBUFFERED", "OMP_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    yield
+    assert list(tmp_path.iterdir()) == []
+
+
+def planned(given: Mapping[str, Any], **more: Any) -> Plan:
+    return plan(LaunchConfig(**{**given, **more}), SCRIPT)
+
+
+def test_a_node_that_knows_its_number_knows_its_ranks() -> None:
+    found = planned(FIXED, node_rank=2)
+
+    assert found.ranks.first == (4, 4)
+    assert [list(worker.argv[-2:]) for worker in found.workers] == [
+        ["--seed", "4"],
+        ["--seed", "5"],
+    ]
+    assert [w.environment["RANK"] for w in found.workers] == ["4", "5"]
+    assert found.workers[0].environment["WORLD_SIZE"] == "8"
+
+
+def test_of_what_is_not_known_yet_there_is_the_range() -> None:
+    found = planned(ELASTIC)
+
+    assert found.ranks.workers == (2, 8)
+    assert found.ranks.node is None
+    assert list(found.workers[1].argv[-2:]) == ["--seed", "{rank}"]
+    assert found.workers[1].environment["RANK"] == "<1 to 7>"
+    assert found.workers[1].environment["LOCAL_RANK"] == "1"
+    assert found.workers[1].environment["WORLD_SIZE"] == "<2 to 8>"
+
+
+def test_the_number_of_a_node_may_be_the_schedulers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("JOB_COMPLETION_INDEX", "3")
+    found = planned(FIXED)
+
+    assert found.ranks.node == 3
+    assert found.ranks.source == "Kubernetes: JOB_COMPLETION_INDEX"
+
+
+def test_secrets_are_not_shown() -> None:
+    settings = [Setting("--env", "HF_TOKEN=<hidden>", "--env")]
+    found = planned(ALONE, env={"HF_TOKEN": "hush", "NOTE": "{rank} hush"})
+    for shown in (
+        as_text(found, settings, [], everything=True),
+        as_json(found, settings, []),
+    ):
+        assert "HF_TOKEN" in shown
+        assert "hush" not in shown
+
+
+def test_a_random_id_and_files_that_are_not_there_yet_are_told_as_such() -> None:
+    found = planned(ALONE)
+
+    assert found.workers[0].environment["ELAUNCH_RUN_ID"] == "<random>"
+    assert found.failure_report == "<a new temporary directory>"
+    assert found.logs == ""
+
+
+def test_where_output_goes_is_told() -> None:
+    found = planned(FIXED, log_dir="logs", redirects="0:3", node_rank=0)
+
+    assert found.logs == "logs/job"
+    assert found.failure_report == "logs/job/failure.json"
+    assert found.workers[0].stdout == ("file",)
+    assert found.workers[1].stderr == ("console",)
+    text = as_text(found, [], [], everything=False)
+    assert "  stdout of local rank 0: file\n  stdout of local rank 1: console" in text
+
+
+def test_backends_are_told_with_where_they_are_from() -> None:
+    found = planned(
+        ALONE,
+        bootstrap="none",
+        event_recorders=("jsonl:path=events.jsonl",),
+        monitors=("process",),
+    )
+    told = {(b.kind, b.name, b.distribution) for b in found.backends}
+
+    assert told == {
+        ("rendezvous", "c10d", "elaunch-rdzv-c10d"),
+        ("bootstrap", "none", "elaunch"),
+        ("restart policy", "default", "elaunch"),
+        ("spawner", "local", "elaunch-spawn-local"),
+        ("log layout", "default", "elaunch-spawn-local"),
+        ("monitor", "process", "elaunch-spawn-local"),
+        ("event recorder", "jsonl", "elaunch-events-log"),
+    }
+    assert "MASTER_ADDR" not in found.workers[0].environment
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"spawner": "lokal"}, UnknownBackend, "lokal"),
+        ({"event_recorders": ("jsonl:pth=x",)}, UsageError, "no option 'pth'"),
+        ({"rdzv_configs": {"join_timout": "5"}}, UsageError, "no option 'join_timout'"),
+        ({"rdzv_configs": {"join_timeout": "-5"}}, UsageError, "greater than 0"),
+        ({"rdzv_configs": {"node_unit": "3"}}, UsageError, "units of 3"),
+        ({"rdzv_backend": "static"}, UsageError, "node-rank"),
+        ({"rdzv_endpoint": "a:b:c:d"}, UsageError, "endpoint"),
+        ({"run_id": "a/b"}, UsageError, "run id"),
+    ],
+)
+def test_what_a_run_refuses_at_once_the_plan_refuses(
+    changes: Mapping[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        planned(FIXED, **changes)
+
+
+def test_a_function_has_no_plan() -> None:
+    with pytest.raises(UsageError, match="no plan"):
+        plan(LaunchConfig(**ALONE), FunctionEntry(print, (), name="print"))
+
+
+def test_the_text_fits_on_80_columns() -> None:
+    settings = [
+        Setting("--nnodes", "4", "Slurm: SLURM_STEP_NUM_NODES"),
+        Setting("--rdzv-endpoint", "gpu011:27301", "Slurm: " + "a long rule " * 9),
+        Setting("--log-dir", "d" * 30 + " " + "e" * 30, "default", default=True),
+    ]
+    text = as_text(planned(ELASTIC), settings, ["a note " * 20], everything=True)
+
+    assert max(map(len, text.splitlines())) < 80
+    assert "--log-dir" in text
+    assert "--log-dir" not in as_text(planned(ELASTIC), settings, [], everything=False)
+
+
+def test_tools_get_all_of_it() -> None:
+    settings = [Setting("--nnodes", "4", "--nnodes")]
+    found = json.loads(as_json(planned(FIXED, node_rank=1), settings, ["a note"]))
+
+    assert found["settings"] == [
+        {"name": "--nnodes", "value": "4", "source": "--nnodes"}
+    ]
+    assert found["notes"] == ["a note"]
+    assert found["ranks"]["first"] == [2, 2]
+    assert found["workers"][1]["environment"]["RANK"] == "3"
+    assert {o["when"] for o in found["outcomes"]} >= {"a worker fails", "a node dies"}
+
+
+def test_a_program_is_shown_as_it_runs() -> None:
+    found = plan(
+        LaunchConfig(**ALONE), CommandEntry(("echo", "{rank} of {world_size}"), "echo")
+    )
+
+    assert found.workers[0].argv == ("echo", "0 of 1")
+    assert "the worker: echo '0 of 1'" in as_text(found, [], [], everything=False)
+
+
+@pytest.mark.parametrize(
+    ("given", "options", "when", "then"),
+    [
+        (ALONE, {}, "a worker fails", "3 times at most"),
+        ({**ALONE, "max_restarts": 1}, {}, "a worker fails", "1 time at most"),
+        ({**ALONE, "max_restarts": 0}, {}, "a worker fails", "No restart is allowed"),
+        (
+            {**ALONE, "stop_signal": "SIGINT", "shutdown_timeout": 5.0},
+            {},
+            "a worker fails",
+            "All workers of this node get SIGINT, and SIGKILL 5 s later",
+        ),
+        ({**ALONE, "dump_stacks": 2.0}, {}, "a worker fails", "(--dump-stacks 2)"),
+        (
+            {**ALONE, "restart_policy": "mine", "max_restarts": 2},
+            {},
+            "a worker fails",
+            "policy 'mine' decides, with a budget of 2 restarts",
+        ),
+        (ALONE, {}, "a node dies", "the whole job"),
+        (FIXED, {}, "a node dies", "when they are 4 nodes again"),
+        (FIXED, {}, "a node dies", "0.5 s after its connections break, and after 20 s"),
+        (FIXED, {"timeout": 60.0}, "a node dies", "within 60 s, the job ends (exit 6)"),
+        (FIXED, {"population": 5}, "a node dies", "too few of the 5 nodes are left"),
+        (ELASTIC, {}, "a node dies", "if these are 1 at least"),
+        (
+            {**FIXED, "rdzv_backend": "etcd"},
+            {"lease_ttl": 10.0},
+            "a node dies",
+            "The others see it 10 s after it fell silent",
+        ),
+        (ALONE, {}, "a node joins", "None can"),
+        (FIXED, {}, "a node joins", "takes the rank of a node that is lost"),
+        (ELASTIC, {}, "a node joins", "fewer than 4 nodes all workers are stopped"),
+        (ELASTIC, {"node_unit": 2}, "a node joins", "units of 2"),
+        (ALONE, {}, "the host of the store dies", "for itself"),
+        (FIXED, {}, "the host of the store dies", "has the address of 'gpu011'"),
+        (
+            {**FIXED, "rdzv_backend": "etcd"},
+            {"lease_ttl": 10.0},
+            "the host of the store dies",
+            "While etcd does not answer workers go on for up to 8 s",
+        ),
+        (
+            {**FIXED, "rdzv_backend": "file", "rdzv_endpoint": "./meet"},
+            {},
+            "the host of the store dies",
+            "the directory './meet'",
+        ),
+        (
+            {**FIXED, "rdzv_backend": "mine"},
+            {},
+            "the host of the store dies",
+            "depends on the rendezvous backend 'mine'",
+        ),
+        (FIXED, {}, "this agent gets SIGTERM", "It exits with 75."),
+        (
+            {**FIXED, "signals_to_handle": "SIGINT"},
+            {},
+            "this agent gets SIGTERM",
+            "It is not handled",
+        ),
+        (ALONE, {}, "this agent gets Ctrl-C", "It exits with 130."),
+        (
+            {**ALONE, "signals_to_handle": "SIGTERM"},
+            {},
+            "this agent gets Ctrl-C",
+            "It is not handled",
+        ),
+        (FIXED, {}, "a preemption is announced", "SIGUSR1 to the agent"),
+        (
+            {**FIXED, "notice_signal": "none"},
+            {},
+            "a preemption is announced",
+            "No signal announces one",
+        ),
+    ],
+)
+def test_what_happens_is_told_of_the_settings(
+    given: Mapping[str, Any], options: Mapping[str, Any], when: str, then: str
+) -> None:
+    told = outcomes(LaunchConfig(**given), RendezvousOptions(**options))
+
+    assert then in {outcome.when: outcome.then for outcome in told}[when]
