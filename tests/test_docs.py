@@ -71,6 +71,13 @@ def test_every_flag_is_documented(command: str) -> None:
     assert told == flags_of(subparser(command))
 
 
+def test_explain_takes_the_flags_of_a_run_and_those_that_are_documented() -> None:
+    section = page("cli.md").split("## `elaunch explain")[1].split("\n## ")[0]
+    told = {f for c in first_cells(section) for f in re.findall(r"`(--?[\w-]+)", c)}
+
+    assert flags_of(subparser("explain")) - flags_of(subparser("run")) == told
+
+
 def test_every_name_of_a_template_is_documented_with_its_meaning() -> None:
     section = page("cli.md").split("## Templates")[1].split("\n## ")[0]
 

@@ -62,6 +62,8 @@ NOT_FOR_A_PLAIN_RUN = {
     "elaunch.health": "--health-check",
     "elaunch.timer": "--monitor timer",
     "elaunch.watchdog": "--monitor timer",
+    "elaunch.cli.explain": "--dry-run",
+    "elaunch.launcher.plan": "--dry-run",
     "elaunch.schedulers": "processes that a scheduler started",
     "elaunch_spawn_local.by_value": "functions",
     "elaunch_spawn_local.cpus.binding": "--numa-binding",

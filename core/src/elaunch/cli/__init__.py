@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from elaunch import standard_streams
 from elaunch.cli import early
-from elaunch.cli.parser import OWN, parse
+from elaunch.cli.parser import EXPLAIN, OWN, parse
 
 
 if TYPE_CHECKING:
@@ -57,15 +57,16 @@ def _as_process(words: Sequence[str], prog: str, *, legacy: bool = False) -> int
 def _run(words: Sequence[str], prog: str, *, legacy: bool = False) -> int:
     verbose = False
     try:
-        if words[:1] == ["run"]:
+        if words[:1] in (["run"], ["explain"]):
             from elaunch.cli.settings import resolve
 
             _collect_seldom()
-            resolved = resolve(words[1:], os.environ, prog, legacy=legacy)
+            typed = EXPLAIN if words[0] == "explain" else prog
+            resolved = resolve(words[1:], os.environ, typed, legacy=legacy)
             verbose = resolved.args.verbose
             from elaunch.cli.run import run
 
-            return run(resolved)
+            return run(resolved, only_explain=typed == EXPLAIN)
         if words and words[0] not in OWN and not words[0].startswith("-"):
             from elaunch.cli.contributed import run_contributed
 

@@ -1,6 +1,7 @@
 """``elaunch explain`` and ``--dry-run``: the plan of a run, for people and tools."""
 
 import json
+import os
 import shlex
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -8,11 +9,20 @@ from typing import Any
 
 import attrs
 
+from elaunch.cli.actions import flag_of, settings_of
+from elaunch.cli.found import Origin
+from elaunch.cli.parser import run_parser
+from elaunch.cli.run import config_of, entry_of
+from elaunch.cli.scheduled import Scheduled
+from elaunch.cli.settings import Resolved
 from elaunch.environ import WITHHELD
-from elaunch.launcher.plan import Plan, WorkerPlan
+from elaunch.launcher.plan import HIDDEN, Plan, WorkerPlan, plan
 
 
 WIDTH = 79
+
+_NO_SETTINGS = ("dry_run", "verbose", "quiet")
+"""Flags about what is said, not about what runs."""
 
 
 @attrs.frozen
@@ -30,6 +40,51 @@ class Setting:
     value: str
     source: str
     default: bool = False
+
+
+def explain(found: Scheduled) -> int:
+    """Print the plan of a run, and return the exit status.
+
+    Args:
+        found: The settings.
+
+    Raises:
+        ElaunchError: What a run would raise before it starts anything.
+    """
+    args = found.resolved.args
+    made = plan(config_of(found.resolved), entry_of(args))
+    settings = [*_all_settings(found.resolved)]
+    if getattr(args, "json", False):
+        text = as_json(made, settings, found.notes)
+    else:
+        text = as_text(made, settings, found.notes, everything=args.verbose)
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # Whoever read it has read enough; the interpreter would complain at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return 0
+
+
+def _all_settings(resolved: Resolved) -> Iterator[Setting]:
+    for name, action in settings_of(run_parser("elaunch run")).items():
+        if name not in _NO_SETTINGS:
+            yield Setting(
+                flag_of(action),
+                _shown(name, getattr(resolved.args, name)),
+                resolved.sources[name],
+                default=resolved.origins[name] is Origin.DEFAULT,
+            )
+
+
+def _shown(name: str, value: object) -> str:
+    if name == "env" and isinstance(value, list):
+        return ", ".join(f"{pair.partition('=')[0]}={HIDDEN}" for pair in value) or "-"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "-" if value in (None, "") else str(value)
 
 
 def as_json(plan: Plan, settings: Sequence[Setting], notes: Sequence[str]) -> str:

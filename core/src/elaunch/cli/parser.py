@@ -9,8 +9,11 @@ from elaunch.cli.actions import actions_of
 from elaunch.cli.words import canonical
 
 
-OWN = ("run", "plugins", "completion")
+OWN = ("run", "explain", "plugins", "completion")
 """Subcommands of the core; all others come from plugins."""
+
+EXPLAIN = "elaunch explain"
+"""What users type to get the plan of a run."""
 
 
 SHELLS = ("bash", "zsh", "fish")
@@ -99,6 +102,12 @@ def build_parsers() -> tuple[
         "run", help="run this node's agent of a job", **_run_settings("elaunch run")
     )
     _add_run(run)
+    explain = commands.add_parser(
+        "explain",
+        help="tell what 'elaunch run' would do, and do nothing",
+        **_run_settings(EXPLAIN),
+    )
+    _add_explain(explain)
     listing = "list the backends that are installed, and what failed to load"
     plugins = commands.add_parser(
         "plugins", help=listing, description=listing.capitalize(), allow_abbrev=False
@@ -109,7 +118,12 @@ def build_parsers() -> tuple[
         "completion", help=printing, description=printing.capitalize()
     )
     completion.add_argument("shell", choices=SHELLS, help="which shell it is for")
-    return parser, {"run": run, "plugins": plugins, "completion": completion}
+    return parser, {
+        "run": run,
+        "explain": explain,
+        "plugins": plugins,
+        "completion": completion,
+    }
 
 
 def run_parser(prog: str, *, legacy: bool = False) -> argparse.ArgumentParser:
@@ -127,18 +141,34 @@ def run_parser(prog: str, *, legacy: bool = False) -> argparse.ArgumentParser:
             help="workers find their local rank in LOCAL_RANK alone, as with elaunch "
             "run; without it, --local-rank=N is the script's first argument",
         )
-    _add_run(parser)
+    add = _add_explain if prog == EXPLAIN else _add_run
+    add(parser)
     return parser
 
 
 def _run_settings(prog: str) -> dict[str, Any]:
+    if prog == EXPLAIN:
+        description = (
+            "Tell what 'elaunch run' would do with the same flags, and do nothing: "
+            "each setting and where it is from, ranks, commands, environments, and "
+            "what happens when something fails."
+        )
+    else:
+        description = (
+            "Run this node's agent of a job: start the workers, watch them, restart "
+            "them when one fails or when nodes come and go. Workers have no input, "
+            "save that of --debug-rank."
+        )
     return {
-        "description": "Run this node's agent of a job: start the workers, watch "
-        "them, restart them when one fails or when nodes come and go. Workers have no "
-        "input, save that of --debug-rank.",
+        "description": description,
         "usage": f"{prog} [flags] script [args ...]",
         "allow_abbrev": False,
     }
+
+
+def _add_explain(parser: argparse.ArgumentParser) -> None:
+    _add_run(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON, for tools")
 
 
 def _add_plugins(parser: argparse.ArgumentParser) -> None:
@@ -211,7 +241,13 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     )
     rest.required = False  # argparse would ask for it where the script is missing
     _add_config(parser.add_argument_group("settings"))
-    voice = parser.add_argument_group("what it says").add_mutually_exclusive_group()
+    says = parser.add_argument_group("what it says")
+    says.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="tell what would run, and start nothing; -v tells defaults, too",
+    )
+    voice = says.add_mutually_exclusive_group()
     voice.add_argument(
         "-v",
         "--verbose",

@@ -11,6 +11,7 @@ from elaunch.cli import backends, binding, early, signals, start
 from elaunch.cli.console import Console, Voice
 from elaunch.cli.found import Origin
 from elaunch.cli.output import fields_of
+from elaunch.cli.scheduled import scheduled
 from elaunch.cli.settings import Resolved
 from elaunch.cli.size import parse_nnodes, workers_of_node
 from elaunch.cli.where import where_to_meet
@@ -18,6 +19,7 @@ from elaunch.config import LaunchConfig
 from elaunch.errors import UsageError
 from elaunch.launcher import launch_agent
 from elaunch.options import parse_pairs
+from elaunch.plugins import load_plugins
 from elaunch.workers import CommandEntry, ScriptEntry
 
 
@@ -31,8 +33,12 @@ _LOGGING = {
 """What of the log is shown, and how."""
 
 
-def run(resolved: Resolved) -> int:
+def run(resolved: Resolved, *, only_explain: bool = False) -> int:
     """Run this node's agent and return the exit status of a success.
+
+    Args:
+        resolved: The settings as users gave them.
+        only_explain: Whether to tell what would run, and start nothing.
 
     Raises:
         ElaunchError: If the job did not succeed.
@@ -43,9 +49,17 @@ def run(resolved: Resolved) -> int:
     if voice is Voice.NORMAL:
         level = _level_named(os.environ.get("LOGLEVEL", ""), level)
     logging.basicConfig(level=level, format=shape)
+    plugins = load_plugins(backends.names(args.block_plugins))
+    found = scheduled(resolved, plugins, os.environ)
+    if only_explain or args.dry_run:
+        from elaunch.cli.explain import explain
+
+        return explain(found)
+    for note in found.notes:
+        logger.warning(note)
     console = Console(voice, sys.stderr)
-    _tell_sources(resolved)
-    config = config_of(resolved)
+    _tell_sources(found.resolved)
+    config = config_of(found.resolved)
     early.settle(config.agent_signals)
     if _is_legacy(args):
         logger.warning("this way to launch is deprecated; use 'elaunch run'")
@@ -119,8 +133,8 @@ def _all_pairs(texts: Sequence[str], flag: str) -> dict[str, str]:
 
 
 def _node_rank(resolved: Resolved) -> int | None:
-    """Return the rank that a flag or a file gives; `elaunch.slots` reads variables."""
-    if resolved.origins["node_rank"] is Origin.VARIABLE:
+    """Return the rank that a flag or a file gives; `elaunch.slots` hears the others."""
+    if resolved.origins["node_rank"] in (Origin.VARIABLE, Origin.SCHEDULER):
         return None
     rank: int | None = resolved.args.node_rank
     return rank
