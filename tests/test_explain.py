@@ -102,6 +102,7 @@ def test_where_output_goes_is_told() -> None:
     assert found.workers[0].stdout == ("file",)
     assert found.workers[1].stderr == ("console",)
     text = as_text(found, [], [], everything=False)
+    assert "\n  they meet at gpu011:27301, as job job\n" in text
     assert "  stdout of local rank 0: file\n  stdout of local rank 1: console" in text
 
 
@@ -240,6 +241,14 @@ def test_a_program_is_shown_as_it_runs() -> None:
             {},
             "the host of the store dies",
             "depends on the rendezvous backend 'mine'",
+        ),
+        (ALONE, {}, "the workers of this node are done", "exits with 0"),
+        (FIXED, {}, "the workers of this node are done", "waits for the other nodes"),
+        (
+            {**FIXED, "exit_barrier_timeout": 5.0},
+            {},
+            "the workers of this node are done",
+            "waits 5 s for the other nodes (--exit-barrier-timeout)",
         ),
         (FIXED, {}, "this agent gets SIGTERM", "It exits with 75."),
         (

@@ -52,7 +52,7 @@ def explain(found: Scheduled) -> int:
         ElaunchError: What a run would raise before it starts anything.
     """
     args = found.resolved.args
-    made = plan(config_of(found.resolved), entry_of(args))
+    made = plan(config_of(found.resolved), entry_of(args, os.environ))
     settings = [*_all_settings(found.resolved)]
     if getattr(args, "json", False):
         text = as_json(made, settings, found.notes)
@@ -158,6 +158,7 @@ def _ranks(plan: Plan) -> Iterator[str]:
             f"{nodes}, {_span(ranks.workers, 'worker')} if each node has as many as "
             f"this one ({count})"
         )
+        yield from _paragraph(f"they meet at {plan.endpoint}, as job {plan.run_id}")
     first, last = ranks.first
     ours = _span((count, count), "rank")
     if first == last:

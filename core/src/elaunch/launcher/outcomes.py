@@ -39,6 +39,7 @@ def outcomes(config: LaunchConfig, options: attrs.AttrsInstance) -> Sequence[Out
         "a node dies": story.node_dies(),
         "a node joins": story.node_joins(),
         "the host of the store dies": story.store_dies(),
+        "the workers of this node are done": story.done(),
         "this agent gets SIGTERM": story.told_to_end(),
         "this agent gets Ctrl-C": story.interrupted(),
         "a preemption is announced": story.notice(),
@@ -135,6 +136,17 @@ class _Story:
             yield f"{limit}, then they are stopped."
         else:
             yield f"That depends on the rendezvous backend {config.rdzv_backend!r}."
+
+    def done(self) -> Iterator[str]:
+        limit = self.config.exit_barrier_timeout
+        if self.config.max_nodes == 1:
+            yield "If all succeeded the job has, and its agent exits with 0."
+        elif limit is None:
+            yield "If all succeeded it waits for the other nodes: the job has succeeded"
+            yield "when their workers have, too. Then all agents exit with 0."
+        else:
+            yield f"If all succeeded it waits {limit:g} s for the other nodes"
+            yield "(--exit-barrier-timeout), and exits with 0."
 
     def told_to_end(self) -> Iterator[str]:
         config = self.config

@@ -147,7 +147,7 @@ def plan(config: LaunchConfig, entry: WorkerEntry) -> Plan:
     workers = _workers(config, node, entry, low, high)
     rendezvous = plugins.rendezvous.find(config.rdzv_backend).provider
     options = build_options(
-        rendezvous.options, config.rdzv_configs, f"rendezvous {rendezvous.name!r}"
+        rendezvous.options, config.rendezvous_options, f"rendezvous {rendezvous.name!r}"
     )
     logs = ""
     if any("file" in (*worker.stdout, *worker.stderr) for worker in workers):
@@ -181,7 +181,7 @@ def _slot(plugins: Plugins, config: LaunchConfig) -> Slot | None:
 
 def _backends(plugins: Plugins, config: LaunchConfig) -> Iterator[Backend]:
     """Yield each backend, checked but not built: some open files for that."""
-    rendezvous = {k: str(v) for k, v in config.rdzv_configs.items()}
+    rendezvous = {k: str(v) for k, v in config.rendezvous_options.items()}
     yield _backend(plugins.rendezvous, config.rdzv_backend, rendezvous)
     name, options = parse_spec(config.bootstrap, "--bootstrap")
     if name == "auto":
@@ -191,13 +191,15 @@ def _backends(plugins: Plugins, config: LaunchConfig) -> Iterator[Backend]:
     yield _backend(plugins.policies, *policy)
     yield _backend(plugins.spawners, *parse_spec(config.spawner, "--spawner"))
     if config.logs_specs:
-        yield _backend(plugins.log_layouts, "logs-specs", {"name": config.logs_specs})
+        specs = config.logs_specs
+        named = {"name": specs} if isinstance(specs, str) else {}
+        yield _backend(plugins.log_layouts, "logs-specs", named)
     elif config.log_layout != "default" or "default" in plugins.log_layouts:
         layout = parse_spec(config.log_layout, "--log-layout")
         yield _backend(plugins.log_layouts, *layout)
     for spec in config.monitors:
         yield _backend(plugins.monitors, *parse_spec(spec, "--monitor"))
-    for spec in config.event_recorders:
+    for spec in config.all_event_recorders:
         yield _backend(plugins.recorders, *parse_spec(spec, "--event-recorder"))
 
 
