@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
-from agents import Launch
+from agents import Agent, Launch
 from scheduler_environments import (
     HYDRA,
     INDEXED,
@@ -111,14 +112,32 @@ def test_two_agents_find_each_other_without_a_flag(
     assert first[1] == second[1]
 
 
-def test_nodes_beyond_those_that_were_asked_for_are_spares(
+def test_a_node_beyond_those_that_were_asked_for_is_a_spare(
     launch: Launch, job: int, script: Script, tmp_path: Path
 ) -> None:
-    worker = script(SHOW)
-    spare = launch("--nnodes", "1:1", worker, **slurm(job, 1, tmp_path))
+    worker = script(
+        "import signal\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})\n"
+        + SHOW
+        + "signal.sigwait({signal.SIGUSR1})\n"
+    )
+    sizes = dict.fromkeys(("SLURM_STEP_NUM_NODES", "SLURM_STEP_NUM_TASKS"), "3")
 
-    assert spare.wait() == 0
-    spare.wait_for(r"rank 0 of 1 node 0 job ")
+    def start(node: int) -> Agent:
+        environment = {**slurm(job, node, tmp_path), **sizes}
+        return launch("--nnodes", "2", worker, **environment)
+
+    first, second = start(0), start(1)
+    for rank, agent in enumerate((first, second)):
+        agent.wait_for(rf"rank {rank} of 2 node {rank} ")
+    third = start(2)
+    third.wait_for("waiting as a spare")
+    for agent in (first, second):
+        for process in agent.workers():
+            process.send_signal(signal.SIGUSR1)
+
+    assert [agent.wait() for agent in (first, second, third)] == [0, 0, 0]
+    assert "rank" not in [line.split()[0] for line in third.lines]
 
 
 def test_several_tasks_on_a_node_are_refused_and_can_be_meant(

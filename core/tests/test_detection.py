@@ -142,7 +142,7 @@ def without(*names: str) -> dict[str, str]:
         ({"nnodes": "4"}, without("nnodes")),
         ({"nnodes": "3"}, without("nnodes")),
         ({"nnodes": "1:4"}, without("nnodes")),
-        # The nodes beyond those that the user asked for are spares.
+        # A node beyond those that the user asked for gets no rank.
         ({"nnodes": "2"}, without("nnodes", "node_rank")),
         ({"nnodes": "1:2"}, without("nnodes", "node_rank")),
         # One node meets nobody.

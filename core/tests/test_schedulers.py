@@ -1,5 +1,6 @@
 """What each scheduler's environment says, row by row."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -305,6 +306,15 @@ def test_where_the_file_of_hosts_is_not_the_endpoint_is_open(
 
     assert values_of(Pbs(), environment) == PBS_JOB
     assert values_of(Pbs(), without(environment, "PBS_NUM_NODES")) == without(
+        PBS_JOB, "nnodes"
+    )
+
+
+def test_what_is_no_file_of_hosts_is_not_waited_for(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    assert values_of(Pbs(), {**PBSDSH, "PBS_NODEFILE": str(pipe)}) == without(
         PBS_JOB, "nnodes"
     )
 

@@ -128,7 +128,7 @@ def _unfit(
         return _SHARED
     unfit = set()
     rank = values.get("node_rank")
-    # The nodes beyond what the user asked for are spares, of any rank.
+    # A node beyond those that the user asked for takes the rank that is left, if any.
     if rank and int(rank.value) >= nodes:
         unfit.add("node_rank")
     elsewhere = given.get("rdzv_backend", _HOSTED[0]) not in _HOSTED

@@ -58,9 +58,11 @@ def job_number(job: str) -> int:
 
 def hosts_of(environment: Mapping[str, str]) -> list[str]:
     """Return the hosts of the job, each once, as far as this node has the list."""
-    name = environment.get("PBS_NODEFILE", "")
+    path = Path(environment.get("PBS_NODEFILE", ""))
     try:
-        with Path(name).open(encoding="utf-8", errors="replace") as file:
+        if not path.is_file():  # a pipe would be waited for
+            return []
+        with path.open(encoding="utf-8", errors="replace") as file:
             lines = file.read(_MOST_BYTES).split()
     except (OSError, ValueError):
         return []
