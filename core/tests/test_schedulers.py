@@ -176,6 +176,15 @@ def test_outside_of_srun_only_this_node_is_told_of(step: str | None) -> None:
     )
 
 
+def test_a_shell_of_salloc_may_be_on_a_host_without_the_gpus() -> None:
+    environment = {
+        **without(SBATCH, "SLURM_GPUS_ON_NODE"),
+        "SLURM_GPUS_PER_NODE": "8",
+    }
+
+    assert "nproc_per_node" not in values_of(Slurm(), environment)
+
+
 def test_a_batch_script_of_one_node_needs_no_srun() -> None:
     found = detected(Slurm(), {**SBATCH, "SLURM_NNODES": "1"})
 

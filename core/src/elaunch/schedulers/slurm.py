@@ -1,7 +1,7 @@
 """Slurm: a step of one task per node is a job, a node each."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import attrs
 
@@ -31,7 +31,9 @@ VARIABLES: Mapping[str, str] = {
 _NODES = ("SLURM_STEP_NUM_NODES", "SLURM_NNODES", "SLURM_JOB_NUM_NODES")
 _TASKS = ("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS")
 _LISTS = ("SLURM_STEP_NODELIST", "SLURM_JOB_NODELIST")
-_GPUS = ("SLURM_GPUS_ON_NODE", "SLURM_GPUS_PER_NODE", "SLURM_GPUS_PER_TASK")
+_HERE = ("SLURM_GPUS_ON_NODE",)
+_GPUS = (*_HERE, "SLURM_GPUS_PER_NODE", "SLURM_GPUS_PER_TASK")
+"""GPUs of this node, and what was asked for, which `salloc` sets elsewhere, too."""
 
 _LAST_STEP = 10**9
 """Numbers beyond it mean a batch script, an interactive shell and the like."""
@@ -75,7 +77,9 @@ class Slurm:
                 endpoint(first.value, port_of(job, step)),
                 f"first host of {first.rule}; port by SLURM_JOB_ID and SLURM_STEP_ID",
             )
-        return Detected(scheduler="Slurm", values={**values, **_workers(environment)})
+        return Detected(
+            scheduler="Slurm", values={**values, **_workers(environment, _GPUS)}
+        )
 
 
 def _outside(environment: Mapping[str, str], job: int) -> Detected:
@@ -84,7 +88,9 @@ def _outside(environment: Mapping[str, str], job: int) -> Detected:
     notes = _alone(nodes) if nodes and nodes.value != "1" else ()
     values = {"rdzv_id": _run_id(environment, job, None)}
     return Detected(
-        scheduler="Slurm", values={**values, **_workers(environment)}, notes=notes
+        scheduler="Slurm",
+        values={**values, **_workers(environment, _HERE)},
+        notes=notes,
     )
 
 
@@ -117,9 +123,11 @@ def _first_host(environment: Mapping[str, str]) -> Suggestion | None:
         return None
 
 
-def _workers(environment: Mapping[str, str]) -> dict[str, Suggestion]:
+def _workers(
+    environment: Mapping[str, str], names: Sequence[str]
+) -> dict[str, Suggestion]:
     """Return the GPUs of this node, if there are any and their number is known."""
-    for name in _GPUS:
+    for name in names:
         found = _AMOUNT.fullmatch(environment.get(name, "").strip())
         if found and int(found[1]):
             return {"nproc_per_node": Suggestion(str(int(found[1])), name)}
