@@ -3,16 +3,27 @@
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import attrs
 import pytest
 
+from elaunch.api import (
+    EventRecorder,
+    EventRecorderProvider,
+    Provider,
+    RecorderParameters,
+)
 from elaunch.cli.explain import Setting, as_json, as_text
 from elaunch.config import LaunchConfig
 from elaunch.errors import UnknownBackend, UsageError
+from elaunch.hookspecs import hookimpl
 from elaunch.launcher.outcomes import outcomes
 from elaunch.launcher.plan import Plan, plan
 from elaunch.membership.options import RendezvousOptions
+from elaunch.plugins import Plugin, Plugins, Status, load_plugins
+from elaunch.plugins.loader import declared
 from elaunch.workers import CommandEntry, FunctionEntry, ScriptEntry
 
 
@@ -84,6 +95,63 @@ def test_secrets_are_not_shown() -> None:
     ):
         assert "HF_TOKEN" in shown
         assert "hush" not in shown
+
+
+@attrs.frozen
+class SiteOptions:
+    """Options of a recorder that somebody else wrote."""
+
+    token: str = ""
+    token_file: str = ""
+
+
+def never_built(_: RecorderParameters, __: SiteOptions) -> EventRecorder:
+    raise AssertionError("a recorder may open files: a plan builds none")
+
+
+def test_options_that_are_secrets_are_not_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    @hookimpl
+    def elaunch_register_event_recorders() -> list[EventRecorderProvider]:
+        return [Provider("site", "ours", never_built, SiteOptions)]
+
+    module = ModuleType("site")
+    vars(module)["elaunch_register_event_recorders"] = elaunch_register_event_recorders
+    point = next(iter(load_plugins().loaded)).point
+    site = Plugin(
+        name="site",
+        point=point,
+        status=Status.OK,
+        providers=declared("site", module),
+    )
+    plugins = Plugins((*load_plugins().loaded, site))
+    monkeypatch.setattr("elaunch.launcher.plan.load_plugins", lambda _: plugins)
+    found = planned(ALONE, event_recorders=("site:token=hush,token_file=t",))
+
+    assert found.backends[-1].options == {"token": "<hidden>", "token_file": "t"}
+
+
+@pytest.mark.parametrize(
+    ("given", "rank"), [(FIXED, "4"), (ELASTIC, "<0 to 4>"), (ALONE, "0")]
+)
+def test_a_number_of_a_node_holds_while_there_are_that_many(
+    given: Mapping[str, Any], rank: str
+) -> None:
+    number = 0 if given is ALONE else 2
+    found = planned(given, node_rank=number)
+
+    assert found.workers[0].environment["RANK"] == rank
+
+
+@pytest.mark.parametrize("name", ["PYTHONUNBUFFERED", "PYTHONFAULTHANDLER"])
+def test_a_switch_that_the_user_has_set_is_inherited(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(name, raising=False)
+    assert planned(ALONE).workers[0].environment[name] == "1"
+    monkeypatch.setenv(name, "0")
+    assert name not in planned(ALONE).workers[0].environment
 
 
 def test_a_random_id_and_files_that_are_not_there_yet_are_told_as_such() -> None:

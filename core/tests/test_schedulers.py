@@ -319,6 +319,16 @@ def test_where_the_file_of_hosts_is_not_the_endpoint_is_open(
     )
 
 
+@pytest.mark.parametrize("task", [None, "1"])
+def test_a_node_of_pbs_that_is_not_the_first_runs_no_script_of_a_job(
+    task: str | None,
+) -> None:
+    environment = without({**PBSDSH, "PBS_NUM_NODES": "2"}, "PBS_TASKNUM")
+    tasks = {"PBS_TASKNUM": task} if task else {}
+
+    assert values_of(Pbs(), environment | tasks) == PBS_JOB
+
+
 def test_what_is_no_file_of_hosts_is_not_waited_for(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
