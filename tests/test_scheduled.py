@@ -190,7 +190,7 @@ def test_a_scheduler_is_heard_of_with_v(
     agent = launch("-v", "--nnodes", "1", script(SHOW), **environment)
 
     assert agent.wait() == 0
-    agent.wait_for(r"nproc_per_node is 1 \(Slurm: SLURM_GPUS_ON_NODE\)")
+    agent.wait_for(r"elsewhere: .*nproc_per_node \(Slurm: SLURM_GPUS_ON_NODE\)")
 
 
 def explained(

@@ -65,7 +65,6 @@ def scheduled(
         except UsageError as error:
             logger.warning("%s; it is left out", error)
             continue
-        logger.info("%s is %s (%s)", name, suggestion.value, source)
         sources[name], origins[name] = source, Origin.SCHEDULER
     return Scheduled(
         Resolved(argparse.Namespace(**values), sources, origins), filled.notes
