@@ -41,7 +41,7 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         (
             ["fly"],
             3,
-            "'fly'\n  installed: 'completion', 'etcd', 'events', 'plugins', 'run'\n",
+            "installed: 'completion', 'etcd', 'events', 'explain', 'plugins', 'run'\n",
         ),
         (["rnu"], 3, "no command is named 'rnu'; did you mean 'run'?"),
         (["run", "absent.py"], 2, "script 'absent.py' does not exist in"),
