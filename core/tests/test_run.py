@@ -129,6 +129,15 @@ def test_verbose_tells_what_was_not_typed_but_no_values(tmp_path: Path) -> None:
     assert "secret" not in ended.stderr
 
 
+def test_metrics_and_health_are_part_of_the_configuration() -> None:
+    flags = ("--metrics", "console", "--health-check", "127.0.0.1:8000")
+    config = config_of(resolve([*flags, __file__], {}))
+
+    assert config.metrics_cfg == {"handler": "console"}
+    assert config.health_check == "127.0.0.1:8000"
+    assert config_of(resolve([__file__], {})).metrics_cfg == {}
+
+
 @pytest.mark.parametrize(
     ("words", "level", "told"),
     [

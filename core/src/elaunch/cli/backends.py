@@ -48,6 +48,12 @@ def add_flags(backends: argparse._ActionsContainer) -> None:
         default="null",
         help="one more of them, by torchrun's name for the flag (default: null)",
     )
+    backends.add_argument(
+        "--metrics",
+        metavar="NAME[:K=V,...]",
+        default="",
+        help="who gets the agent's metrics, for example console (default: nobody)",
+    )
     add_block_plugin(backends)
 
 
@@ -73,6 +79,7 @@ def settings_of(args: argparse.Namespace) -> dict[str, Any]:
         "monitor_interval": args.monitor_interval,
         "event_recorders": tuple(args.event_recorder),
         "event_log_handler": args.event_log_handler,
+        "metrics_cfg": {"handler": args.metrics} if args.metrics else {},
         "block_plugins": names(args.block_plugins),
     }
 

@@ -1,4 +1,4 @@
-"""Flags about what a failed job leaves behind."""
+"""Flags about what is told of failures, and of there being none."""
 
 import argparse
 
@@ -19,4 +19,11 @@ def add_flags(failure: argparse._ActionsContainer) -> None:
         default=0.0,
         help="write down where the workers of this node are before they are stopped "
         "because of a failure, in at most so many seconds (default: 0, off)",
+    )
+    failure.add_argument(
+        "--health-check",
+        metavar="HOST:PORT",
+        default="",
+        help="where this agent tells over HTTP that it is well; a PORT alone is one of "
+        "127.0.0.1 (default: nowhere)",
     )

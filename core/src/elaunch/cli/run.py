@@ -117,6 +117,7 @@ def _config_of(resolved: Resolved) -> LaunchConfig:
         shutdown_timeout=args.shutdown_timeout,
         failure_file=args.failure_file,
         dump_stacks=args.dump_stacks,
+        health_check=args.health_check,
         **start.settings_of(args),
         **signals.settings_of(args),
         exit_barrier_timeout=args.exit_barrier_timeout,
