@@ -78,17 +78,22 @@ def test_the_page_leaves_no_public_name_of_torch_out() -> None:
     missing = set()
     for module in torchs_modules("torch.distributed.elastic"):
         short = module.__name__.removeprefix("torch.distributed.elastic.")
-        if short.split(".")[0] not in PENDING:
+        if not short.startswith(TO_COME):
             missing |= {
                 f"{short}.{name}"
                 for name in getattr(module, "__all__", ())
                 if name not in told
             }
 
-    assert missing == set()
+    assert {name for name in missing if not name.endswith(TO_COME)} == set()
 
 
-PENDING = {"events", "metrics", "timer", "control_plane"}
+TO_COME = (
+    *("metrics", "timer", "control_plane", "utils.data", "utils.process_state"),
+    "agent.server.health_check_server",
+    *("_ENABLE_FILE_TIMER", "_TIMER_FILE", "_HEALTH_CHECK_PORT"),
+)
+"""What elaunch has no counterpart of yet, by beginning of a module or end of a name."""
 
 
 @pytest.mark.interop

@@ -51,8 +51,15 @@ DefaultLogsSpecs LogsDest LogsSpecs PContext ProcessFailure RunProcsResult
 SignalException Std start_processes to_map
 """
 
+EVENTS = "Event EventMetadataValue EventSource NodeState RdzvEvent"
+
 TORCHELASTICS = {
     "agent.server": "LocalElasticAgent RunResult WorkerSpec WorkerState",
+    "events": (
+        f"{EVENTS} construct_and_record_rdzv_event get_logging_handler record "
+        "record_rdzv_event"
+    ),
+    "events.api": EVENTS,
     "multiprocessing": PROCESSES,
     "multiprocessing.api": PROCESSES,
     "multiprocessing.errors": (
