@@ -78,22 +78,10 @@ def test_the_page_leaves_no_public_name_of_torch_out() -> None:
     missing = set()
     for module in torchs_modules("torch.distributed.elastic"):
         short = module.__name__.removeprefix("torch.distributed.elastic.")
-        if not short.startswith(TO_COME):
-            missing |= {
-                f"{short}.{name}"
-                for name in getattr(module, "__all__", ())
-                if name not in told
-            }
+        names = getattr(module, "__all__", ())
+        missing |= {f"{short}.{name}" for name in names if name not in told}
 
-    assert {name for name in missing if not name.endswith(TO_COME)} == set()
-
-
-TO_COME = (
-    *("metrics", "timer", "control_plane", "utils.data", "utils.process_state"),
-    "agent.server.health_check_server",
-    *("_ENABLE_FILE_TIMER", "_TIMER_FILE", "_HEALTH_CHECK_PORT"),
-)
-"""What elaunch has no counterpart of yet, by beginning of a module or end of a name."""
+    assert missing == set()
 
 
 @pytest.mark.interop

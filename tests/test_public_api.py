@@ -53,7 +53,27 @@ SignalException Std start_processes to_map
 
 EVENTS = "Event EventMetadataValue EventSource NodeState RdzvEvent"
 
+METRICS = """
+ConsoleMetricHandler MetricData MetricHandler MetricStream MetricsConfig
+NullMetricHandler configure getStream get_elapsed_time_ms prof profile publish_metric
+put_metric
+"""
+
+TIMERS = "RequestQueue TimerClient TimerRequest TimerServer configure expires"
+LOCAL_TIMERS = "LocalTimerClient LocalTimerServer MultiprocessingRequestQueue"
+FILE_TIMERS = "FileTimerClient FileTimerRequest FileTimerServer"
+
 TORCHELASTICS = {
+    "agent.server.health_check_server": "HealthCheckServer create_healthcheck_server",
+    "control_plane": "TORCH_WORKER_SERVER_SOCKET worker_main",
+    "metrics": METRICS,
+    "metrics.api": METRICS,
+    "timer": f"{TIMERS} {LOCAL_TIMERS} {FILE_TIMERS}",
+    "timer.api": TIMERS,
+    "timer.local_timer": LOCAL_TIMERS,
+    "timer.file_based_local_timer": FILE_TIMERS,
+    "utils.data": "CyclingIterator ElasticDistributedSampler",
+    "utils.process_state": "is_uninterruptible_state read_proc_state",
     "agent.server": "LocalElasticAgent RunResult WorkerSpec WorkerState",
     "events": (
         f"{EVENTS} construct_and_record_rdzv_event get_logging_handler record "
