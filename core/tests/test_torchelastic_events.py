@@ -2,6 +2,9 @@
 
 import json
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -243,3 +246,26 @@ def test_an_event_of_a_plugin_has_no_twin(translated: Translated) -> None:
 
     assert translated.statuses == []
     assert translated.rendezvous == []
+
+
+@pytest.mark.parametrize(
+    ("level", "told"), [(None, True), ("info", True), ("WARNING", False)]
+)
+def test_the_level_of_a_destination_is_that_of_loglevel(
+    level: str | None, *, told: bool
+) -> None:
+    code = (
+        "from elaunch.torchelastic_events import *;"
+        "record(Event('said', EventSource.AGENT), 'console')"
+    )
+    given = {k: v for k, v in os.environ.items() if k != "LOGLEVEL"}
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**given, **({"LOGLEVEL": level} if level else {})},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+
+    assert ('"said"' in ended.stderr) == told
