@@ -51,6 +51,10 @@ def test_each_row_says_what_it_has_to() -> None:
     assert flags == {(True, True), (False, False)}
 
 
+def test_no_row_waits_for_anything() -> None:
+    assert [row.id for row in ROWS if row.waits_for] == []
+
+
 def test_each_test_that_is_named_exists() -> None:
     known = node_ids()
 
