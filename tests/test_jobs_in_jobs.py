@@ -114,7 +114,7 @@ sys.exit(subprocess.run(command).returncode)
 
 
 def run_nested(
-    launch: Launch, script: Script, tmp_path: Path, flags: str, **env: str
+    launch: Launch, script: Script, tmp_path: Path, flags: str
 ) -> tuple[int, dict[str, list[dict[str, str]]]]:
     """Run a job of two workers, each of which runs one, too.
 
@@ -125,7 +125,7 @@ def run_nested(
     inner.write_text(INNER)
     agent = launch(
         *("--nproc-per-node", "2", "--role", "around", script(OUTER)),
-        **{"INNER": f"{flags} {inner}", **env},
+        INNER=f"{flags} {inner}",
     )
     status = agent.wait()
     return status, {
@@ -162,6 +162,8 @@ def test_a_worker_of_an_inner_job_is_told_nothing_of_the_outer_one(
 def test_the_exit_status_of_an_inner_job_is_that_of_the_outer_one(
     launch: Launch, script: Script, tmp_path: Path
 ) -> None:
-    status, _ = run_nested(launch, script, tmp_path, "-q", INNER_STATUS="42")
+    inner = tmp_path / "inner.py"
+    inner.write_text(INNER)
+    agent = launch(script(OUTER), INNER=f"-q {inner}", INNER_STATUS="42")
 
-    assert status == 42
+    assert agent.wait() == 42

@@ -150,7 +150,7 @@ def test_a_node_leaves_while_the_next_generation_forms(
     quick.wait_for("group.stopped")
     leaver, stayer = (quick, stubborn) if has_stopped else (stubborn, quick)
     leaver.send(signal.SIGTERM)
-    leaver.wait_for("agent.signalled signal='SIGTERM'")
+    leaver.wait_for("agent.signalled signal='SIGTERM'|got SIGTERM")
     stubborn.workers()[0].send_signal(signal.SIGUSR1)
 
     assert leaver.wait() == 75

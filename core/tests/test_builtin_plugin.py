@@ -10,7 +10,9 @@ class TestPlugin(PluginContract):
             *(("rendezvous", "file"), ("bootstrap", "port"), ("bootstrap", "none")),
             *(("bootstrap", "jax"), ("restart policy", "default")),
             *(("monitor", "timer"), ("metric handler", "null")),
-            ("metric handler", "console"),
+            *(("metric handler", "console"), ("scheduler", "mpi")),
+            *(("scheduler", "slurm"), ("scheduler", "pbs")),
+            ("scheduler", "kubernetes"),
         }
     )
     heavy_modules = ("elaunch.file_store", "elaunch.watchdog", "elaunch.timer")

@@ -1,7 +1,7 @@
 """What an agent records of its node's generations and workers."""
 
+import asyncio
 import json
-import time
 from collections.abc import Mapping, Sequence
 
 import attrs
@@ -26,11 +26,11 @@ class Happenings:
 
     record: Record
     placement: Placement
-    _joining_since: float = attrs.field(factory=time.monotonic, init=False)
+    _joining_since: float = attrs.field(default=0.0, init=False)
 
     def joining(self) -> None:
         """The node begins to join: from here on it counts how long that takes."""
-        self._joining_since = time.monotonic()
+        self._joining_since = asyncio.get_running_loop().time()
 
     def not_joined(self, error: Exception) -> None:
         """The node did not become a member."""
@@ -138,7 +138,9 @@ class Happenings:
         )
 
     def _joining_took(self) -> float:
-        return round((time.monotonic() - self._joining_since) * 1000, 3)
+        return round(
+            (asyncio.get_running_loop().time() - self._joining_since) * 1000, 3
+        )
 
 
 def _raw_error(failure: ProcessFailure) -> str:

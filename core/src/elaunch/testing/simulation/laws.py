@@ -33,6 +33,10 @@ from elaunch.testing.simulation.notice_laws import Key, NoticeLaws
 from elaunch.testing.simulation.workers import SimulatedGroup
 
 
+_ROUNDING = 1e-6
+"""Seconds by which sums of times may differ from what they stand for."""
+
+
 @attrs.define(eq=False)
 class Laws:
     """Watches one run.
@@ -209,7 +213,9 @@ class Laws:
         """
         told = self._signalled[node.name]
         late = self.loop.now - node.settings.shutdown_timeout - STOP_MARGIN
-        return len(told) > 1 or any(t == self.loop.now or t <= late for t in told)
+        return len(told) > 1 or any(
+            t == self.loop.now or t <= late + _ROUNDING for t in told
+        )
 
     # -- what the store tells ----------------------------------------------------
 
