@@ -1,11 +1,13 @@
 """Rendezvous plugins that were written for torchelastic, with real agents."""
 
+import asyncio
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,9 @@ from typing import Any
 import pytest
 from agents import DEADLINE, Agent, Launch
 
-from elaunch import LaunchConfig, elastic_launch
+from elaunch import LaunchConfig, RendezvousParameters, elastic_launch
+from elaunch.blocking import adapter
+from elaunch.blocking.adapter import BlockingRendezvous
 from elaunch.blocking.handler import RendezvousHandler, RendezvousInfo
 from elaunch.blocking.registry import rendezvous_handler_registry
 
@@ -310,6 +314,83 @@ def test_a_shutdown_that_fails_hides_no_result(
 
     assert elastic_launch(register(handler), times)(3) == {0: 0, 1: 3}
     assert "'alone' could not be closed: OSError: not now" in caplog.text
+
+
+class Hanging(Alone):
+    """One that does not answer when it is asked whether nodes wait."""
+
+    def __init__(self, asked: Path) -> None:
+        super().__init__()
+        self.asked = asked
+        self.over = threading.Event()
+
+    def num_nodes_waiting(self) -> int:
+        os.close(os.open(self.asked, os.O_WRONLY))  # when a worker has opened it, too
+        self.over.wait()
+        return 0
+
+
+def end_when_asked(asked: str) -> str:
+    Path(asked).read_bytes()
+    return "done"
+
+
+def test_a_handler_that_hangs_does_not_hold_up_the_end(
+    register: Callable[[Alone], LaunchConfig],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr(adapter, "SHUTDOWN_TIMEOUT", 0.1)
+    os.mkfifo(tmp_path / "asked")
+    handler = Hanging(tmp_path / "asked")
+    config = register(handler).evolve(nproc_per_node=1)
+    late = threading.Timer(DEADLINE, handler.over.set)
+    late.start()
+    try:
+        values = elastic_launch(config, end_when_asked)(str(handler.asked))
+        assert values == {0: "done"}
+        assert not handler.over.is_set()
+    finally:
+        late.cancel()
+        handler.over.set()
+
+
+class Late(Alone):
+    """One whose nodes meet when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entered, self.met = threading.Event(), threading.Event()
+        self.store = Dict()
+
+    def next_rendezvous(self) -> RendezvousInfo:
+        self.entered.set()
+        self.met.wait(DEADLINE)
+        return RendezvousInfo(self.store, 0, 1)
+
+
+async def give_up(handler: Late) -> None:
+    """Begin to join, and be told to stop meanwhile."""
+    rendezvous = BlockingRendezvous(
+        lambda: handler, RendezvousParameters(backend="alone", run_id="job")
+    )
+    joining = asyncio.create_task(rendezvous.join())
+    await asyncio.to_thread(handler.entered.wait, DEADLINE)
+    joining.cancel()
+    await asyncio.wait((joining,))
+    await rendezvous.aclose()
+
+
+def test_a_node_that_was_stopped_while_nodes_met_promises_them_nothing() -> None:
+    handler = Late()
+    asyncio.run(give_up(handler))
+    handler.met.set()
+    for thread in threading.enumerate():
+        if thread.name == "elaunch-blocking":
+            thread.join(DEADLINE)
+
+    assert handler.store.values == {}
+    assert "shutdown" not in handler.calls
 
 
 def test_names_are_taken_once() -> None:

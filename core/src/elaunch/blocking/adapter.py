@@ -105,7 +105,9 @@ class BlockingRendezvous:
     _membership: Membership | None = attrs.field(default=None, init=False)
     _addresses: frozenset[str] = attrs.field(default=frozenset(), init=False)
     _past: Past = attrs.field(factory=Past, init=False)
-    _news: "asyncio.Queue[Change]" = attrs.field(factory=asyncio.Queue, init=False)
+    _news: "asyncio.Queue[Change | Exception]" = attrs.field(
+        factory=asyncio.Queue, init=False
+    )
     _finishing: "asyncio.Task[None] | None" = attrs.field(default=None, init=False)
     _outcome: Outcome | None = attrs.field(default=None, init=False)
     _signalled: bool = attrs.field(default=False, init=False)
@@ -137,37 +139,55 @@ class BlockingRendezvous:
         return membership
 
     def _meet(self) -> tuple[Membership, frozenset[str]]:
+        self._check_wanted()
         if self._handler is None:
             self._handler = self._create()
         info = self._handler.next_rendezvous()
+        self._check_wanted()
         self._store = info.store
         node = self._params.node or _facts(self._params)
         return agree(info.store, info.rank, info.world_size, node, self._past)
 
+    def _check_wanted(self) -> None:
+        """Go no further in a thread that was left behind when a signal came.
+
+        Its process may live on. Who agrees on ranks promises the others workers.
+        """
+        if self._signalled:
+            raise RendezvousClosed("this node was told to stop while nodes met")
+
     async def changes(self) -> AsyncGenerator[Change, None]:
         """Yield that nodes wait to join, and what this node has decided."""
+        looking = asyncio.create_task(self._look_out(self._news))
         superseded = False
-        while True:
-            change = await self._next(look=not superseded)
-            if change.kind is ChangeKind.SUPERSEDED:
-                if superseded:
-                    continue
-                superseded = True
-            yield change
-            if change.kind in {ChangeKind.CLOSED, ChangeKind.LOST}:
-                return
+        try:
+            while True:
+                change = await self._news.get()
+                if isinstance(change, Exception):
+                    raise change
+                if change.kind is ChangeKind.SUPERSEDED:
+                    if superseded:
+                        continue
+                    superseded = True
+                    looking.cancel()  # the next rendezvous takes in whoever waits
+                yield change
+                if change.kind in {ChangeKind.CLOSED, ChangeKind.LOST}:
+                    return
+        finally:
+            looking.cancel()
 
-    async def _next(self, *, look: bool) -> Change:
-        while True:
-            try:
-                async with asyncio.timeout(self._params.interval):
-                    return await self._news.get()
-            except TimeoutError:
+    async def _look_out(self, news: "asyncio.Queue[Change | Exception]") -> None:
+        """Look again and again until nodes wait; a look that hangs hides no news."""
+        try:
+            found = None
+            while not found:
+                await asyncio.sleep(self._params.interval)
                 # While this node waits for the end of the job nobody else can begin
                 # a generation that it would take part in.
-                found = await self._look() if look and not self._finishing else None
-                if found:
-                    return found
+                found = None if self._finishing else await self._look()
+            news.put_nowait(found)
+        except Exception as error:  # noqa: BLE001 - raised where news are waited for
+            news.put_nowait(error)
 
     async def _look(self) -> Change | None:
         """Ask whether nodes wait."""
