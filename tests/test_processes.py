@@ -109,6 +109,8 @@ def test_the_first_failure_ends_the_others(tmp_path: Path) -> None:
     assert all(is_gone(pid) for pid in pids.values())
     (kept,) = tmp_path.glob("*/attempt_0/0/error.json")
     assert "as planned" in kept.read_text()
+    assert result.failures[0].error_file == str(kept)
+    assert result.failures[1].error_file == ""
 
 
 def test_exit_codes_of_programs_are_kept() -> None:

@@ -70,7 +70,8 @@ class ProcessFailure:
             chain, or empty.
         traceback: The formatted Python traceback, or empty.
         stderr_tail: The last lines the worker wrote to stderr.
-        error_file: Path of the worker's error file, or empty if it wrote none.
+        error_file: Where the worker's error file is kept on that host; empty for
+            nowhere.
         log_paths: Files on that host with the worker's output.
     """
 

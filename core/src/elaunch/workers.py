@@ -158,7 +158,7 @@ class WorkerExit:
         location: ``file:line`` of that error, or empty.
         traceback: Formatted traceback of that error, or empty.
         stderr_tail: The last lines it wrote to stderr.
-        error_file: Path of the error file that it wrote, or empty.
+        error_file: Where the error file that it wrote is kept; empty for nowhere.
         log_paths: Files with its output.
         failed: Whether this end is a failure. An exit code other than 0 always is;
             exit code 0 is one where a function gave no value.

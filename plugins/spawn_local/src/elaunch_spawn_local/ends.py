@@ -19,6 +19,7 @@ class Seen:
     Attributes:
         time: Unix time in seconds at which it was seen.
         stderr_tail: The last lines that the worker wrote to stderr.
+        error_file: Where its error file is kept; empty for nowhere.
         log_paths: Files with its output.
         killed: Whether it was this agent that sent SIGKILL.
         why: What became of the fork server, if the workers ended with it; wins over
@@ -28,6 +29,7 @@ class Seen:
 
     time: float
     stderr_tail: tuple[str, ...]
+    error_file: str = ""
     log_paths: tuple[str, ...] = ()
     killed: bool = False
     why: str = ""
@@ -54,6 +56,7 @@ def end_of(worker: Worker, seen: Seen, memory: OutOfMemory) -> WorkerExit:
         location=told.location,
         traceback=told.traceback,
         stderr_tail=seen.stderr_tail,
+        error_file=seen.error_file,
         log_paths=seen.log_paths,
         failed=exitcode != 0 or returned.error != "",
     )

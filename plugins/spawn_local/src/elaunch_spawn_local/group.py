@@ -255,9 +255,9 @@ class LocalGroup:
 
     def _end_of(self, worker: Worker, seen: Seen) -> WorkerExit:
         """Read what a worker left; blocks."""
-        self.output.keep_error_file(worker.rank, worker.error_file)
         seen = attrs.evolve(
             seen,
+            error_file=self.output.keep_error_file(worker.rank, worker.error_file),
             stderr_tail=self.output.stderr_tail(worker.rank),
             log_paths=self.output.log_paths(worker.rank),
         )

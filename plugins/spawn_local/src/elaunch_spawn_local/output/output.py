@@ -216,14 +216,21 @@ class Output:
         paths = (logs.stdout.path, logs.stderr.path) if logs else ()
         return tuple(dict.fromkeys(filter(None, paths)))
 
-    def keep_error_file(self, rank: int, path: Path) -> None:
-        """Copy a worker's error file, if any, to where the layout wants it; blocks."""
+    def keep_error_file(self, rank: int, path: Path) -> str:
+        """Copy a worker's error file, if any, to where the layout wants it; blocks.
+
+        Returns:
+            Where it is kept; empty for nowhere.
+        """
         logs = self._logs.workers.get(rank)
-        if logs and logs.error_file and path.exists():
-            try:
-                shutil.copyfile(path, logs.error_file)
-            except OSError as error:
-                logger.warning("can't keep %s: %s", logs.error_file, error)
+        if not logs or not logs.error_file or not path.exists():
+            return ""
+        try:
+            shutil.copyfile(path, logs.error_file)
+        except OSError as error:
+            logger.warning("can't keep %s: %s", logs.error_file, error)
+            return ""
+        return logs.error_file
 
     def close(self) -> None:
         """Release all; call after ``on_done``, or before `begin`. Twice is fine."""
