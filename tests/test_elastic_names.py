@@ -27,6 +27,7 @@ from elaunch.elastic.multiprocessing import (
     to_map,
 )
 from elaunch.elastic.multiprocessing.errors import (
+    ChildFailedError,
     ErrorHandler,
     get_error_handler,
     record,
@@ -253,6 +254,79 @@ def test_an_exception_is_recorded_and_an_exit_is_not(
             told = json.loads(file.read_text())["message"]
             assert told["message"] == "ValueError: as planned"
             assert ("recorded ValueError" in ended.stdout) == (handler != "None")
+
+
+class Elsewhere(ErrorHandler):
+    """Writes to a file of its own."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.dumped: list[tuple[str, int]] = []
+
+    def _get_error_file_path(self) -> str | None:
+        return str(self.path) if self.path else None
+
+    def dump_error_file(self, rootcause_error_file: str, error_code: int = 0) -> None:
+        self.dumped.append((rootcause_error_file, error_code))
+        super().dump_error_file(rootcause_error_file, error_code)
+
+
+def test_a_handler_of_errors_chooses_its_file(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="as planned"):
+        record(fail, Elsewhere(tmp_path / "own.json"))()
+    with pytest.raises(ValueError, match="as planned"):
+        record(fail, error_handler=Elsewhere(None))()
+
+    (written,) = tmp_path.iterdir()
+    told = json.loads(written.read_text())["message"]
+    assert told["message"] == "ValueError: as planned"
+    stack = told["extraInfo"]["py_callstack"]
+    assert "in recorded" not in stack  # what only passes the call on
+
+
+@pytest.mark.parametrize("left", [True, False])
+def test_a_handler_of_errors_passes_on_what_a_worker_has_left(
+    tmp_path: Path, *, left: bool
+) -> None:
+    theirs, own = tmp_path / "theirs.json", tmp_path / "own.json"
+    if left:
+        theirs.write_text('{"message": {"message": "inner", "extraInfo": {}}}')
+    failure = ProcessFailure(
+        rank=0,
+        local_rank=0,
+        role="r",
+        host="h",
+        pid=7,
+        exitcode=-11,
+        timestamp=1.0,
+        message="SIGSEGV",
+        error_file=str(theirs),
+    )
+    handler = Elsewhere(own)
+
+    def launch() -> None:
+        raise ChildFailedError("train.py", {0: failure})
+
+    with pytest.raises(ChildFailedError):
+        record(launch, handler)()
+
+    told = json.loads(own.read_text())["message"]
+    assert told["message"] == ("inner" if left else "SIGSEGV")
+    assert told["errorCode"] == -11
+    assert handler.dumped == [(str(theirs), -11)] * left
+
+
+def test_an_exit_code_goes_where_there_is_a_place_for_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    nested: dict[str, Any] = {"message": {"message": "x"}}
+    flat: dict[str, Any] = {"message": "x"}
+    for told in (nested, flat):
+        ErrorHandler().override_error_code_in_rootcause_data("f", told, 5)
+
+    assert nested == {"message": {"message": "x", "errorCode": 5}}
+    assert flat == {"message": "x"}
+    assert "'f' has no place for the exit code 5" in caplog.text
 
 
 def test_there_is_a_handler_of_errors() -> None:

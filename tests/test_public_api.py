@@ -85,6 +85,8 @@ TORCHELASTICS = {
     "multiprocessing.errors": (
         "ChildFailedError ErrorHandler ProcessFailure get_error_handler record"
     ),
+    "multiprocessing.errors.error_handler": "ErrorHandler",
+    "multiprocessing.errors.handlers": "get_error_handler",
     "rendezvous": RENDEZVOUS,
     "rendezvous.api": RENDEZVOUS,
     "rendezvous.registry": "get_rendezvous_handler rendezvous_handler_registry",

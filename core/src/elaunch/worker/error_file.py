@@ -55,10 +55,25 @@ def record(fn: Callable[P, R]) -> Callable[P, R | None]:
         ``sys.exit(...)`` is raised on and writes nothing. Of a ``ChildFailedError``,
         elaunch's or torch's, the root cause is written.
     """
+    return record_with(fn, _fault_handler, _leave)
+
+
+def record_with(
+    fn: Callable[P, R],
+    prepared: Callable[[], "contextlib.AbstractContextManager[object]"],
+    tell: Callable[[Exception], None],
+) -> Callable[P, R | None]:
+    """Return a function that tells what it raises, see `record`.
+
+    Args:
+        fn: The function.
+        prepared: Returns what is entered while it runs.
+        tell: Told of an exception, before it is raised on.
+    """
 
     @functools.wraps(fn)
     def recorded(*args: P.args, **kwargs: P.kwargs) -> R | None:
-        with _fault_handler():
+        with prepared():
             try:
                 return fn(*args, **kwargs)
             except SystemExit as stop:
@@ -66,7 +81,7 @@ def record(fn: Callable[P, R]) -> Callable[P, R | None]:
                     return None
                 raise
             except Exception as error:
-                write_error(error)
+                tell(error)
                 raise
 
     return recorded
@@ -79,8 +94,15 @@ def errors_recorded() -> Iterator[None]:
         try:
             yield
         except Exception as error:
-            write_error(error)
+            _leave(error)
             raise
+
+
+def _leave(error: Exception) -> None:
+    """Leave an exception in the error file, if somebody will read it."""
+    target = os.environ.get(ERROR_FILE)
+    if target:
+        write_error(error, target)
 
 
 @contextlib.contextmanager
@@ -97,27 +119,25 @@ def _fault_handler() -> Iterator[None]:
         faulthandler.disable()
 
 
-def write_error(error: Exception) -> None:
-    """Leave an exception in the error file; whatever goes wrong is printed only.
+def write_error(error: BaseException, target: str) -> None:
+    """Leave an exception in a file; whatever goes wrong is printed only.
 
     Args:
         error: The exception, as it was raised.
+        target: Path of the file.
     """
-    target = os.environ.get(ERROR_FILE)
-    if not target:
-        return
     try:
-        _write(Path(target), _description(error))
+        write_whole(Path(target), _description(error))
     except Exception:  # noqa: BLE001 - whatever goes wrong here must not hide `error`
         traceback.print_exc()
 
 
-def _description(error: Exception) -> str:
+def _description(error: BaseException) -> str:
     message = _root_cause(error) or _message(error)
     return json.dumps({"message": message})
 
 
-def _message(error: Exception) -> dict[str, Any]:
+def _message(error: BaseException) -> dict[str, Any]:
     frames = error.__traceback__
     while frames and frames.tb_next and _is_ours(frames):
         frames = frames.tb_next
@@ -135,7 +155,7 @@ def _is_ours(frames: TracebackType) -> bool:
 _CONTROL_PLANE = str(Path(__file__).parent.parent / "control_plane")
 
 
-def _root_cause(error: Exception) -> dict[str, Any] | None:
+def _root_cause(error: BaseException) -> dict[str, Any] | None:
     """Return what a launcher inside this worker knows of its own first failure.
 
     Its error is known by its looks: importing either of the two is not for here.
@@ -163,14 +183,19 @@ def _nested_form(text: str, stack: str, when: float) -> dict[str, Any]:
     return {"message": text[:MESSAGE_LIMIT], "extraInfo": extra}
 
 
-def _text(error: Exception) -> str:
+def _text(error: BaseException) -> str:
     try:
         return str(error)
     except Exception:  # noqa: BLE001 - a broken __str__ may raise anything
         return "<exception str() failed>"
 
 
-def _write(target: Path, text: str) -> None:
+def write_whole(target: Path, text: str) -> None:
+    """Put a file in place as a whole; never in the place of anything but a file.
+
+    Raises:
+        OSError: If it can't be written.
+    """
     if target.exists() and not target.is_file():
         raise OSError(f"{str(target)!r} is not a regular file")  # /dev/null, say
     # A reader sees the whole file or none; threads and forks have a file each.

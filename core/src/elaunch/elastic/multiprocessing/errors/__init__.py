@@ -5,9 +5,9 @@ from typing import ParamSpec, TypeVar
 
 from elaunch.elastic.multiprocessing.errors.error_handler import (
     ErrorHandler,
-    get_error_handler,
     recorded_by,
 )
+from elaunch.elastic.multiprocessing.errors.handlers import get_error_handler
 from elaunch.errors import ChildFailedError
 from elaunch.failures import ProcessFailure
 from elaunch.worker import record as worker_record
