@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -290,18 +291,9 @@ def test_a_handler_of_errors_passes_on_what_a_worker_has_left(
 ) -> None:
     theirs, own = tmp_path / "theirs.json", tmp_path / "own.json"
     if left:
-        theirs.write_text('{"message": {"message": "inner", "extraInfo": {}}}')
-    failure = ProcessFailure(
-        rank=0,
-        local_rank=0,
-        role="r",
-        host="h",
-        pid=7,
-        exitcode=-11,
-        timestamp=1.0,
-        message="SIGSEGV",
-        error_file=str(theirs),
-    )
+        extra = '{"py_callstack": "Traceback", "timestamp": "86400"}'
+        theirs.write_text(f'{{"message": {{"message": "x", "extraInfo": {extra}}}}}')
+    failure = ProcessFailure(0, 7, -11, str(theirs))
     handler = Elsewhere(own)
 
     def launch() -> None:
@@ -311,7 +303,7 @@ def test_a_handler_of_errors_passes_on_what_a_worker_has_left(
         record(launch, handler)()
 
     told = json.loads(own.read_text())["message"]
-    assert told["message"] == ("inner" if left else "SIGSEGV")
+    assert told["message"] == ("x" if left else "killed by SIGSEGV")
     assert told["errorCode"] == -11
     assert handler.dumped == [(str(theirs), -11)] * left
 
@@ -386,27 +378,68 @@ def test_streams_are_redirected_whoever_writes(tmp_path: Path) -> None:
     assert redirect_stdout is not redirect_stderr
 
 
-def test_a_failure_has_what_torchelastics_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    failure = ProcessFailure(
-        rank=3,
-        local_rank=1,
-        role="r",
-        host="h",
-        pid=7,
-        exitcode=-11,
-        timestamp=86_400.5,
-        message="ValueError: x",
-        traceback="Traceback",
-    )
+NESTED = {
+    "message": "ValueError: x",
+    "extraInfo": {"py_callstack": "Traceback", "timestamp": "86400"},
+}
 
-    assert failure.signal_name() == "SIGSEGV"
+
+@pytest.mark.parametrize(
+    ("content", "traceback"),
+    [
+        ({"message": NESTED}, "Traceback"),
+        ({"message": "ValueError: x", "timestamp": 86400}, ""),
+    ],
+)
+def test_a_program_makes_a_failure_of_an_error_file(
+    tmp_path: Path, content: Any, traceback: str
+) -> None:
+    file = tmp_path / "error.json"
+    file.write_text(json.dumps(content))
+    failure = ProcessFailure(local_rank=1, pid=7, exitcode=3, error_file=str(file))
+
+    assert (failure.local_rank, failure.pid, failure.exitcode) == (1, 7, 3)
+    assert (failure.message, failure.error_file) == ("ValueError: x", str(file))
     told = failure.error_file_data["message"]
     assert told["message"] == "ValueError: x"
-    assert told["extraInfo"]["py_callstack"] == "Traceback"
+    assert told["extraInfo"]["py_callstack"] == traceback
     assert told["extraInfo"]["timestamp"] == "86400"
-    monkeypatch.setenv("TZ", "UTC")
     assert failure.timestamp_isoformat()[4::3][:2] == "--"
     assert "_" in failure.timestamp_isoformat()
+
+
+def test_a_failure_without_an_error_file_tells_how_it_ended() -> None:
+    failure = ProcessFailure(0, 7, -signal.SIGSEGV, "")
+
+    assert failure.signal_name() == "SIGSEGV"
+    assert failure.message == "killed by SIGSEGV"
+    assert ProcessFailure(0, 7, 3, "/no/such").message == "ended with exit code 3"
+
+
+@pytest.mark.parametrize("text", ["no json", "{}", '{"message": {}}', "[]"])
+def test_what_is_no_error_file_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "file").write_text(text)
+    with pytest.raises(ValueError, match="has not the form of an error file"):
+        ProcessFailure(0, 7, 3, str(tmp_path / "file"))
+
+
+def test_the_first_failure_is_found_by_the_rank_that_a_program_gives(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "error.json"
+    file.write_text('{"message": "early", "timestamp": 1}')
+    late, early = ProcessFailure(0, 7, 3, ""), ProcessFailure(1, 8, 3, str(file))
+
+    assert ChildFailedError("x", {0: late, 5: early}).get_first_failure() == (5, early)
+
+
+def test_failures_of_jobs_are_failures_here() -> None:
+    with pytest.raises(ChildFailedError) as caught:
+        elastic_launch(LaunchConfig(1, 1, 1, max_restarts=0), fail)()
+
+    failure = caught.value.get_first_failure()[1]
+    assert isinstance(failure, ProcessFailure)
+    assert not isinstance("text", ProcessFailure)
 
 
 def test_errors_of_a_rendezvous_have_their_names() -> None:

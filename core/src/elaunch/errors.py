@@ -290,7 +290,9 @@ class ChildFailedError(ElaunchError):
     def get_first_failure(self) -> tuple[int, ProcessFailure]:
         """Return rank and failure of the root cause: the first failure by time."""
         first = root_cause(tuple(self.failures.values()))
-        return first.rank, first
+        return next(
+            r for r, failure in self.failures.items() if failure is first
+        ), first
 
     def __str__(self) -> str:
         rank, first = self.get_first_failure()

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 
 if TYPE_CHECKING:
+    from elaunch.elastic.multiprocessing.errors import ProcessFailure
     from elaunch.elastic.multiprocessing.logs_specs import (
         DefaultLogsSpecs,
         LogsDest,
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
         start_processes,
     )
     from elaunch.errors import SignalException
-    from elaunch.failures import ProcessFailure
     from elaunch.output import Std
 
 _HOMES = {
@@ -25,7 +25,7 @@ _HOMES = {
     "LogsDest": "elaunch.elastic.multiprocessing.logs_specs",
     "LogsSpecs": "elaunch.elastic.multiprocessing.logs_specs",
     "PContext": "elaunch.elastic.multiprocessing.processes",
-    "ProcessFailure": "elaunch.failures",
+    "ProcessFailure": "elaunch.elastic.multiprocessing.errors",
     "RunProcsResult": "elaunch.elastic.multiprocessing.processes",
     "SignalException": "elaunch.errors",
     "Std": "elaunch.output",

@@ -8,8 +8,8 @@ from elaunch.elastic.multiprocessing.errors.error_handler import (
     recorded_by,
 )
 from elaunch.elastic.multiprocessing.errors.handlers import get_error_handler
+from elaunch.elastic.multiprocessing.errors.process_failure import ProcessFailure
 from elaunch.errors import ChildFailedError
-from elaunch.failures import ProcessFailure
 from elaunch.worker import record as worker_record
 
 

@@ -5,7 +5,7 @@ import faulthandler
 import json
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -93,11 +93,13 @@ class ErrorHandler:
 
 def recorded_by(handler: ErrorHandler, fn: Callable[P, R]) -> Callable[P, R | None]:
     """Return a function that tells a handler what it raises, see `record`."""
-    return record_with(
-        fn,
-        lambda: contextlib.nullcontext(handler.initialize()),
-        lambda error: _tell(handler, error),
-    )
+
+    @contextlib.contextmanager
+    def prepared() -> Iterator[None]:
+        handler.initialize()
+        yield
+
+    return record_with(fn, prepared, lambda error: _tell(handler, error))
 
 
 def _tell(handler: ErrorHandler, error: Exception) -> None:
