@@ -49,6 +49,7 @@ from elaunch.elastic.rendezvous import (
     RendezvousTimeoutError,
 )
 from elaunch.elastic.rendezvous.registry import get_rendezvous_handler
+from elaunch.elastic.rendezvous.utils import parse_rendezvous_endpoint
 from elaunch.elastic.utils.distributed import create_c10d_store
 from elaunch.errors import PluginError, UsageError
 
@@ -472,6 +473,32 @@ def test_parameters_of_a_rendezvous_convert_their_options() -> None:
     for wrong in (("", 1, 1), ("b", 0, 1), ("b", 2, 1)):
         with pytest.raises(ValueError, match="a rendezvous"):
             RendezvousParameters(wrong[0], "", "r", *wrong[1:])
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "host", "port"),
+    [
+        (None, "localhost", -1),
+        ("  ", "localhost", -1),
+        ("h", "h", -1),
+        (" h.org:9 ", "h.org", 9),
+        ("[::1]:5", "::1", 5),
+        ("[::1]", "::1", -1),
+        ("::1:65535", "::1", 65_535),
+    ],
+)
+def test_an_endpoint_has_a_host_and_a_port(
+    endpoint: str | None, host: str, port: int
+) -> None:
+    assert parse_rendezvous_endpoint(endpoint, -1) == (host, port)
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["h:", "h:a", "h:65536", "h:000001", "h!:1", ":5", "[]", "h:\u0661"]
+)
+def test_what_is_no_endpoint_is_refused(endpoint: str) -> None:
+    with pytest.raises(UsageError, match=r"of the endpoint .* is"):
+        parse_rendezvous_endpoint(endpoint, 1)
 
 
 def test_nodes_agree_where_the_workers_store_is() -> None:

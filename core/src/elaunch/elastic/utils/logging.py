@@ -4,6 +4,11 @@ import logging
 import os
 import sys
 
+from elaunch.elastic.utils.log_level import get_log_level
+
+
+__all__ = ["get_logger"]
+
 
 def get_logger(name: str | None = None) -> logging.Logger:
     """Return a logger with the level that ``LOGLEVEL`` names, or ``WARNING``.
@@ -13,5 +18,5 @@ def get_logger(name: str | None = None) -> logging.Logger:
     """
     caller = sys._getframe(1).f_globals.get("__name__")  # noqa: SLF001 - there is no other way to know who calls
     logger = logging.getLogger(name or caller)
-    logger.setLevel(os.environ.get("LOGLEVEL", "WARNING"))
+    logger.setLevel(os.environ.get("LOGLEVEL", get_log_level()))
     return logger
