@@ -217,11 +217,7 @@ class Output:
         return tuple(dict.fromkeys(filter(None, paths)))
 
     def keep_error_file(self, rank: int, path: Path) -> str:
-        """Copy a worker's error file, if any, to where the layout wants it; blocks.
-
-        Returns:
-            Where it is kept; empty for nowhere.
-        """
+        """Copy a worker's error file to where the layout wants it; return where."""
         logs = self._logs.workers.get(rank)
         if not logs or not logs.error_file or not path.exists():
             return ""
