@@ -132,6 +132,7 @@ get_handler_names register_handler wait_counter worker_main
         ),
         ("elaunch_rdzv_c10d", "QueueEmpty Store StoreError StoreTimeout"),
         ("elaunch_rdzv_etcd.server", "EtcdFailed EtcdServer Tls"),
+        ("elaunch_rdzv_etcd.torchelastic", "EtcdServer"),
         (
             "elaunch_rdzv_etcd.testing",
             "EtcdCluster EtcdFailed EtcdMember EtcdServer QUICK Tls",
@@ -151,6 +152,6 @@ def test_the_facade_has_a_version_and_refuses_other_names() -> None:
 
     assert elaunch.__version__.count(".") == 2
     assert set(elaunch.__all__) < set(dir(elaunch))
-    assert elaunch.EtcdServer.__module__ == "elaunch_rdzv_etcd.server"
+    assert elaunch.EtcdServer.__module__ == "elaunch_rdzv_etcd.torchelastic"
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = elaunch.nonsense

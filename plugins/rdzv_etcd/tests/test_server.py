@@ -18,6 +18,7 @@ import requests
 from etcd3gw.exceptions import ConnectionFailedError, Etcd3Exception
 
 from elaunch.api import UsageError
+from elaunch_rdzv_etcd import torchelastic
 from elaunch_rdzv_etcd.local.binary import VARIABLES, find_binary, flags_of
 from elaunch_rdzv_etcd.server import EtcdFailed, EtcdServer, Tls
 
@@ -115,6 +116,14 @@ def test_a_server_serves_until_it_is_stopped_and_leaves_nothing(
     assert list(temporary.iterdir()) == []
     with pytest.raises(ConnectionFailedError):
         client.get("key")
+
+
+def test_a_server_has_the_methods_of_torchelastics() -> None:
+    with torchelastic.EtcdServer() as server:
+        server.get_client().put("key", "value")
+        assert value_of(server, "key") == b"value"
+        assert server.get_endpoint() == f"{server.get_host()}:{server.get_port()}"
+        assert server.get_port() == server.port
 
 
 def test_a_server_can_be_stopped_and_started_again_without_its_data() -> None:

@@ -16,5 +16,5 @@ find_free_port = get_socket_with_port
 
 def __getattr__(name: str) -> Any:
     if name == "EtcdServer":
-        return from_plugin("elaunch_rdzv_etcd.server", name)
+        return from_plugin("elaunch_rdzv_etcd.torchelastic", name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
