@@ -332,7 +332,7 @@ def test_a_handler_is_built_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None
     assert built("alone") is handler
     with pytest.raises(PluginError, match="'liar' calls itself 'alone'"):
         built("liar")
-    with pytest.raises(PluginError, match="no rendezvous backend 'nothing'"):
+    with pytest.raises(ValueError, match="no rendezvous backend is named 'nothing'"):
         built("nothing")
     with pytest.raises(UsageError, match="'c10d' is elaunch's own and does not"):
         built("c10d")

@@ -5,7 +5,7 @@
     ElaunchError                        exit 1
     ├── UsageError (also ValueError)    exit 2    bad flag, option, file or platform
     ├── PluginError                     exit 3
-    │   ├── UnknownBackend
+    │   ├── UnknownBackend (also ValueError)
     │   ├── DuplicateBackend
     │   ├── PluginFailed
     │   └── InvalidProvider
@@ -83,7 +83,7 @@ class PluginError(ElaunchError):
 
 
 @attrs.frozen
-class UnknownBackend(PluginError):
+class UnknownBackend(PluginError, ValueError):
     """No plugin provides a backend of this kind and name.
 
     Attributes:

@@ -12,7 +12,7 @@ import attrs
 
 from elaunch.blocking.adapter import BlockingRendezvous
 from elaunch.blocking.parameters import RendezvousParameters
-from elaunch.errors import PluginError, PluginFailed, UsageError, quoted
+from elaunch.errors import PluginError, PluginFailed, UnknownBackend, UsageError
 from elaunch.rendezvous import RendezvousParameters as OurParameters
 
 
@@ -54,13 +54,11 @@ class RendezvousHandlerRegistry:
         """Build the handler of the backend that the parameters name; may block.
 
         Raises:
-            PluginError: If there is none of this name, or it calls itself otherwise.
+            UnknownBackend: If there is none of this name.
+            PluginError: If it calls itself otherwise.
         """
         if params.backend not in self._creators:
-            raise PluginError(
-                f"no rendezvous backend {params.backend!r} is registered; registered: "
-                f"{quoted(self._creators)}"
-            )
+            raise UnknownBackend("rendezvous", params.backend, list(self._creators))
         handler = self._creators[params.backend](params)
         named = handler.get_backend()
         if named != params.backend:

@@ -19,7 +19,8 @@ def get_rendezvous_handler(params: RendezvousParameters) -> Any:
 
     Raises:
         UsageError: If it is one of elaunch's own, which do not block.
-        PluginError: If there is none of this name, or it can't be used.
+        UnknownBackend: If there is none of this name.
+        PluginError: If it can't be used.
     """
     own = load_plugins().rendezvous
     if not known(params.backend) and params.backend in own:
