@@ -8,6 +8,10 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +27,7 @@ from elaunch import (
     elastic_launch,
     launch_agent,
 )
+from elaunch.health import HealthCheckServer, create_healthcheck_server
 from elaunch.launcher.api import make_entry
 from elaunch.workers import FunctionEntry
 
@@ -84,6 +89,38 @@ def test_an_agent_is_launched_with_torchelastics_call_or_an_entry() -> None:
     for nothing in (None, ""):
         with pytest.raises(UsageError, match="a function or the path of a program"):
             launch_agent(config(), nothing)
+
+
+def ask(place: str) -> int:
+    with urllib.request.urlopen(f"http://{place}/", timeout=20) as answer:
+        return int(answer.status)
+
+
+@pytest.fixture
+def health() -> Iterator[HealthCheckServer]:
+    """A server of the program's own."""
+    server = create_healthcheck_server(time.time, 0, 60)
+    server.start()
+    yield server
+    server.stop()
+
+
+def test_a_health_check_server_of_a_program_is_stopped_at_the_end(
+    health: HealthCheckServer,
+) -> None:
+    place = f"127.0.0.1:{health.port}"
+
+    assert elastic_launch(config(), ask, health)(place) == {0: 200, 1: 200}
+    with pytest.raises(urllib.error.URLError):
+        ask(place)
+
+
+def test_a_health_check_server_of_a_program_is_stopped_after_an_error(
+    health: HealthCheckServer,
+) -> None:
+    with pytest.raises(UsageError):
+        launch_agent(config(), None, (), health)
+    assert health.port == 0
 
 
 @pytest.mark.parametrize(

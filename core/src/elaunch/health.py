@@ -72,7 +72,7 @@ class HealthCheckServer:
 
     @property
     def port(self) -> int:
-        """Where it listens, once it was started."""
+        """Where it listens; 0 while it does not."""
         return int(self._listener.getsockname()[1]) if self._listener else 0
 
     def start(self) -> None:
@@ -100,6 +100,7 @@ class HealthCheckServer:
         if thread and self._wake:
             self._wake.close()
             thread.join()
+            self._listener = None
 
     def _listen(self, listener: socket.socket, ending: socket.socket) -> None:
         with listener, ending, selectors.DefaultSelector() as selector:

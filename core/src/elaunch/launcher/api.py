@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from elaunch import standard_streams
 from elaunch.agent.messages import Result
@@ -21,6 +21,13 @@ from elaunch.workers import CommandEntry, FunctionEntry, ScriptEntry, WorkerEntr
 __all__ = ["LaunchConfig", "elastic_launch", "launch_agent"]
 
 
+class _HealthCheckServer(Protocol):
+    """What answers who asks how the program is, from before the launch on."""
+
+    def stop(self) -> None:
+        """End it."""
+
+
 class elastic_launch:  # noqa: N801 - the name that users of torchelastic know
     """Launch a function or a command as an elastic job; call it with the arguments.
 
@@ -33,6 +40,8 @@ class elastic_launch:  # noqa: N801 - the name that users of torchelastic know
         config: How to launch.
         entrypoint: A function, called in each worker, or the path of a program, or
             what workers run as one value.
+        health_check_server: A server of the program's own, which has started it; it is
+            stopped when the agent has ended.
         recorders: Event recorders beside those that the configuration names.
     """
 
@@ -40,11 +49,13 @@ class elastic_launch:  # noqa: N801 - the name that users of torchelastic know
         self,
         config: LaunchConfig,
         entrypoint: "Entrypoint",
+        health_check_server: _HealthCheckServer | None = None,
         *,
         recorders: Sequence[EventRecorder] = (),
     ) -> None:
         self._config = config
         self._entrypoint = entrypoint
+        self._health_check_server = health_check_server
         self._recorders = recorders
 
     def __call__(self, *args: Any) -> dict[int, Any]:
@@ -57,7 +68,11 @@ class elastic_launch:  # noqa: N801 - the name that users of torchelastic know
             ElaunchError: If the job could not be formed or was lost.
         """
         return launch_agent(
-            self._config, self._entrypoint, args, recorders=self._recorders
+            self._config,
+            self._entrypoint,
+            args,
+            self._health_check_server,
+            recorders=self._recorders,
         )
 
 
@@ -103,6 +118,7 @@ def launch_agent(
     config: LaunchConfig,
     entrypoint: Entrypoint | None,
     args: Sequence[Any] = (),
+    health_check_server: _HealthCheckServer | None = None,
     *,
     recorders: Sequence[EventRecorder] = (),
 ) -> dict[int, Any]:
@@ -116,6 +132,7 @@ def launch_agent(
         entrypoint: A function, called in each worker, or the path of a program, or
             what workers run as one value.
         args: Arguments of the function or the program.
+        health_check_server: As for `elastic_launch`.
         recorders: Event recorders beside those that the configuration names.
 
     Returns:
@@ -124,7 +141,11 @@ def launch_agent(
     Raises:
         ElaunchError: As for `elastic_launch`.
     """
-    return _unwrap(run_agent(config, make_entry(entrypoint, args), recorders))
+    try:
+        return _unwrap(run_agent(config, make_entry(entrypoint, args), recorders))
+    finally:
+        if health_check_server:
+            health_check_server.stop()
 
 
 def run_agent(
