@@ -145,9 +145,11 @@ class PContext:
         duplicate_stdout_filters: Sequence[str] | None = None,
         duplicate_stderr_filters: Sequence[str] | None = None,
     ) -> None:
+        if not args:
+            raise UsageError("args are by local rank, for one process at least")
         ranks = list(range(len(args)))
         for what, given in (("args", args), ("envs", envs)):
-            if sorted(given) != ranks or not ranks:
+            if sorted(given) != ranks:
                 raise UsageError(
                     f"{what} are by local rank, here from 0 to {len(args) - 1}, not "
                     f"for {sorted(given)}"
