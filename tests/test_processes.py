@@ -167,6 +167,22 @@ def test_closing_ends_by_the_signal_that_was_asked_for(tmp_path: Path) -> None:
     assert log.read_text() == f"ready\n{signal.SIGINT.value}\n"
 
 
+def test_a_group_can_be_closed_while_others_wait_for_it(tmp_path: Path) -> None:
+    context = group("/bin/cat", [(str(_fifo(tmp_path)),)])
+    results: list[RunProcsResult] = []
+    waiting = [
+        threading.Thread(target=lambda: results.append(ended(context)), daemon=True)
+        for _ in range(3)
+    ]
+    for thread in waiting:
+        thread.start()
+    context.close()
+    for thread in waiting:
+        thread.join(SOON)
+
+    assert [result.failures[0].exitcode for result in results] == [-signal.SIGTERM] * 3
+
+
 def test_groups_run_also_off_the_main_thread() -> None:
     results: list[RunProcsResult] = []
     thread = threading.Thread(

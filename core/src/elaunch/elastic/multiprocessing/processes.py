@@ -10,6 +10,7 @@ import os
 import shlex
 import shutil
 import signal
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -176,6 +177,8 @@ class PContext:
         self._thread: LoopThread | None = None
         self._exits: dict[int, WorkerExit] = {}
         self._over: concurrent.futures.Future[None] | None = None
+        # A handler of a signal may close what the same thread is closing.
+        self._closing = threading.RLock()
 
     @property
     def stdouts(self) -> Mapping[int, str]:
@@ -315,20 +318,20 @@ class PContext:
         )
 
     def close(self, death_sig: int | None = None, timeout: float = GRACE) -> None:
-        """End whatever still runs, and release everything. Twice is fine.
+        """End whatever still runs, and release everything. Twice is fine, also at once.
 
         Args:
             death_sig: The first signal; SIGTERM by default.
             timeout: Seconds between it and SIGKILL.
         """
-        thread, spawner = self._thread, self._spawner
-        if not thread or not spawner or thread.ended:
-            return
         schedule = StopSchedule(
             signum=signal.SIGTERM if death_sig is None else death_sig, grace=timeout
         )
-        thread.ask(self._close(spawner, schedule))
-        thread.end()
+        with self._closing:
+            thread, spawner = self._thread, self._spawner
+            if thread and spawner and not thread.ended:
+                thread.ask(self._close(spawner, schedule))
+                thread.end()
 
     async def _close(self, spawner: Spawner, schedule: StopSchedule) -> None:
         if self._group:
