@@ -77,8 +77,13 @@ def _given(resolved: Resolved) -> dict[str, str]:
     return {
         name: str(values[name])
         for name, origin in resolved.origins.items()
-        if origin < Origin.SCHEDULER and values[name] not in (None, "", False)
+        # A rank of 0 is given, though it equals False.
+        if origin < Origin.SCHEDULER and not _says_nothing(values[name])
     }
+
+
+def _says_nothing(value: object) -> bool:
+    return value is None or value is False or value == ""
 
 
 def _value(
