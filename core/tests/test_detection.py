@@ -162,6 +162,14 @@ def test_what_fits_to_what_the_user_gave_is_used(
     assert filled(SRUN, **given) == left
 
 
+def test_a_rank_of_a_plugin_that_is_none_is_not_used() -> None:
+    values = {"nnodes": Suggestion("2", "SITE"), "node_rank": Suggestion("b", "SITE")}
+
+    assert list(fill(Detected(scheduler="Site", values=values), {}).values) == [
+        "nnodes"
+    ]
+
+
 def test_pods_whose_number_nobody_knows_are_jobs_of_their_own() -> None:
     environment = {**INDEXED, "JOB_COMPLETION_INDEX": "1"}
 

@@ -280,6 +280,8 @@ def test_several_processes_of_mpi_on_a_node_are_a_problem(
     [
         without(HYDRA, "MPI_LOCALNRANKS"),
         without(OPEN_MPI_4, "OMPI_COMM_WORLD_SIZE"),
+        {**OPEN_MPI_4, "OMPI_COMM_WORLD_LOCAL_SIZE": "many"},
+        {**HYDRA, "MPI_LOCALNRANKS": "0"},
         # What srun --mpi=pmi2 gives: Slurm knows more of it.
         {**SRUN, "PMI_RANK": "2", "PMI_SIZE": "4", "PMI_FD": "5"},
     ],

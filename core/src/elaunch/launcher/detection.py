@@ -129,7 +129,7 @@ def _unfit(
     unfit = set()
     rank = values.get("node_rank")
     # A node beyond those that the user asked for takes the rank that is left, if any.
-    if rank and int(rank.value) >= nodes:
+    if rank and not (rank.value.isdecimal() and int(rank.value) < nodes):
         unfit.add("node_rank")
     elsewhere = given.get("rdzv_backend", _HOSTED[0]) not in _HOSTED
     if elsewhere or any(name in given for name in _MASTER):
