@@ -1,15 +1,14 @@
 """MPI: what ``mpirun`` and ``mpiexec`` tell a process, one to a node."""
 
-import itertools
 import re
 from collections.abc import Iterator, Mapping
 
 import attrs
 
 from elaunch.api import Detected, Suggestion
-from elaunch.schedulers.hostlist import hosts
+from elaunch.schedulers.hostlist import read_hosts
 from elaunch.schedulers.pbs import hosts_of, job_number
-from elaunch.schedulers.reading import endpoint, first_set, id_of, number, port_of
+from elaunch.schedulers.reading import counted, endpoint, id_of, number, port_of
 
 
 @attrs.frozen
@@ -84,22 +83,25 @@ class Mpi:
         for flavour in FLAVOURS:
             rank = number(environment, flavour.rank)
             size = number(environment, flavour.size)
-            local = first_set(environment, flavour.local_sizes)
-            if rank is not None and size and local:
-                return _detected(flavour, environment, rank, size, local)
+            here = counted(environment, flavour.local_sizes)
+            if rank is not None and size and here:
+                return _detected(flavour, environment, rank, size, here)
         return None
 
 
 def _detected(
-    flavour: Flavour, environment: Mapping[str, str], rank: int, size: int, local: str
+    flavour: Flavour,
+    environment: Mapping[str, str],
+    rank: int,
+    size: int,
+    here: Suggestion,
 ) -> Detected:
-    here = number(environment, local)
-    if here != 1:
+    if here.value != "1":
         return Detected(
             scheduler=flavour.name,
-            problem=f"{environment[local]} processes were started on this node "
-            f"({local}), and elaunch is one agent per node, which starts the workers "
-            f"of its node: use {flavour.one_per_node} elaunch run --nproc-per-node N, "
+            problem=f"{here.value} processes were started on this node "
+            f"({here.rule}), and elaunch is one agent per node, which starts the "
+            f"workers of its node: use {flavour.one_per_node} elaunch run --nproc-per-node N, "
             f"or --standalone if each process is a job of its own",
         )
     values = {
@@ -134,11 +136,11 @@ def _first_hosts(environment: Mapping[str, str], size: int) -> Iterator[Suggesti
     """Yield hosts that run an agent: the first of an allocation that is used whole."""
     for name in _LISTS:
         try:
-            listed = list(itertools.islice(hosts(environment[name]), size + 1))
+            hosts = read_hosts(environment[name])
         except (KeyError, ValueError):
             continue
-        if len(listed) == size:
-            yield Suggestion(listed[0], f"first host of {name}")
+        if hosts.count == size:
+            yield Suggestion(hosts.first, f"first host of {name}")
     listed = hosts_of(environment)
     if len(listed) == size:
         yield Suggestion(listed[0], "first host of PBS_NODEFILE")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import attrs
 
 from elaunch.api import Detected, Suggestion
-from elaunch.schedulers.hostlist import hosts
+from elaunch.schedulers.hostlist import read_hosts
 from elaunch.schedulers.reading import counted, endpoint, first_set, number, port_of
 
 
@@ -118,7 +118,7 @@ def _run_id(environment: Mapping[str, str], job: int, step: int | None) -> Sugge
 def _first_host(environment: Mapping[str, str]) -> Suggestion | None:
     name = first_set(environment, _LISTS)
     try:
-        return Suggestion(next(hosts(environment[name])), name) if name else None
+        return Suggestion(read_hosts(environment[name]).first, name) if name else None
     except ValueError:
         return None
 
