@@ -52,6 +52,16 @@ def files(folder: Path) -> dict[str, str]:
     return {str(f.relative_to(folder / "logs" / "job")): f.read_text() for f in found}
 
 
+def test_with_the_null_device_for_files_there_are_none(folder: Path) -> None:
+    flags = ("--log-dir", "/dev/null", "-r", "3", "--duplicate-stdout-filters", "out")
+    ended = run(folder, *flags, "worker.py", TMPDIR=str(folder))
+
+    assert ended.returncode == 0, ended.stderr
+    assert sorted(ended.stdout.splitlines()) == ["[0] out 0", "[1] out 1"]
+    assert sorted(ended.stderr.splitlines()) == ["[0] err 0", "[1] err 1"]
+    assert [path.name for path in folder.iterdir()] == ["worker.py"]
+
+
 def test_failures_and_another_launch_of_a_run_lose_no_file(folder: Path) -> None:
     flags = ("--log-dir", "logs", "--rdzv-id", "job", "--max-restarts", "3")
     first = run(folder, *flags, "worker.py", "3")

@@ -78,6 +78,26 @@ def test_each_stream_of_local_rank_1_and_rank_5_has_a_route(
     assert not routes.stdout.terminal
 
 
+@pytest.mark.parametrize("more", [{}, {"redirects": "3"}, {"tee": "1"}])
+def test_what_is_to_go_to_the_null_device_is_shown_instead(
+    more: dict[str, Any],
+) -> None:
+    settings = OutputSettings(log_dir="/dev/null", local_ranks_filter="1", **more)
+
+    for local_rank, shown in ((0, False), (1, True)):
+        route = settings.routes(ranks(local_rank, 5)).stdout
+        assert (route.file, route.console) == (False, shown)
+    assert not settings.keeps_files
+
+
+def test_a_rank_to_debug_needs_no_files() -> None:
+    settings = OutputSettings(debug_rank=2, log_dir="/dev/null")
+
+    assert settings.routes(ranks(0, 2)).stdout.terminal
+    other = settings.routes(ranks(1, 3)).stdout
+    assert (other.file, other.console, other.terminal) == (False, False, False)
+
+
 def test_a_rank_to_debug_has_the_terminal_and_all_others_have_files() -> None:
     settings = OutputSettings(debug_rank=2, ranks_filter="0", tee="3")
 

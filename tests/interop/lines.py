@@ -63,6 +63,11 @@ LINES = (
         differs=RUN_PATH | ONE_WORKER | {"path"},
     ),
     Line("probe.py", {"PYTHON_EXEC": "@here/another-python"}),
+    Line("--start-method fork probe.py"),
+    Line(
+        "--start-method forkserver --no-python @python probe.py",
+        differs=ALONE | ONE_WORKER | {"unbuffered"},
+    ),
     # How many.
     Line("--nproc-per-node 3 probe.py", differs=ALONE),
     Line(
@@ -143,6 +148,7 @@ LINES = (
     Line("--max-restarts 0 probe.py", {"FAILS": "by itself"}, status=(1, 3)),
     # Where output goes.
     Line("--log-dir logs -r 3 --nproc-per-node 2 probe.py", differs=ALONE),
+    Line("--log-dir /dev/null -r 3 --nproc-per-node 2 probe.py", differs=ALONE),
     Line("--log_dir=logs -t 3 --nproc-per-node 2 probe.py", differs=ALONE),
     Line(
         "--log-dir logs --redirect 0:1,1:2 --tee 0:2 --nproc-per-node 2 probe.py",
@@ -200,5 +206,4 @@ LINES = (
     # What elaunch does not do: torchrun ignores the flag, or one that contradicts it.
     Line("--run-path --no-python -m probe.py", status=(0, 2)),
     Line("--standalone --rdzv-endpoint x:1 probe.py", status=(0, 2)),
-    Line("--start-method fork probe.py", status=(0, 2)),
 )

@@ -1,6 +1,7 @@
 """Where workers' output goes: settings, and what they mean for each stream."""
 
 import enum
+import os
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Self
@@ -120,7 +121,8 @@ class OutputSettings:
     """What becomes of workers' output.
 
     Attributes:
-        log_dir: Directory for files; empty for a temporary one where files are wanted.
+        log_dir: Directory for files; empty for a temporary one where files are wanted,
+            ``/dev/null`` for no files at all: what was to go to them is shown.
         redirects: Streams that go to files and not to the console, the same for all
             workers or by local rank; `None` for none.
         tee: Streams that go to both; `None` for all of them if there is a
@@ -188,8 +190,15 @@ class OutputSettings:
         return named
 
     @property
+    def discards_files(self) -> bool:
+        """Whether there are no files, whatever asks for them."""
+        return self.log_dir == os.devnull
+
+    @property
     def keeps_files(self) -> bool:
         """Whether any file of output can be wanted."""
+        if self.discards_files:
+            return False
         streams = [
             one
             for given in (self.redirects, self.tee)
@@ -204,12 +213,19 @@ class OutputSettings:
         """Return where the streams of one worker go."""
         if self.debug_rank is not None:
             debugged = ranks.rank == self.debug_rank
-            route = Route(file=not debugged, console=False, terminal=debugged)
+            route = Route(
+                file=not debugged and not self.discards_files,
+                console=False,
+                terminal=debugged,
+            )
             return WorkerRoutes(stdout=route, stderr=route)
         shown = (
             self.local_ranks_filter is None
             or ranks.local_rank in self.local_ranks_filter
         ) and (self.ranks_filter is None or ranks.rank in self.ranks_filter)
+        if self.discards_files:
+            route = Route(console=shown)
+            return WorkerRoutes(stdout=route, stderr=route)
         redirected = _of(self.redirects, ranks.local_rank)
         tee = self.tee
         if tee is None and self.redirects is None and self.log_dir:

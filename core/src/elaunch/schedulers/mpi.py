@@ -101,8 +101,8 @@ def _detected(
             scheduler=flavour.name,
             problem=f"{here.value} processes were started on this node "
             f"({here.rule}), and elaunch is one agent per node, which starts the "
-            f"workers of its node: use {flavour.one_per_node} elaunch run --nproc-per-node N, "
-            f"or --standalone if each process is a job of its own",
+            f"workers of its node: use {flavour.one_per_node} elaunch run "
+            f"--nproc-per-node N, or --standalone if each process is a job of its own",
         )
     values = {
         "nnodes": Suggestion(str(size), flavour.size),

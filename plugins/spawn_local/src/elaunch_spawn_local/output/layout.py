@@ -56,7 +56,8 @@ class DefaultLayout:
         output = self._parameters.output
         filters = (output.duplicate_stdout_filters, output.duplicate_stderr_filters)
         streams = [s for r in routes.values() for s in (r.stdout, r.stderr)]
-        if not any(filters) and not any(stream.file for stream in streams):
+        wanted = any(filters) or any(stream.file for stream in streams)
+        if output.discards_files or not wanted:
             return GroupLogs(
                 workers={
                     rank: WorkerLogs(
