@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import io
+import logging
 import os
 import platform
 import signal
@@ -335,20 +336,45 @@ def call() -> None:
     """A function to start."""
 
 
+def test_a_program_is_no_fork_of_a_server_with_modules() -> None:
+    spawner = LocalSpawner("job", StartSettings(method=StartMethod.WARM))
+
+    with pytest.raises(UsageError, match="is for Python"):
+        spawner.prepare(CommandEntry(("true",), "true"))
+
+
 @pytest.mark.parametrize(
-    ("method", "entry", "reason"),
+    ("method", "program"),
     [
-        (StartMethod.FORK, ScriptEntry("job.py", (), "job.py"), "'job.py' is none"),
-        (StartMethod.WARM, CommandEntry(("true",), "true"), "is for Python"),
+        (StartMethod.FORK, False),
+        (StartMethod.FORK, True),
+        (StartMethod.FORKSERVER, True),
     ],
 )
-def test_an_entry_that_the_method_cant_start(
-    method: StartMethod, entry: ScriptEntry | CommandEntry, reason: str
+@pytest.mark.asyncio
+async def test_a_method_of_torchruns_that_is_not_for_scripts_is_told_of_and_spawns(
+    method: StartMethod,
+    *,
+    program: bool,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    script = tmp_path / "job.py"
+    script.write_text("raise SystemExit(7)")
+    entry: ScriptEntry | CommandEntry = ScriptEntry(str(script), (), "job.py")
+    if program:
+        entry = CommandEntry((sys.executable, str(script)), "job.py")
     spawner = LocalSpawner("job", StartSettings(method=method))
-
-    with pytest.raises(UsageError, match=reason):
+    with caplog.at_level(logging.WARNING):
         spawner.prepare(entry)
+    try:
+        group = await spawner.start(entry, [worker(0)])
+        assert (await exits(group))[0].exitcode == 7
+    finally:
+        await spawner.close()
+
+    (message,) = caplog.messages
+    assert message.endswith("'job.py' is started by 'spawn'")
 
 
 async def refusal(tmp_path: Path, module: str, *, anyway: bool = False) -> str:

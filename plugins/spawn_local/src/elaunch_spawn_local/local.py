@@ -25,7 +25,6 @@ from elaunch.api import (
     StackSettings,
     StartMethod,
     StartSettings,
-    UsageError,
     WorkerEntry,
     WorkerSpec,
     inherited_environment,
@@ -36,7 +35,7 @@ from elaunch_spawn_local.notices import NOTICE_FILE, Notices
 from elaunch_spawn_local.oom import OutOfMemory
 from elaunch_spawn_local.output.output import Output
 from elaunch_spawn_local.refusals import REMEDIES, program_of, reason, remedy
-from elaunch_spawn_local.serving import new_server, ready
+from elaunch_spawn_local.serving import fitting, new_server, ready
 from elaunch_spawn_local.worker import BoundWorker, Worker
 
 
@@ -83,19 +82,7 @@ class LocalSpawner:
             SpawnError: If it can't be started.
             UsageError: If the entry can't be started by the method that was chosen.
         """
-        method = self._settings.method
-        if method is StartMethod.FORK and not isinstance(entry, FunctionEntry):
-            raise UsageError(
-                f"start method 'fork' copies a process with a function in it, and "
-                f"{entry.name!r} is none; use 'warm' or 'spawn'"
-            )
-        if method not in (StartMethod.SPAWN, StartMethod.FORK) and isinstance(
-            entry, CommandEntry
-        ):
-            raise UsageError(
-                f"start method {method.value!r} is for Python, and {entry.name!r} is a "
-                f"program of any kind; use 'spawn'"
-            )
+        self._settings = fitting(self._settings, entry)
         if self._server is None:
             try:
                 self._server = new_server(self._settings, entry)

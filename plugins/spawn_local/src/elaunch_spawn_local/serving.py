@@ -1,16 +1,19 @@
 """Which fork server a launch needs, and how it gets ready."""
 
 import functools
+import logging
 import os
 import sys
 from pathlib import Path
 
 from elaunch.api import (
+    CommandEntry,
     FunctionEntry,
     ScriptEntry,
     SpawnError,
     StartMethod,
     StartSettings,
+    UsageError,
     WorkerEntry,
     inherited_environment,
 )
@@ -20,6 +23,35 @@ from elaunch_spawn_local.fork_server.launch import (
     launch_fork,
     launch_warm,
 )
+
+
+logger = logging.getLogger(__name__)
+
+
+def fitting(settings: StartSettings, entry: WorkerEntry) -> StartSettings:
+    """Return how an entry is started, which is not always what was asked for.
+
+    torchrun takes methods of its own for whatever it runs, and means functions alone.
+
+    Raises:
+        UsageError: If it is asked for what only Python can do, and is no Python.
+    """
+    method = settings.method
+    if method is StartMethod.FORK and not isinstance(entry, FunctionEntry):
+        why = "copies a process with a function in it"
+    elif method is StartMethod.FORKSERVER and isinstance(entry, CommandEntry):
+        why = "is for Python"
+    elif method is StartMethod.WARM and isinstance(entry, CommandEntry):
+        raise UsageError(
+            f"start method 'warm' is for Python, and {entry.name!r} is a program of "
+            f"any kind; use 'spawn'"
+        )
+    else:
+        return settings
+    logger.warning(
+        "start method %r %s: %r is started by 'spawn'", method.value, why, entry.name
+    )
+    return StartSettings()
 
 
 def new_server(settings: StartSettings, entry: WorkerEntry) -> ForkServer:
@@ -34,7 +66,7 @@ def new_server(settings: StartSettings, entry: WorkerEntry) -> ForkServer:
         case StartMethod.FORK:
             from elaunch_spawn_local.inherited import become_server
 
-            assert isinstance(entry, FunctionEntry)  # noqa: S101 - for mypy: see `prepare`
+            assert isinstance(entry, FunctionEntry)  # noqa: S101 - for mypy: see `fitting`
             return ForkServer(launch_fork(functools.partial(become_server, entry)))
         case StartMethod.FORKSERVER | StartMethod.WARM:
             return ForkServer(
