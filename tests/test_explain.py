@@ -15,7 +15,8 @@ from elaunch.api import (
     Provider,
     RecorderParameters,
 )
-from elaunch.cli.explain import Setting, as_json, as_text
+from elaunch.cli.explain import Setting, all_settings, as_json, as_text
+from elaunch.cli.settings import resolve
 from elaunch.config import LaunchConfig
 from elaunch.errors import UnknownBackend, UsageError
 from elaunch.hookspecs import hookimpl
@@ -97,6 +98,24 @@ def test_secrets_are_not_shown() -> None:
         assert "hush" not in shown
 
 
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ("--rdzv-conf password=hush,username=me", "password=<hidden>,username=me"),
+        ("--monitor site:a=1,api_token=hush", "site:a=1,api_token=<hidden>"),
+        ("--metrics site:secret=hush", "site:secret=<hidden>"),
+        ("--env TOKEN=hush", "TOKEN=<hidden>"),
+        ("--rdzv-conf token_file=t,timeout=60", "token_file=t,timeout=60"),
+        ("--rdzv-endpoint gpu011:29400", "gpu011:29400"),
+    ],
+)
+def test_a_setting_is_told_without_its_secrets(words: str, shown: str) -> None:
+    flag = words.split(maxsplit=1)[0]
+    told = {s.name: s.value for s in all_settings(resolve([*words.split(), "x"], {}))}
+
+    assert told[flag] == shown
+
+
 @attrs.frozen
 class SiteOptions:
     """Options of a recorder that somebody else wrote."""
@@ -174,11 +193,15 @@ def test_where_output_goes_is_told() -> None:
     assert "  stdout of local rank 0: file\n  stdout of local rank 1: console" in text
 
 
-def test_backends_are_told_with_where_they_are_from() -> None:
+def test_backends_are_told_with_where_they_are_from(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TORCHELASTIC_ENABLE_FILE_TIMER", "1")
     found = planned(
         ALONE,
         bootstrap="none",
         event_recorders=("jsonl:path=events.jsonl",),
+        metrics_cfg={"handler": "console"},
         monitors=("process",),
     )
     told = {(b.kind, b.name, b.distribution) for b in found.backends}
@@ -190,7 +213,9 @@ def test_backends_are_told_with_where_they_are_from() -> None:
         ("spawner", "local", "elaunch-spawn-local"),
         ("log layout", "default", "elaunch-spawn-local"),
         ("monitor", "process", "elaunch-spawn-local"),
+        ("monitor", "timer", "elaunch"),
         ("event recorder", "jsonl", "elaunch-events-log"),
+        ("metric handler", "console", "elaunch"),
     }
     assert "MASTER_ADDR" not in found.workers[0].environment
 
@@ -200,6 +225,7 @@ def test_backends_are_told_with_where_they_are_from() -> None:
     [
         ({"spawner": "lokal"}, UnknownBackend, "lokal"),
         ({"event_recorders": ("jsonl:pth=x",)}, UsageError, "no option 'pth'"),
+        ({"metrics_cfg": {"handler": "consol"}}, UnknownBackend, "consol"),
         ({"rdzv_configs": {"join_timout": "5"}}, UsageError, "no option 'join_timout'"),
         ({"rdzv_configs": {"join_timeout": "-5"}}, UsageError, "greater than 0"),
         ({"rdzv_configs": {"node_unit": "3"}}, UsageError, "units of 3"),

@@ -16,7 +16,7 @@ from elaunch.cli.run import config_of, entry_of
 from elaunch.cli.scheduled import Scheduled
 from elaunch.cli.settings import Resolved
 from elaunch.environ import WITHHELD
-from elaunch.launcher.plan import HIDDEN, Plan, WorkerPlan, plan
+from elaunch.launcher.plan import HIDDEN, Plan, WorkerPlan, plan, without_secrets
 
 
 WIDTH = 79
@@ -53,7 +53,7 @@ def explain(found: Scheduled) -> int:
     """
     args = found.resolved.args
     made = plan(config_of(found.resolved), entry_of(args, os.environ))
-    settings = [*_all_settings(found.resolved)]
+    settings = list(all_settings(found.resolved))
     if getattr(args, "json", False):
         text = as_json(made, settings, found.notes)
     else:
@@ -66,7 +66,8 @@ def explain(found: Scheduled) -> int:
     return 0
 
 
-def _all_settings(resolved: Resolved) -> Iterator[Setting]:
+def all_settings(resolved: Resolved) -> Iterator[Setting]:
+    """Yield each setting as it is told."""
     for name, action in settings_of(run_parser("elaunch run")).items():
         if name not in _NO_SETTINGS:
             yield Setting(
@@ -81,10 +82,10 @@ def _shown(name: str, value: object) -> str:
     if name == "env" and isinstance(value, list):
         return ", ".join(f"{pair.partition('=')[0]}={HIDDEN}" for pair in value) or "-"
     if isinstance(value, list):
-        return ", ".join(map(str, value)) or "-"
+        return ", ".join(without_secrets(str(one)) for one in value) or "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "-" if value in (None, "") else str(value)
+    return "-" if value in (None, "") else without_secrets(str(value))
 
 
 def as_json(plan: Plan, settings: Sequence[Setting], notes: Sequence[str]) -> str:

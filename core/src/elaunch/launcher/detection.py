@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 import attrs
 
+from elaunch.config import LaunchConfig
 from elaunch.errors import UsageError
 from elaunch.plugins import Plugins, Registered
 from elaunch.scheduler import (
@@ -15,6 +16,7 @@ from elaunch.scheduler import (
     SchedulerProvider,
     Suggestion,
 )
+from elaunch.slots import Slot, explicit_slot, scheduled_slot
 
 
 logger = logging.getLogger(__name__)
@@ -64,6 +66,25 @@ def detect(plugins: Plugins, environment: Mapping[str, str]) -> Detected | None:
         if found:
             return found
     return None
+
+
+def slot_of_node(
+    plugins: Plugins, config: LaunchConfig, environment: Mapping[str, str]
+) -> Slot | None:
+    """Return the group rank that somebody gave this node, or `None` if nobody did.
+
+    Args:
+        plugins: Who declares schedulers.
+        config: The configuration, which counts first.
+        environment: Environment of the agent.
+
+    Raises:
+        UsageError: If a variable of elaunch or torchrun is no rank of this job.
+    """
+    slot = explicit_slot(environment, config.node_rank, config.max_nodes)
+    if slot is None and config.max_nodes > 1:
+        slot = scheduled_slot(detect(plugins, environment), config.max_nodes)
+    return slot
 
 
 def _marked(

@@ -22,13 +22,12 @@ from elaunch.errors import ChildFailedError, ElaunchError
 from elaunch.events import Event, EventName, EventRecorder
 from elaunch.failure_file import tell_outer_launcher, temporary_file, write_failure
 from elaunch.interfaces import interface_addresses
-from elaunch.launcher.detection import detect
+from elaunch.launcher.detection import slot_of_node
 from elaunch.launcher.health import health_check
 from elaunch.launcher.metrics import measuring
 from elaunch.launcher.ports import Ports
 from elaunch.rendezvous import NodeFacts
 from elaunch.signals import stop_signal
-from elaunch.slots import explicit_slot, scheduled_slot
 from elaunch.spawner import Spawner
 from elaunch.workers import WorkerEntry
 
@@ -116,10 +115,7 @@ class Launch:
 
     async def _node(self, recording: Recording) -> NodeFacts:
         config = self.config
-        slot = explicit_slot(os.environ, config.node_rank, config.max_nodes)
-        if slot is None and config.max_nodes > 1:
-            detected = detect(self.ports.plugins, os.environ)
-            slot = scheduled_slot(detected, config.max_nodes)
+        slot = slot_of_node(self.ports.plugins, config, os.environ)
         if slot:
             logger.info("%s gives this node the group rank %d", slot.source, slot.rank)
         if config.local_addr:

@@ -4,6 +4,7 @@ Everything is resolved and checked as a run does it, but what must be started fo
 """
 
 import os
+import re
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -15,16 +16,16 @@ from elaunch.config import LaunchConfig
 from elaunch.environ import BY_BOOTSTRAP, BY_SPAWNER
 from elaunch.errors import UsageError
 from elaunch.events import discard
-from elaunch.launcher.detection import detect
+from elaunch.launcher.detection import slot_of_node
 from elaunch.launcher.outcomes import Outcome, outcomes
 from elaunch.launcher.ports import Ports
 from elaunch.launcher.settled import settled
 from elaunch.log_layout import run_name
 from elaunch.options import build_options, parse_spec
 from elaunch.output import Route
-from elaunch.plugins import Catalogue, Plugins, load_plugins
+from elaunch.plugins import Catalogue, load_plugins
 from elaunch.rendezvous import Membership, NodeFacts
-from elaunch.slots import Slot, explicit_slot, scheduled_slot
+from elaunch.slots import Slot
 from elaunch.workers import FunctionEntry, ScriptEntry, WorkerEntry, WorkerSpec
 
 
@@ -133,7 +134,8 @@ def plan(config: LaunchConfig, entry: WorkerEntry) -> Plan:
     given = config
     config = settled(config.evolve(run_id=config.run_id or UNKNOWN_ID))
     config.environment_settings.check_devices(os.environ, config.nproc_per_node)
-    slot = _slot(plugins, config)
+    slot = slot_of_node(plugins, config, os.environ)
+    ports = Ports(config, plugins)
     node = NodeFacts(
         host=socket.gethostname(),
         address=config.local_addr or socket.gethostname(),
@@ -141,8 +143,8 @@ def plan(config: LaunchConfig, entry: WorkerEntry) -> Plan:
         role=config.role,
         slot=slot.rank if slot else None,
     )
-    used = list(_backends(plugins, config))
-    Ports(config, plugins).handler(node, discard)
+    used = list(_backends(ports))
+    ports.handler(node, discard)
     low, high = _memberships(config, slot)
     workers = _workers(config, node, entry, low, high)
     rendezvous = plugins.rendezvous.find(config.rdzv_backend).provider
@@ -172,35 +174,23 @@ def plan(config: LaunchConfig, entry: WorkerEntry) -> Plan:
     )
 
 
-def _slot(plugins: Plugins, config: LaunchConfig) -> Slot | None:
-    slot = explicit_slot(os.environ, config.node_rank, config.max_nodes)
-    if slot is None and config.max_nodes > 1:
-        slot = scheduled_slot(detect(plugins, os.environ), config.max_nodes)
-    return slot
-
-
-def _backends(plugins: Plugins, config: LaunchConfig) -> Iterator[Backend]:
+def _backends(ports: Ports) -> Iterator[Backend]:
     """Yield each backend, checked but not built: some open files for that."""
+    config, plugins = ports.config, ports.plugins
     rendezvous = {k: str(v) for k, v in config.rendezvous_options.items()}
     yield _backend(plugins.rendezvous, config.rdzv_backend, rendezvous)
-    name, options = parse_spec(config.bootstrap, "--bootstrap")
-    if name == "auto":
-        name = "c10d" if "c10d" in plugins.bootstraps else "port"
-    yield _backend(plugins.bootstraps, name, options)
+    yield _backend(plugins.bootstraps, *ports.bootstrap_spec)
     policy = parse_spec(config.restart_policy, "--restart-policy")
     yield _backend(plugins.policies, *policy)
     yield _backend(plugins.spawners, *parse_spec(config.spawner, "--spawner"))
-    if config.logs_specs:
-        specs = config.logs_specs
-        named = {"name": specs} if isinstance(specs, str) else {}
-        yield _backend(plugins.log_layouts, "logs-specs", named)
-    elif config.log_layout != "default" or "default" in plugins.log_layouts:
-        layout = parse_spec(config.log_layout, "--log-layout")
+    if layout := ports.layout_spec:
         yield _backend(plugins.log_layouts, *layout)
-    for spec in config.monitors:
+    for spec in ports.monitor_specs:
         yield _backend(plugins.monitors, *parse_spec(spec, "--monitor"))
     for spec in config.all_event_recorders:
         yield _backend(plugins.recorders, *parse_spec(spec, "--event-recorder"))
+    if metrics := config.metrics_cfg.get("handler"):
+        yield _backend(plugins.metric_handlers, *parse_spec(metrics, "--metrics"))
 
 
 def _backend(
@@ -214,6 +204,15 @@ def _backend(
         options={k: HIDDEN if _is_secret(k) else v for k, v in given.items()},
         distribution=found.plugin.distribution,
         version=found.plugin.version,
+    )
+
+
+def without_secrets(text: str) -> str:
+    """Return the text of a setting without the values of options that are secrets."""
+    return re.sub(
+        r"(\w+)=[^,]*",
+        lambda found: f"{found[1]}={HIDDEN}" if _is_secret(found[1]) else found[0],
+        text,
     )
 
 

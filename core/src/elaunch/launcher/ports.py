@@ -1,6 +1,8 @@
 """From the names in a configuration to the ports that an agent is given."""
 
 import os
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import attrs
 
@@ -20,6 +22,10 @@ from elaunch.rendezvous import (
     RendezvousParameters,
 )
 from elaunch.spawner import Spawner, SpawnerParameters
+
+
+Spec: TypeAlias = tuple[str, Mapping[str, str]]
+"""Name and options of a backend."""
 
 
 def get_rdzv_handler(
@@ -109,9 +115,7 @@ class Ports:
 
     def bootstrap(self, node: NodeFacts) -> Bootstrap:
         """Return what the workers need to find each other."""
-        name, options = parse_spec(self.config.bootstrap, "--bootstrap")
-        if name == "auto":
-            name = "c10d" if "c10d" in self.plugins.bootstraps else "port"
+        name, options = self.bootstrap_spec
         params = BootstrapParameters(self.config.run_id, node.address)
         return self.plugins.bootstraps.create(name, params, options)
 
@@ -121,7 +125,7 @@ class Ports:
         params = MonitorParameters(config.run_id, config.monitor_interval, record)
         return [
             self.plugins.monitors.build(spec, "--monitor", params)
-            for spec in (*config.monitors, *switched_on(config.monitors, os.environ))
+            for spec in self.monitor_specs
         ]
 
     def recorders(self, agent: str) -> list[EventRecorder]:
@@ -138,11 +142,34 @@ class Ports:
             run_id=run_name(config.run_id, config.rdzv_endpoint),
             output=config.output_settings,
         )
-        specs = config.logs_specs
-        if isinstance(specs, str) and specs:
-            return layouts.create("logs-specs", params, {"name": specs})
+        found = self.layout_spec
+        if found is None:
+            return None
+        if config.logs_specs and not isinstance(config.logs_specs, str):
+            params = attrs.evolve(params, specs=config.logs_specs)
+        name, options = found
+        return layouts.create(name, params, options)
+
+    @property
+    def bootstrap_spec(self) -> Spec:
+        """Name and options of the bootstrap."""
+        name, options = parse_spec(self.config.bootstrap, "--bootstrap")
+        if name == "auto":
+            name = "c10d" if "c10d" in self.plugins.bootstraps else "port"
+        return name, options
+
+    @property
+    def monitor_specs(self) -> Sequence[str]:
+        """Monitors as they are named, with those that the environment adds."""
+        named = self.config.monitors
+        return (*named, *switched_on(named, os.environ))
+
+    @property
+    def layout_spec(self) -> Spec | None:
+        """Name and options of the log layout; `None` if the spawner does without."""
+        specs, layout = self.config.logs_specs, self.config.log_layout
         if specs:
-            return layouts.create("logs-specs", attrs.evolve(params, specs=specs), {})
-        if config.log_layout == "default" and "default" not in layouts:
-            return None  # another spawner may do without
-        return layouts.build(config.log_layout, "--log-layout", params)
+            return "logs-specs", {"name": specs} if isinstance(specs, str) else {}
+        if layout == "default" and "default" not in self.plugins.log_layouts:
+            return None
+        return parse_spec(layout, "--log-layout")
