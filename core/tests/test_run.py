@@ -129,6 +129,37 @@ def test_verbose_tells_what_was_not_typed_but_no_values(tmp_path: Path) -> None:
     assert "secret" not in ended.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], True),
+        (["--config", "pyproject.toml"], False),
+        (["--config", ""], False),
+        (["--max-restarts", "1"], False),
+        (["-q"], False),
+    ],
+)
+def test_a_project_that_nobody_named_is_told_of(
+    words: list[str],
+    told: bool,  # noqa: FBT001 - a table of words and whether it is told
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "pyproject.toml").write_text("[tool.elaunch]\nmax-restarts = 2")
+    (tmp_path / "x.py").write_text("")
+    ended = subprocess.run(
+        [sys.executable, "-m", "elaunch", "run", *words, "x.py"],
+        env={},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    line = "elaunch: the table 'tool.elaunch' of pyproject.toml gives max_restarts\n"
+    assert (line in ended.stderr) is told
+    assert ("pyproject.toml" in ended.stderr) is told
+
+
 def test_metrics_and_health_are_part_of_the_configuration() -> None:
     flags = ("--metrics", "console", "--health-check", "127.0.0.1:8000")
     config = config_of(resolve([*flags, __file__], {}))

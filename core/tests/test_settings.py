@@ -260,6 +260,33 @@ def test_a_file_that_is_not_there() -> None:
     assert refused("--config", "x.toml") == (
         "--config 'x.toml': No such file or directory"
     )
+    assert refused(ELAUNCH_CONFIG="x.toml").startswith("ELAUNCH_CONFIG 'x.toml': No ")
+
+
+def test_a_project_that_is_named_has_a_table_for_us(folder: Path) -> None:
+    (folder / "pyproject.toml").write_text("[tool.other]\nx = 1")
+
+    assert refused("--config", "pyproject.toml") == (
+        "--config 'pyproject.toml': it has no table 'tool.elaunch'"
+    )
+    (folder / "my-pyproject.toml").write_text("max-restarts = 4")
+    found = resolved("--config", "my-pyproject.toml")
+    assert said("max_restarts", found) == (4, "my-pyproject.toml")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[tool]\nelaunch = { max-restarts = 4 }",
+        "[tool]\nelaunch.max-restarts = 4",
+        "[ tool . elaunch ]\nmax-restarts = 4",
+        "[tool.'elaunch']\nmax-restarts = 4",
+    ],
+)
+def test_a_table_for_us_may_be_written_in_any_way(text: str, folder: Path) -> None:
+    (folder / "pyproject.toml").write_text(text)
+
+    assert said("max_restarts", resolved()) == (4, "pyproject.toml")
 
 
 def test_the_project_is_read_if_it_has_a_table_for_us(folder: Path) -> None:

@@ -69,12 +69,13 @@ class ConfigFile:
 
 
 def read_config(
-    named: str | None, settings: Mapping[str, argparse.Action]
+    named: str | None, source: str, settings: Mapping[str, argparse.Action]
 ) -> ConfigFile:
     """Read the file that is named, or else the project's in this directory.
 
     Args:
         named: Path of the file; empty for none at all, `None` if nobody named one.
+        source: The flag or variable that names it.
         settings: The flags.
 
     Raises:
@@ -86,31 +87,38 @@ def read_config(
     if not named:
         return ConfigFile()
     try:
-        with open(named, "rb") as file:  # noqa: PTH123 - pathlib takes longer
-            data = file.read()
+        data = _bytes(named)
     except OSError as error:
-        raise UsageError(f"--config {named!r}: {error.strerror}") from None
+        raise UsageError(f"{source} {named!r}: {error.strerror}") from None
     whole = _parsed(named, data)
-    table = _in_project(named, whole) if named.endswith(PROJECT) else whole
-    return _read(named, table, settings)
+    if os.path.basename(named) != PROJECT:  # noqa: PTH119 - pathlib takes longer
+        return _read(named, whole, settings)
+    found = _in_project(named, whole)
+    if found is None:
+        raise UsageError(f"{source} {named!r}: it has no table 'tool.elaunch'")
+    return _read(named, found, settings)
 
 
 def _of_project() -> Mapping[str, Any]:
     try:
-        os.stat(PROJECT)  # noqa: PTH116 - pathlib takes longer
-        with open(PROJECT, "rb") as file:  # noqa: PTH123 - likewise
-            data = file.read()
+        data = _bytes(PROJECT)
     except OSError:
         return {}
-    if b"tool.elaunch" not in data:
+    # Most projects say nothing to us, and need not be understood.
+    if b"elaunch" not in data:
         return {}
-    return _in_project(PROJECT, _parsed(PROJECT, data))
+    return _in_project(PROJECT, _parsed(PROJECT, data)) or {}
 
 
-def _in_project(name: str, whole: Mapping[str, Any]) -> Mapping[str, Any]:
-    tool = whole.get("tool", {})
-    table = tool.get("elaunch", {}) if isinstance(tool, Mapping) else {}
-    if not isinstance(table, Mapping):
+def _bytes(path: str) -> bytes:
+    with open(path, "rb") as file:  # noqa: PTH123 - pathlib takes longer
+        return file.read()
+
+
+def _in_project(name: str, whole: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    tool = whole.get("tool")
+    table = tool.get("elaunch") if isinstance(tool, Mapping) else None
+    if table is not None and not isinstance(table, Mapping):
         raise UsageError(f"{name}: 'tool.elaunch' is a table, not {table!r}")
     return table
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from elaunch.cli import backends, binding, early, signals, start
+from elaunch.cli.config_file import PROJECT
 from elaunch.cli.console import Console, Voice
 from elaunch.cli.found import Origin
 from elaunch.cli.output import fields_of
@@ -150,6 +151,11 @@ def _tell_sources(resolved: Resolved) -> None:
     ]
     if elsewhere:
         logger.info("settings from elsewhere: %s", ", ".join(elsewhere))
+    unasked = [name for name, s in resolved.sources.items() if s == PROJECT]
+    if unasked and resolved.args.config is None:
+        logger.warning(
+            "the table 'tool.elaunch' of %s gives %s", PROJECT, ", ".join(unasked)
+        )
 
 
 def _warn_of_silence(config: LaunchConfig) -> None:

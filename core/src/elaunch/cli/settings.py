@@ -59,7 +59,7 @@ def resolve(
     }
     typed = given(parser, words)
     # From the last to the first: each overwrites what counts less.
-    file = read_config(_config(typed, environment), settings)
+    file = read_config(*_config(typed, environment), settings)
     found.update(_of_file(file, settings))
     found.update(_of_variables(environment, settings))
     found.update(_of_flags(typed, settings))
@@ -80,9 +80,14 @@ def resolve(
     )
 
 
-def _config(typed: argparse.Namespace, environment: Mapping[str, str]) -> str | None:
-    named: str | None = getattr(typed, "config", None)
-    return environment.get("ELAUNCH_CONFIG") if named is None else named
+def _config(
+    typed: argparse.Namespace, environment: Mapping[str, str]
+) -> tuple[str | None, str]:
+    """Return the file that is named, and by what."""
+    if hasattr(typed, "config"):
+        return typed.config, "--config"
+    (name,) = names_of("config")
+    return environment.get(name), name
 
 
 def _of_flags(
