@@ -104,10 +104,16 @@ def test_signals_and_the_exit_barrier_are_part_of_the_configuration() -> None:
 def test_an_error_names_who_said_what_is_wrong(
     words: list[str], environment: dict[str, str], message: str
 ) -> None:
-    with pytest.raises(UsageError) as caught:
-        config_of(resolve([*words, __file__], environment))
+    ended = subprocess.run(
+        [sys.executable, "-m", "elaunch", "run", *words, __file__],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
-    assert str(caught.value) == message
+    assert ended.returncode == 2
+    assert ended.stderr == f"elaunch: error: {message}\n"
 
 
 def test_verbose_tells_what_was_not_typed_but_no_values(tmp_path: Path) -> None:

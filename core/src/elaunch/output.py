@@ -67,7 +67,7 @@ class RankSet:
         """
         ranges = []
         for part in text.split(","):
-            found = re.fullmatch(r"\s*(\d+)(?:-(\d+))?\s*", part)
+            found = re.fullmatch(r"\s*(\d{1,9})(?:-(\d{1,9}))?\s*", part)
             if not found or int(found[2] or found[1]) < int(found[1]):
                 raise UsageError(
                     f"ranks are numbers and ranges of numbers, for example 0,4-7, "

@@ -106,8 +106,13 @@ def _tell(error: "ElaunchError") -> int:
         _say(f"preempted: {error}")
     else:
         stopped = isinstance(error, SignalException)
-        _say(str(error) if stopped else f"error: {error}")
+        told = " ".join([str(error), *(f"({note})" for note in _notes(error))])
+        _say(told if stopped else f"error: {told}")
     return error.status
+
+
+def _notes(error: BaseException) -> Sequence[str]:
+    return getattr(error, "__notes__", ())
 
 
 def _end_by(number: int) -> "ElaunchError":

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from elaunch.output import RankSet, StdOrMap
 
 
-_SIZE = re.compile(r"(\d+)\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
+_SIZE = re.compile(r"(\d{1,18})\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
 _UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
 
 _PREFIX = "TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE"

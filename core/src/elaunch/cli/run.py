@@ -12,12 +12,12 @@ from elaunch.cli.config_file import PROJECT
 from elaunch.cli.console import Console, Voice
 from elaunch.cli.found import Origin
 from elaunch.cli.output import fields_of
-from elaunch.cli.scheduled import scheduled
+from elaunch.cli.scheduled import Scheduled, scheduled
 from elaunch.cli.settings import Resolved
 from elaunch.cli.size import parse_nnodes, workers_of_node
 from elaunch.cli.where import where_to_meet
 from elaunch.config import LaunchConfig
-from elaunch.errors import UsageError
+from elaunch.errors import PluginError, UsageError
 from elaunch.launcher import launch_agent
 from elaunch.options import parse_pairs
 from elaunch.plugins import load_plugins
@@ -52,7 +52,19 @@ def run(resolved: Resolved, *, only_explain: bool = False) -> int:
     logging.basicConfig(level=level, format=shape)
     plugins = load_plugins(backends.names(args.block_plugins))
     found = scheduled(resolved, plugins, os.environ)
-    if only_explain or args.dry_run:
+    try:
+        return _run(found, voice, only_explain=only_explain or args.dry_run)
+    except (UsageError, PluginError) as error:
+        from elaunch.cli.blame import sources_of
+
+        for source in sources_of(str(error), found.resolved):
+            error.add_note(f"{source} says so")
+        raise
+
+
+def _run(found: Scheduled, voice: Voice, *, only_explain: bool) -> int:
+    args = found.resolved.args
+    if only_explain:
         from elaunch.cli.explain import explain
 
         return explain(found)
@@ -78,19 +90,8 @@ def config_of(resolved: Resolved) -> LaunchConfig:
     """Return the configuration that the settings describe.
 
     Raises:
-        UsageError: If a flag is malformed or two contradict each other; names the
-            variable or file if that says so.
+        UsageError: If a flag is malformed or two contradict each other.
     """
-    try:
-        return _config_of(resolved)
-    except UsageError as error:
-        setting = str(error).split()[0].strip("-:").replace("-", "_")
-        if resolved.origins.get(setting) not in (Origin.VARIABLE, Origin.FILE):
-            raise
-        raise UsageError(f"{error} ({resolved.sources[setting]} says so)") from None
-
-
-def _config_of(resolved: Resolved) -> LaunchConfig:
     args = resolved.args
     min_nodes, max_nodes = parse_nnodes(args.nnodes, resolved.sources["nnodes"])
     if args.standalone and max_nodes > 1:

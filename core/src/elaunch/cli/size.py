@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_NNODES = re.compile(r"(\d+)(?::(\d+))?")
-_NUMBER = re.compile(r"[-+]?\d+")
+_NNODES = re.compile(r"(\d{1,9})(?::(\d{1,9}))?")
+_NUMBER = re.compile(r"[-+]?\d{1,9}")
 
 
 def parse_nnodes(text: str, source: str = "--nnodes") -> tuple[int, int]:

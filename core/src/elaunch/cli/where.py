@@ -11,6 +11,8 @@ from elaunch.log_layout import NO_RUN_ID
 
 MASTER_ADDR, MASTER_PORT = "127.0.0.1", 29500
 
+LAST_PORT = 65535
+
 _HOSTED = (DEFAULT_BACKEND, MASTER_BACKEND)
 """Backends whose store ends with the job: no other finds anything there."""
 
@@ -131,6 +133,8 @@ def _master_endpoint(address: str | None, port: int | None) -> str:
             f"--master-addr is the name or address of the node of rank 0, without a "
             f"port, not {address!r}; give the port with --master-port"
         )
+    if port is not None and not 0 <= port <= LAST_PORT:
+        raise UsageError(f"--master-port is a port up to {LAST_PORT}, not {port}")
     if ":" in host and not host.startswith("["):
         host = f"[{host}]"
     return f"{host}:{MASTER_PORT if port is None else port}"
