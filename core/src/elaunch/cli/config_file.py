@@ -7,11 +7,9 @@ from typing import Any
 
 import attrs
 
+from elaunch.cli.names import PROJECT
 from elaunch.errors import UsageError, suggestion
 
-
-PROJECT = "pyproject.toml"
-"""Where settings are looked for if no file is named: in its table ``tool.elaunch``."""
 
 WHAT_TO_RUN = ("script", "args")
 """Keys beside the flags."""
@@ -62,30 +60,25 @@ class ConfigFile:
         args: Arguments of that.
     """
 
-    name: str = ""
-    entries: Mapping[str, Entry] = attrs.field(factory=dict)
-    script: str = ""
-    args: tuple[str, ...] = ()
+    name: str
+    entries: Mapping[str, Entry]
+    script: str
+    args: tuple[str, ...]
 
 
 def read_config(
-    named: str | None, source: str, settings: Mapping[str, argparse.Action]
+    named: str, source: str, settings: Mapping[str, argparse.Action]
 ) -> ConfigFile:
-    """Read the file that is named, or else the project's in this directory.
+    """Read a file that is named.
 
     Args:
-        named: Path of the file; empty for none at all, `None` if nobody named one.
+        named: Its path.
         source: The flag or variable that names it.
         settings: The flags.
 
     Raises:
         UsageError: If it can't be read, or says something that no flag could.
     """
-    if named is None:
-        table = _of_project()
-        return _read(PROJECT, table, settings) if table else ConfigFile()
-    if not named:
-        return ConfigFile()
     try:
         data = _bytes(named)
     except OSError as error:
@@ -99,15 +92,24 @@ def read_config(
     return _read(named, found, settings)
 
 
-def _of_project() -> Mapping[str, Any]:
+def read_project(settings: Mapping[str, argparse.Action]) -> ConfigFile | None:
+    """Read what the project in this directory says to us, if it does.
+
+    Args:
+        settings: The flags.
+
+    Raises:
+        UsageError: If it says something that no flag could.
+    """
     try:
         data = _bytes(PROJECT)
     except OSError:
-        return {}
+        return None
     # Most projects say nothing to us, and need not be understood.
     if b"elaunch" not in data:
-        return {}
-    return _in_project(PROJECT, _parsed(PROJECT, data)) or {}
+        return None
+    table = _in_project(PROJECT, _parsed(PROJECT, data))
+    return _read(PROJECT, table, settings) if table else None
 
 
 def _bytes(path: str) -> bytes:

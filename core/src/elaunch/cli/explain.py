@@ -13,7 +13,6 @@ from elaunch.cli.actions import flag_of, settings_of
 from elaunch.cli.found import Origin
 from elaunch.cli.parser import run_parser
 from elaunch.cli.run import config_of, entry_of
-from elaunch.cli.scheduled import Scheduled
 from elaunch.cli.settings import Resolved
 from elaunch.environ import WITHHELD
 from elaunch.launcher.plan import HIDDEN, Plan, WorkerPlan, plan, without_secrets
@@ -42,22 +41,22 @@ class Setting:
     default: bool = False
 
 
-def explain(found: Scheduled) -> int:
+def explain(resolved: Resolved) -> int:
     """Print the plan of a run, and return the exit status.
 
     Args:
-        found: The settings.
+        resolved: The settings, filled.
 
     Raises:
         ElaunchError: What a run would raise before it starts anything.
     """
-    args = found.resolved.args
-    made = plan(config_of(found.resolved), entry_of(args, os.environ))
-    settings = list(all_settings(found.resolved))
+    args = resolved.args
+    made = plan(config_of(resolved), entry_of(args, os.environ))
+    settings = list(all_settings(resolved))
     if getattr(args, "json", False):
-        text = as_json(made, settings, found.notes)
+        text = as_json(made, settings, resolved.notes)
     else:
-        text = as_text(made, settings, found.notes, everything=args.verbose)
+        text = as_text(made, settings, resolved.notes, everything=args.verbose)
     try:
         print(text, flush=True)
     except BrokenPipeError:

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from elaunch.cli import backends, binding, early, signals, start
-from elaunch.cli.config_file import PROJECT
 from elaunch.cli.console import Console, Voice
 from elaunch.cli.found import Origin
+from elaunch.cli.names import PROJECT
 from elaunch.cli.output import fields_of
-from elaunch.cli.scheduled import Scheduled, scheduled
+from elaunch.cli.scheduled import scheduled
 from elaunch.cli.settings import Resolved
 from elaunch.cli.size import parse_nnodes, workers_of_node
 from elaunch.cli.where import where_to_meet
@@ -51,28 +51,28 @@ def run(resolved: Resolved, *, only_explain: bool = False) -> int:
         level = _level_named(os.environ.get("LOGLEVEL", ""), level)
     logging.basicConfig(level=level, format=shape)
     plugins = load_plugins(backends.names(args.block_plugins))
-    found = scheduled(resolved, plugins, os.environ)
+    resolved = scheduled(resolved, plugins, os.environ)
     try:
-        return _run(found, voice, only_explain=only_explain or args.dry_run)
+        return _run(resolved, voice, only_explain=only_explain or args.dry_run)
     except (UsageError, PluginError) as error:
         from elaunch.cli.blame import sources_of
 
-        for source in sources_of(str(error), found.resolved):
+        for source in sources_of(str(error), resolved):
             error.add_note(f"{source} says so")
         raise
 
 
-def _run(found: Scheduled, voice: Voice, *, only_explain: bool) -> int:
-    args = found.resolved.args
+def _run(resolved: Resolved, voice: Voice, *, only_explain: bool) -> int:
+    args = resolved.args
     if only_explain:
         from elaunch.cli.explain import explain
 
-        return explain(found)
-    for note in found.notes:
+        return explain(resolved)
+    for note in resolved.notes:
         logger.warning(note)
     console = Console(voice, sys.stderr)
-    _tell_sources(found.resolved)
-    config = config_of(found.resolved)
+    _tell_sources(resolved)
+    config = config_of(resolved)
     early.settle(config.agent_signals)
     if _is_legacy(args):
         logger.warning("this way to launch is deprecated; use 'elaunch run'")

@@ -5,8 +5,6 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import attrs
-
 from elaunch.cli.actions import settings_of
 from elaunch.cli.found import Origin
 from elaunch.cli.parser import run_parser
@@ -24,22 +22,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-@attrs.frozen
-class Scheduled:
-    """Settings, and what the scheduler says beside.
-
-    Attributes:
-        resolved: The settings, filled.
-        notes: What a user is warned of.
-    """
-
-    resolved: Resolved
-    notes: tuple[str, ...] = ()
-
-
 def scheduled(
     resolved: Resolved, plugins: Plugins, environment: Mapping[str, str]
-) -> Scheduled:
+) -> Resolved:
     """Return the settings, with those that nobody gave filled by the scheduler.
 
     Args:
@@ -53,7 +38,7 @@ def scheduled(
     """
     detected = detect(plugins, environment)
     if detected is None:
-        return Scheduled(resolved)
+        return resolved
     filled = fill(detected, _given(resolved))
     values, sources = vars(resolved.args).copy(), dict(resolved.sources)
     origins = dict(resolved.origins)
@@ -66,9 +51,7 @@ def scheduled(
             logger.warning("%s; it is left out", error)
             continue
         sources[name], origins[name] = source, Origin.SCHEDULER
-    return Scheduled(
-        Resolved(argparse.Namespace(**values), sources, origins), filled.notes
-    )
+    return Resolved(argparse.Namespace(**values), sources, origins, filled.notes)
 
 
 def _given(resolved: Resolved) -> dict[str, str]:

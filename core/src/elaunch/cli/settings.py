@@ -5,16 +5,23 @@ torchelastic, then the configuration file, then the scheduler, then the default.
 """
 
 import argparse
+import os
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import attrs
 
 from elaunch.cli.actions import flag_of, settings_of
-from elaunch.cli.config_file import ConfigFile, read_config
 from elaunch.cli.conflicts import settle
 from elaunch.cli.found import Found, Origin
+from elaunch.cli.names import PROJECT
 from elaunch.cli.parser import given, run_parser
 from elaunch.cli.variables import names_of, read, texts_of
+
+
+# Most runs have no file.
+if TYPE_CHECKING:
+    from elaunch.cli.config_file import ConfigFile
 
 
 @attrs.frozen
@@ -26,11 +33,13 @@ class Resolved:
         sources: Where each is from, by dest: the flag in its long spelling, the
             variable, the file, the scheduler with its variable, or ``default``.
         origins: The kind of each source.
+        notes: What a user is warned of.
     """
 
     args: argparse.Namespace
     sources: Mapping[str, str]
-    origins: Mapping[str, Origin] = attrs.field(factory=dict)
+    origins: Mapping[str, Origin]
+    notes: tuple[str, ...] = ()
 
 
 def resolve(
@@ -59,15 +68,16 @@ def resolve(
     }
     typed = given(parser, words)
     # From the last to the first: each overwrites what counts less.
-    file = read_config(*_config(typed, environment), settings)
-    found.update(_of_file(file, settings))
+    file = _file(typed, environment, settings)
+    if file:
+        found.update(_of_file(file, settings))
     found.update(_of_variables(environment, settings))
     found.update(_of_flags(typed, settings))
     found = settle(found, {dest: a.default for dest, a in settings.items()})
     if "script" in typed:
         what = Found(typed.script, "command line", Origin.FLAG)
         rest = Found(typed.args, "command line", Origin.FLAG)
-    elif file.script:
+    elif file and file.script:
         what = Found(file.script, file.name, Origin.FILE)
         rest = Found(list(file.args), file.name, Origin.FILE)
     else:
@@ -80,14 +90,25 @@ def resolve(
     )
 
 
-def _config(
-    typed: argparse.Namespace, environment: Mapping[str, str]
-) -> tuple[str | None, str]:
-    """Return the file that is named, and by what."""
+def _file(
+    typed: argparse.Namespace,
+    environment: Mapping[str, str],
+    settings: Mapping[str, argparse.Action],
+) -> "ConfigFile | None":
+    """Return what the file says that is named, or else the project's."""
+    (variable,) = names_of("config")
+    named, source = environment.get(variable), variable
     if hasattr(typed, "config"):
-        return typed.config, "--config"
-    (name,) = names_of("config")
-    return environment.get(name), name
+        named, source = typed.config, "--config"
+    if named is None and os.path.exists(PROJECT):  # noqa: PTH110 - pathlib takes longer
+        from elaunch.cli.config_file import read_project
+
+        return read_project(settings)
+    if not named:
+        return None
+    from elaunch.cli.config_file import read_config
+
+    return read_config(named, source, settings)
 
 
 def _of_flags(
@@ -114,7 +135,7 @@ def _of_variables(
 
 
 def _of_file(
-    file: ConfigFile, settings: Mapping[str, argparse.Action]
+    file: "ConfigFile", settings: Mapping[str, argparse.Action]
 ) -> dict[str, Found]:
     return {
         dest: Found(

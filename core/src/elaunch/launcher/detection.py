@@ -102,20 +102,7 @@ def _marked(
                 yield entry
 
 
-@attrs.frozen
-class Filled:
-    """What of a detection is used.
-
-    Attributes:
-        values: Suggestion for each setting that was left open.
-        notes: What to warn of.
-    """
-
-    values: Mapping[str, Suggestion] = attrs.field(factory=dict)
-    notes: tuple[str, ...] = ()
-
-
-def fill(detected: Detected | None, given: Mapping[str, str]) -> Filled:
+def fill(detected: Detected, given: Mapping[str, str]) -> Detected:
     """Return what of a detection fits to what the user gave, which wins. Pure.
 
     Args:
@@ -127,16 +114,15 @@ def fill(detected: Detected | None, given: Mapping[str, str]) -> Filled:
         UsageError: If this can't be one agent of a job, and the user does not say how
             many there are.
     """
-    if not detected or _ALONE in given:
-        return Filled()
-    if detected.problem:
-        if _SIZE not in given:
-            raise UsageError(detected.problem)
-        return Filled()
+    if detected.problem and not {_SIZE, _ALONE} & given.keys():
+        raise UsageError(detected.problem)
+    if detected.problem or _ALONE in given:
+        return Detected(scheduler=detected.scheduler)
     values = {k: v for k, v in detected.values.items() if k not in given}
     for name in _unfit(given, values):
         values.pop(name, None)
-    return Filled(values, () if _SIZE in given else detected.notes)
+    notes = () if _SIZE in given else detected.notes
+    return attrs.evolve(detected, values=values, notes=notes)
 
 
 def _unfit(

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-from elaunch.agent.measuring import Measuring
 from elaunch.config import LaunchConfig
 from elaunch.errors import UsageError, quoted, suggestion
 from elaunch.events import EventRecorder
@@ -49,6 +48,8 @@ def measuring(config: LaunchConfig, plugins: Plugins) -> list[EventRecorder]:
     handler = named or getStream(GROUP).handler
     if isinstance(handler, NullMetricHandler):
         return []
+    from elaunch.agent.measuring import Measuring  # most agents measure nothing
+
     return [
         Measuring(handler=handler, role=config.role, max_restarts=config.max_restarts)
     ]
