@@ -57,6 +57,37 @@ def test_each_source_counts_before_the_next(folder: Path) -> None:
         assert said("max_restarts", resolved(*words, **environment)) == expected
 
 
+def test_what_may_be_given_several_times_is_replaced_as_a_whole(folder: Path) -> None:
+    (folder / "job.toml").write_text("rdzv-conf = ['d=4', 'e=5']")
+    file = ("--config", "job.toml")
+    flags = ("--rdzv-conf", "a=1", "--rdzv-conf", "a=2")
+    pet, ours = {"PET_RDZV_CONF": "c=3"}, {"ELAUNCH_RDZV_CONF": "b=2"}
+
+    for words, environment, expected in (
+        ((*file, *flags), pet | ours, (["a=1", "a=2"], "--rdzv-conf")),
+        (file, pet | ours, (["b=2"], "ELAUNCH_RDZV_CONF")),
+        (file, pet, (["c=3"], "PET_RDZV_CONF")),
+        (file, pet | {"ELAUNCH_RDZV_CONF": ""}, ([], "ELAUNCH_RDZV_CONF")),
+        (file, {}, (["d=4", "e=5"], "job.toml")),
+    ):
+        assert said("rdzv_conf", resolved(*words, **environment)) == expected
+
+
+def test_a_switch_is_turned_off_by_who_counts_more(folder: Path) -> None:
+    (folder / "job.toml").write_text("virtual-local-rank = false")
+    file, flag = ("--config", "job.toml"), ("--virtual-local-rank",)
+    pet = {"PET_VIRTUAL_LOCAL_RANK": "1"}
+    ours = {"ELAUNCH_VIRTUAL_LOCAL_RANK": "0"}
+
+    for words, environment, expected in (
+        ((*file, *flag), pet | ours, (True, *flag)),
+        (file, pet | ours, (False, *ours)),
+        (file, pet, (True, *pet)),
+        (file, {}, (False, "job.toml")),
+    ):
+        assert said("virtual_local_rank", resolved(*words, **environment)) == expected
+
+
 def test_a_names_own_scheme_counts_before_torchelastics_other_names() -> None:
     other = {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "3"}
 
