@@ -67,6 +67,7 @@ NOT_FOR_A_PLAIN_RUN = {
     "elaunch.cli.blame": "what is refused",
     "elaunch.cli.config_file": "--config",
     "elaunch.cli.explain": "--dry-run",
+    "elaunch.launcher.health": "--health-check",
     "elaunch.launcher.plan": "--dry-run",
     "elaunch.schedulers": "processes that a scheduler started",
     "elaunch_spawn_local.by_value": "functions",

@@ -11,11 +11,11 @@ import attrs
 from elaunch.config import LaunchConfig
 from elaunch.errors import UsageError
 from elaunch.events import Event, EventName, EventRecorder
+from elaunch.health import HealthCheckServer, parse_place
+from elaunch.launcher.switches import HEALTH_CHECK_PORT
 
 
 logger = logging.getLogger(__name__)
-
-PORT_VARIABLE = "TORCHELASTIC_HEALTH_CHECK_PORT"
 
 TIMEOUT = 60.0
 """Seconds for which the agent may stand still."""
@@ -80,7 +80,7 @@ class Health:
 async def health_check(
     config: LaunchConfig, environment: Mapping[str, str]
 ) -> AsyncIterator[Sequence[EventRecorder]]:
-    """Answer whoever asks, while the block runs, if that is wanted.
+    """Answer whoever asks, while the block runs.
 
     Args:
         config: Says where, or the environment does.
@@ -92,12 +92,7 @@ async def health_check(
     Raises:
         UsageError: If the place that the configuration names can't be used.
     """
-    place = config.health_check or environment.get(PORT_VARIABLE, "")
-    if not place:
-        yield ()
-        return
-    from elaunch.health import HealthCheckServer, parse_place
-
+    place = config.health_check or environment[HEALTH_CHECK_PORT]
     health = Health(config.run_id)
     try:
         host, port = parse_place(place)
@@ -108,7 +103,7 @@ async def health_check(
     except (ValueError, OSError) as error:
         if config.health_check:
             raise UsageError(f"health_check {place!r}: {error}") from error
-        logger.warning("%s=%r is of no use: %s", PORT_VARIABLE, place, error)
+        logger.warning("%s=%r is of no use: %s", HEALTH_CHECK_PORT, place, error)
         yield ()
         return
     beating = asyncio.create_task(health.beat())

@@ -1,10 +1,12 @@
 """One launch: the agent with its ports, and what is told of its outcome."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import cast
 
@@ -23,9 +25,9 @@ from elaunch.events import Event, EventName, EventRecorder
 from elaunch.failure_file import tell_outer_launcher, temporary_file, write_failure
 from elaunch.interfaces import interface_addresses
 from elaunch.launcher.detection import slot_of_node
-from elaunch.launcher.health import health_check
 from elaunch.launcher.metrics import measuring
 from elaunch.launcher.ports import Ports
+from elaunch.launcher.switches import HEALTH_CHECK_PORT
 from elaunch.rendezvous import NodeFacts
 from elaunch.signals import stop_signal
 from elaunch.spawner import Spawner
@@ -74,10 +76,17 @@ class Launch:
             signals: How the agent gets its signals.
         """
         try:
-            async with health_check(self.config, os.environ) as watchers:
+            async with self._health_check() as watchers:
                 return await self._run(signals, watchers)
         finally:
             await self.spawner.close()  # it has begun to get ready
+
+    def _health_check(self) -> AbstractAsyncContextManager[Sequence[EventRecorder]]:
+        if not self.config.health_check and not os.environ.get(HEALTH_CHECK_PORT):
+            return contextlib.nullcontext(())
+        from elaunch.launcher.health import health_check  # few agents are asked
+
+        return health_check(self.config, os.environ)
 
     async def _run(
         self, signals: HandledSignals, watchers: Sequence[EventRecorder]

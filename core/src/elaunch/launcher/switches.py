@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from elaunch.options import parse_spec
 
 
+HEALTH_CHECK_PORT = "TORCHELASTIC_HEALTH_CHECK_PORT"
+
 VARIABLES: Mapping[str, str] = {
     "TORCHELASTIC_ENABLE_FILE_TIMER": "1 is `--monitor timer`",
     "TORCHELASTIC_TIMER_FILE": (
@@ -15,7 +17,7 @@ VARIABLES: Mapping[str, str] = {
         "seconds, as `--monitor process:max_stuck=SECONDS`; "
         "that flag wins, and what is no number above 0 is nothing"
     ),
-    "TORCHELASTIC_HEALTH_CHECK_PORT": (
+    HEALTH_CHECK_PORT: (
         "port of 127.0.0.1, or `HOST:PORT`, as `--health-check`, which wins; "
         "what is neither is logged, and nothing"
     ),
