@@ -59,7 +59,7 @@ def parsed(line: bytes) -> FileTimerRequest | None:
         pid, signum = int(told["pid"]), int(told["signal"])
         when = float(told["expiration_time"])
         scope = str(told["scope_id"])
-    except (ValueError, KeyError, TypeError, OverflowError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
     # Neither a process group, nor init, nor what is no number.
     if pid <= 1 or signum > _LAST_SIGNAL or when != when:  # noqa: PLR0124 - a NaN
