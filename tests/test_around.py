@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -91,6 +92,20 @@ def test_the_pipe_is_made_where_the_variable_says_and_goes(
     assert agent.wait() == 0
     assert agent.lines == [str(path)]
     assert not path.exists()
+
+
+def test_an_agent_that_is_killed_leaves_no_pipe(
+    launch: Launch, script: Script, tmp_path: Path
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    worker = script("import signal; print('up', flush=True); signal.pause()")
+    agent = launch("--standalone", "--monitor", "timer", worker, TMPDIR=str(temporary))
+    agent.wait_for("up")
+    agent.send(signal.SIGKILL)
+    agent.wait()
+
+    assert [*temporary.glob("elaunch-timer-*")] == []
 
 
 ASK = """

@@ -1,5 +1,6 @@
 """Timers over a named pipe: wire format, book, and the server in a thread."""
 
+import contextlib
 import errno
 import json
 import os
@@ -70,6 +71,7 @@ class TestWire:
             b'{"pid": 7, "scope_id": "", "expiration_time": 1, "signal": 1000}',
             b'{"pid": Infinity, "scope_id": "", "expiration_time": 1, "signal": 9}',
             b"\xff\xfe",
+            b"[" * 4000,
         ],
     )
     def test_what_no_client_writes_asks_for_nothing(self, text: bytes) -> None:
@@ -296,18 +298,31 @@ class TestPipe:
         assert precious.read_text() == "data"
         assert not os.path.exists(path)  # noqa: PTH110 - close removes it
 
-    def test_it_has_no_end(self, path: str) -> None:
-        make_pipe(path)
-        reader = PipeReader(path)
+    @pytest.mark.parametrize("is_file", [True, False])
+    def test_it_has_no_end(self, path: str, *, is_file: bool) -> None:
+        if is_file:
+            make_pipe(path)
+        reader = PipeReader(path if is_file else "")
         came: list[bytes] = []
         for text in (b"one\n", b"two\n"):
-            with open(path, "wb") as file:  # noqa: PTH123 - as clients do
+            with open(reader.path, "wb") as file:  # noqa: PTH123 - as clients do
                 file.write(text)
             reader.drain(came.append)
         reader.drain(came.append)
         reader.close()
 
         assert b"".join(came) == b"one\ntwo\n"
+        assert not is_read(reader.path)
+
+    def test_a_copy_of_its_process_leaves_the_file(self, path: str) -> None:
+        make_pipe(path)
+        with contextlib.closing(PipeReader(path)) as reader:
+            if (copy := os.fork()) == 0:
+                reader.close()
+                os._exit(0)
+            assert os.waitpid(copy, 0)[1] == 0
+
+            assert is_read(path)
 
 
 class TestClient:
@@ -444,6 +459,7 @@ class TestServer:
     def test_nonsense_does_not_end_it(self, path: str) -> None:
         with open(path, "wb") as file:  # noqa: PTH123 - as clients do
             file.write(b"nonsense\n\xff\n" + b"x" * 10_000 + b"\n{}\n")
+            file.write(b"[" * 4000 + b"\n")
         with run(HANG, path) as process:
             assert process.wait() == -signal.SIGKILL
 

@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -192,36 +193,49 @@ async def test_a_worker_can_have_nobody_else_killed(
     assert "does not count" in caplog.text
 
 
-def test_its_pipe_is_private(watchdog: Watchdog) -> None:
+def test_its_pipe_is_private_and_no_file(watchdog: Watchdog) -> None:
     path = Path(watchdog.environment()[TIMER_FILE])
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    assert path.parent == Path(f"/proc/{os.getpid()}/fd")
 
 
 @pytest.mark.asyncio
-async def test_the_next_generation_has_the_same_pipe(
+async def test_each_generation_has_a_pipe_that_is_read(
     watchdog: Watchdog, stack: contextlib.ExitStack
 ) -> None:
-    paths = []
     for _ in range(2):
-        paths.append(watchdog.environment()[TIMER_FILE])
+        path = watchdog.environment()[TIMER_FILE]
+        assert is_read(path)
         worker = start(stack, watchdog, HANG)
         async with findings(watchdog, worker) as watching:
             finding = await anext(watching)
             assert finding.local_rank == 0
-
-    assert paths[0] == paths[1]
-    assert not is_read(paths[0])
+        assert not is_read(path)
 
 
-def test_its_directory_goes_with_it(told: Told) -> None:
+def test_its_pipe_goes_with_it(told: Told) -> None:
     watchdog = Watchdog(told)
-    path = Path(watchdog.environment()[TIMER_FILE])
-    assert path.is_fifo()
+    path = watchdog.environment()[TIMER_FILE]
+    assert is_read(path)
     del watchdog
     gc.collect()
 
-    assert not path.parent.exists()
+    assert not is_read(path)
+
+
+def test_a_system_without_proc_has_a_private_directory(
+    told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PipeReader, "path", property(lambda self: self._file or "/no"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    watchdog = Watchdog(told)
+    path = Path(watchdog.environment()[TIMER_FILE])
+    assert path.is_fifo()
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+    del watchdog
+    gc.collect()
+
+    assert [*tmp_path.iterdir()] == []
 
 
 def create(told: Told, **options: str) -> Monitor:

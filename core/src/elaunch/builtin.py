@@ -147,7 +147,7 @@ class TimerOptions:
 
     Attributes:
         path: Where the named pipe is made; empty for the one that the environment
-            names (TORCHELASTIC_TIMER_FILE), or one in a private directory.
+            names (TORCHELASTIC_TIMER_FILE), or one that is no file.
     """
 
     path: str = ""

@@ -8,14 +8,14 @@ import signal
 import tempfile
 import time
 import weakref
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import attrs
 
 from elaunch.api import EventName, Finding, Record, Severity
 from elaunch.timer.book import Book, Lines, Timer, killing, parsed
-from elaunch.timer.pipe import PipeReader, make_pipe
+from elaunch.timer.pipe import PipeReader, is_read, make_pipe
 from elaunch.timer.processes import holder
 
 
@@ -35,27 +35,39 @@ class Watchdog:
 
     Attributes:
         record: Told what happens.
-        path: The pipe that was asked for; empty for one in a private directory.
+        path: The pipe that was asked for; empty for one that is no file.
     """
 
     record: Record
     path: str = ""
-    _made: str = attrs.field(default="", init=False)
-    _private: str = attrs.field(default="", init=False)
+    _pipe: PipeReader | None = attrs.field(default=None, init=False)
+    _close: Callable[[], object] = attrs.field(default=bool, init=False)
 
     def environment(self) -> Mapping[str, str]:
         """Make the pipe, if it is not there, and tell the workers where it is."""
-        if not self._made:
-            path = self.path or self._private_path()
-            make_pipe(path)
-            self._made = path
-        return {TIMER_FILE: self._made}
+        return {TIMER_FILE: self._opened().path}
 
-    def _private_path(self) -> str:
-        if not self._private:
-            self._private = tempfile.mkdtemp(prefix="elaunch-timer-")
-            weakref.finalize(self, shutil.rmtree, self._private, ignore_errors=True)
-        return str(Path(self._private) / "timers")
+    def _opened(self) -> PipeReader:
+        if not self._pipe:
+            self._pipe = self._made()
+            # A group may never start, and then nobody watches it.
+            self._close = weakref.finalize(self, self._pipe.close)
+        return self._pipe
+
+    def _made(self) -> PipeReader:
+        if not self.path:
+            pipe = PipeReader()
+            if is_read(pipe.path):
+                return pipe
+            pipe.close()  # a system without /proc
+        path = self.path or str(Path(self._private_directory()) / "timers")
+        make_pipe(path)
+        return PipeReader(path)
+
+    def _private_directory(self) -> str:
+        path = tempfile.mkdtemp(prefix="elaunch-timer-")
+        weakref.finalize(self, shutil.rmtree, path, ignore_errors=True)
+        return path
 
     async def watch(self, pids: Mapping[int, int]) -> AsyncGenerator[Finding, None]:
         """Yield a finding for each timer that expires, and kill its holder.
@@ -63,28 +75,26 @@ class Watchdog:
         Args:
             pids: Process id by local rank.
         """
-        self.environment()
+        pipe = self._opened()
         watch = _Watch(pids, self.record)
         loop = asyncio.get_running_loop()
-        with contextlib.closing(PipeReader(self._made)) as pipe:
-            loop.add_reader(pipe.fd, lambda: watch.take(pipe.read()))
-            self.record(
-                EventName.WATCHDOG_STARTED,
-                watchdog_event="watchdog started",
-                path=self._made,
-            )
-            try:
-                while True:
-                    await watch.news()
-                    for over in watch.book.expire(loop.time()):
-                        yield watch.finding(over)
-                        watch.kill(over)
-            finally:
-                loop.remove_reader(pipe.fd)
-                self._made = ""
-                self.record(
-                    EventName.WATCHDOG_STOPPED, watchdog_event="watchdog stopped"
-                )
+        loop.add_reader(pipe.fd, lambda: watch.take(pipe.read()))
+        self.record(
+            EventName.WATCHDOG_STARTED,
+            watchdog_event="watchdog started",
+            path=pipe.path,
+        )
+        try:
+            while True:
+                await watch.news()
+                for over in watch.book.expire(loop.time()):
+                    yield watch.finding(over)
+                    watch.kill(over)
+        finally:
+            loop.remove_reader(pipe.fd)
+            self._pipe = None
+            self._close()
+            self.record(EventName.WATCHDOG_STOPPED, watchdog_event="watchdog stopped")
 
 
 class _Watch:

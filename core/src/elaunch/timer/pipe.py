@@ -1,4 +1,4 @@
-"""The named pipe of a file timer server: for its user alone, read without waits."""
+"""The pipe of a file timer server: for its user alone, read without waits."""
 
 import contextlib
 import os
@@ -39,21 +39,23 @@ def make_pipe(path: str) -> None:
 
 
 class PipeReader:
-    """Reads a named pipe; it has no end, since this holds it open for writing too.
+    """Reads a pipe; it has no end, since this holds it open for writing too.
 
     Args:
-        path: Where it is.
+        file: The named pipe, which goes with this; empty for a pipe that is no file, so
+            that none is left whatever this process dies of.
     """
 
-    def __init__(self, path: str) -> None:
-        flags = os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._path = path
-        self.fd = os.open(path, os.O_RDONLY | flags)
-        try:
-            self._writer = os.open(path, os.O_WRONLY | flags)
-        except BaseException:
-            os.close(self.fd)
-            raise
+    def __init__(self, file: str = "") -> None:
+        self._file = file
+        self._owner = os.getpid()
+        self.fd, self._writer = _both_ends(file) if file else os.pipe()
+        os.set_blocking(self.fd, False)
+
+    @property
+    def path(self) -> str:
+        """Where writers open it; without a file, only where there is a /proc."""
+        return self._file or f"/proc/{self._owner}/fd/{self.fd}"
 
     def read(self) -> bytes:
         """Return what has come; nothing if nothing has."""
@@ -71,5 +73,16 @@ class PipeReader:
         """Close and remove it."""
         os.close(self.fd)
         os.close(self._writer)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._path)  # noqa: PTH108 - what mkfifo made
+        if self._file and os.getpid() == self._owner:  # and no copy of it
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._file)  # noqa: PTH108 - what mkfifo made
+
+
+def _both_ends(path: str) -> tuple[int, int]:
+    flags = os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+    reader = os.open(path, os.O_RDONLY | flags)
+    try:
+        return reader, os.open(path, os.O_WRONLY | flags)
+    except BaseException:
+        os.close(reader)
+        raise
