@@ -3,7 +3,8 @@
 import json
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import attrs
 import pytest
@@ -100,6 +101,27 @@ def test_an_event_knows_the_last_generation_of_its_agent() -> None:
     record(EventName.GROUP_STOPPED, reason="x")
 
     assert [event.generation for event in kept.events] == [0, 3, 3]
+
+
+@attrs.define(eq=False, kw_only=True)
+class CountedTwins(Twins):
+    asked: int = attrs.field(default=0, init=False)
+
+    def added(self, *args: Any) -> Mapping[str, Value]:
+        self.asked += 1
+        return super().added(*args)
+
+
+@pytest.mark.parametrize(("recorders", "asked"), [((), 0), ((Broken(),), 1)])
+def test_where_nobody_is_told_nothing_is_made(
+    recorders: tuple[Kept, ...], asked: int
+) -> None:
+    twins = CountedTwins(**TWINS)
+    record = Recording("job", recorders, "a1", twins)
+    for _ in range(3):
+        record(EventName.GENERATION_JOINED, **JOINED)
+
+    assert twins.asked == asked
 
 
 def test_a_recorder_that_raises_is_told_no_more_and_the_others_all(

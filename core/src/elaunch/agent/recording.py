@@ -46,6 +46,8 @@ class Recording:
         """Record one event."""
         worker = name.startswith("worker.")
         with self._lock:
+            if len(self._disabled) == len(self.recorders):
+                return  # and none of it is made for nobody
             if name is EventName.GENERATION_JOINED:
                 self._generation = int(str(metadata["generation"]))
             event = Event(
