@@ -16,7 +16,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from elaunch.api import Event, RecorderParameters
+from elaunch.api import Event, RecorderParameters, Source
 from elaunch_events_log import background
 from elaunch_events_log.background import BackgroundRecorder
 from elaunch_events_log.jsonl import open_jsonl
@@ -181,7 +181,8 @@ def test_what_does_not_fit_is_told_of_in_its_place() -> None:
     recorder.record(numbered(0))
     assert gate.entered.wait(30)
     for number in range(1, 11):
-        recorder.record(numbered(number))  # returns, though nothing is written
+        worker = attrs.evolve(numbered(number), source=Source.WORKER)
+        recorder.record(worker)  # returns, though nothing is written
     gate.open.set()
     recorder.close()
 
@@ -190,6 +191,7 @@ def test_what_does_not_fit_is_told_of_in_its_place() -> None:
     assert told == [*kept, ("events.lost", 10)]
     lost = gate.events[-1]
     assert lost.metadata == {"count": 7, "first": 4, "last": 10}
+    assert lost.source is Source.AGENT  # whatever those were about
     assert (lost.run_id, lost.agent, lost.host) == ("job", "", gate.events[0].host)
 
 

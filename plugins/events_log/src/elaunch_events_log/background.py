@@ -7,7 +7,7 @@ from typing import Protocol
 
 import attrs
 
-from elaunch.api import Event, EventName
+from elaunch.api import Event, EventName, Source
 
 
 logger = logging.getLogger(__name__)
@@ -114,7 +114,9 @@ class BackgroundRecorder:
             self._waiting.pop()
         facts = {"count": count, "first": first, "last": event.sequence}
         self._waiting.append(
-            attrs.evolve(event, name=EventName.EVENTS_LOST, metadata=facts)
+            attrs.evolve(
+                event, name=EventName.EVENTS_LOST, source=Source.AGENT, metadata=facts
+            )
         )
 
     def _write(self) -> None:
