@@ -132,11 +132,17 @@ def test_the_legacy_timeout_replaces_the_option() -> None:
 
 
 def test_an_event_log_handler_is_one_more_recorder() -> None:
-    given = config(event_recorders=("jsonl",), event_log_handler="console")
+    given = config(event_recorders=("jsonl",), event_log_handler="logging:level=debug")
 
-    assert given.all_event_recorders == ("jsonl", "console")
-    for name in ("null", "dynamic_rendezvous"):
-        assert config(event_log_handler=name).all_event_recorders == ()
+    assert given.all_event_recorders == ("jsonl", "logging:level=debug")
+    assert config(event_log_handler="null").all_event_recorders == ()
+
+
+@pytest.mark.parametrize("name", ["console", "dynamic_rendezvous"])
+def test_torchelastics_event_log_handlers_are_torchelastics(name: str) -> None:
+    recorders = config(event_log_handler=name).all_event_recorders
+
+    assert recorders == (f"torchelastic:destination={name}",)
 
 
 @attrs.frozen

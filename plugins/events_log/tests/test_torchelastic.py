@@ -48,6 +48,22 @@ def test_a_run_has_the_events_of_torchelastic_each_once(tmp_path: Path) -> None:
     assert json.loads(started["metadata"])["entry_point"] == "true"
 
 
+def test_torchruns_console_prints_what_torchelastics_does(tmp_path: Path) -> None:
+    told = subprocess.run(
+        [
+            *(sys.executable, "-m", "elaunch", "run", "-q", "--standalone"),
+            *("--nproc-per-node", "2", "--event-log-handler", "console"),
+            *("--no-python", "true"),
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        timeout=50,
+        check=True,
+    )
+
+    assert states([json.loads(line) for line in told.stderr.splitlines()]) == STATES
+
+
 def test_a_run_with_a_restart_tells_each_workers_end_once(tmp_path: Path) -> None:
     (tmp_path / "w.py").write_text(FAILS_ONCE)
     events = ours(tmp_path, "--max-restarts", "1", "w.py")

@@ -46,7 +46,8 @@ def add_flags(backends: argparse._ActionsContainer) -> None:
         "--event-log-handler",
         metavar="NAME[:K=V,...]",
         default="null",
-        help="one more of them, by torchrun's name for the flag (default: null)",
+        help="one more of them, by torchrun's name for the flag; console and "
+        "dynamic_rendezvous are torchelastic's (default: null)",
     )
     backends.add_argument(
         "--metrics",

@@ -14,8 +14,11 @@ from elaunch.signals import AgentSignals, agent_signals
 from elaunch.spawner import StackSettings, StartMethod, StartSettings
 
 
-NO_EVENT_LOG = ("null", "dynamic_rendezvous")
-"""Event log handlers of torchelastic that keep nothing."""
+NO_EVENT_LOG = "null"
+"""The event log handler of torchelastic that keeps nothing."""
+
+THEIR_EVENT_LOGS = ("console", "dynamic_rendezvous")
+"""Its others: their events, where consumers of them look for them."""
 
 
 @attrs.frozen
@@ -58,8 +61,8 @@ class LaunchConfig:
         local_addr: Address this node advertises; `None` to find it by the route to
             the endpoint.
         event_log_handler: One more event recorder, as ``NAME[:key=value,...]``;
-            ``null`` for none. Torchelastic's ``console`` is ours of that name, and its
-            ``dynamic_rendezvous`` keeps nothing there either.
+            ``null`` for none. ``console`` and ``dynamic_rendezvous`` are torchelastic's
+            here: its events, at the place of that name.
         numa_options: Torchelastic's way to give ``numa_binding``: an object with an
             ``affinity_mode``.
         signals_to_handle: Names of the signals that end this agent in good order,
@@ -191,9 +194,12 @@ class LaunchConfig:
     @property
     def all_event_recorders(self) -> tuple[str, ...]:
         """Event recorders, with the one that torchelastic calls a handler."""
-        if self.event_log_handler in NO_EVENT_LOG:
+        handler = self.event_log_handler
+        if handler == NO_EVENT_LOG:
             return self.event_recorders
-        return (*self.event_recorders, self.event_log_handler)
+        if handler in THEIR_EVENT_LOGS:
+            handler = f"torchelastic:destination={handler}"
+        return (*self.event_recorders, handler)
 
     @property
     def start_settings(self) -> StartSettings:

@@ -64,7 +64,7 @@ class WorkerSpec:
         master_addr: Where the workers' store is, for worker rank 0 to open; `None` for
             one that an agent opens.
         local_addr: Address this node advertises; `None` for its host name.
-        event_log_handler: One more event recorder, ``null`` for none.
+        event_log_handler: As `elaunch.LaunchConfig.event_log_handler`.
         numa_options: How workers are bound to CPUs.
         duplicate_stdout_filters: Lines with one of these texts are also written to a
             file of their own.
