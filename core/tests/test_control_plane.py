@@ -153,6 +153,15 @@ class TestServer:
         assert connection.getresponse().status == 413
         connection.close()
 
+    @pytest.mark.parametrize("length", ["-1", "x", "1e3"])
+    def test_a_body_of_no_length_is_refused(self, path: str, length: str) -> None:
+        connection = Connection(path)
+        connection.putrequest("POST", "/handler/ping")
+        connection.putheader("Content-Length", length)
+        connection.endheaders()
+        assert connection.getresponse().status == 413
+        connection.close()
+
     def test_only_its_user_can_open_it(self, path: str) -> None:
         assert stat.S_IMODE(Path(path).stat().st_mode) == 0o600
         assert os.listdir(Path(path).parent) == ["worker.sock"]  # noqa: PTH208 - names
@@ -173,6 +182,37 @@ def test_a_socket_of_a_dead_worker_is_replaced(path: str) -> None:
     server.shutdown()
 
     assert not Path(path).exists()
+
+
+def test_a_worker_that_is_too_busy_to_answer_keeps_its_socket(path: str) -> None:
+    with socket.socket(socket.AF_UNIX) as busy, socket.socket(socket.AF_UNIX) as asks:
+        busy.bind(path)
+        busy.listen(0)
+        asks.connect(path)  # and there is no room for another
+        with pytest.raises(FileExistsError, match="TORCH_WORKER_SERVER_SOCKET"):
+            WorkerServer(path)
+
+        assert os.listdir(Path(path).parent) == ["worker.sock"]  # noqa: PTH208 - names
+
+
+def test_of_two_that_open_one_door_at_once_one_does(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[WorkerServer] = []
+    there = Path.hardlink_to
+
+    def another_first(self: Path, target: Path) -> None:
+        monkeypatch.setattr(Path, "hardlink_to", there)
+        made.append(WorkerServer(f"{path}.other"))
+        Path(f"{path}.other").rename(path)
+        there(self, target)
+
+    monkeypatch.setattr(Path, "hardlink_to", another_first)
+    with pytest.raises(FileExistsError):
+        WorkerServer(path)
+
+    assert ask(path, "POST", "/handler/ping") == (200, "pong")
+    made[0].shutdown()
 
 
 def test_another_file_is_left_alone(path: str) -> None:

@@ -36,19 +36,24 @@ class WorkerServer:
         path: Where the socket is made; only this user can open it.
 
     Raises:
-        FileExistsError: If there is something that is no socket nobody listens at.
+        FileExistsError: If there is something else than a socket nobody listens at.
     """
 
     def __init__(self, path: str) -> None:
         _make_room(path)
-        # The socket is not there before only this user can open it.
-        draft = f"{path}.{os.getpid()}"
-        before = os.umask(0o177)
+        # It is not there before it listens, and only this user can open it.
+        draft = Path(f"{path}.{os.getpid()}")
+        self._server = _Server(str(draft), _Conversation, bind_and_activate=False)
         try:
-            self._server = _Server(draft, _Conversation)
+            self._server.server_bind()
+            draft.chmod(0o600)
+            self._server.server_activate()
+            Path(path).hardlink_to(draft)
+        except BaseException:
+            self._server.server_close()
+            raise
         finally:
-            os.umask(before)
-        Path(draft).rename(path)
+            draft.unlink(missing_ok=True)
         self._path = path
         self._thread = threading.Thread(
             target=self._server.serve_forever, name="elaunch-worker-server", daemon=True
@@ -71,6 +76,7 @@ def _make_room(path: str) -> None:
         return
     if there.is_socket():
         with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(0.0)  # who is too busy to answer is there
             if probe.connect_ex(path) == errno.ECONNREFUSED:
                 there.unlink()
                 return
@@ -107,10 +113,11 @@ class _Conversation(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         address = urlsplit(self.path)
-        length = int(self.headers.get("Content-Length") or 0)
+        told = self.headers.get("Content-Length") or "0"
+        length = int(told) if told.isascii() and told.isdigit() else -1
         if not 0 <= length <= BODY_LIMIT:
             self.close_connection = True
-            self._send(413, b"the body is too long\n", "text/plain")
+            self._send(413, b"the body has no length, or is too long\n", "text/plain")
             return
         body = self.rfile.read(length)
         try:
