@@ -1,5 +1,6 @@
 """The health check: what it answers, whom, and how much of it."""
 
+import contextlib
 import json
 import socket
 import threading
@@ -135,21 +136,40 @@ def test_who_says_nothing_is_sent_away(
     assert said == b""
 
 
-def test_of_too_many_connections_the_last_is_sent_away(
+def test_who_says_nothing_keeps_nobody_from_asking(
     server: HealthCheckServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(health, "CONNECTIONS_LIMIT", 1)
-    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as first:
-        first.sendall(b"GET / HTTP/1.1\r\n")
+    monkeypatch.setattr(health, "CONNECTIONS_LIMIT", 2)
+    with contextlib.ExitStack() as stack:
+        silent = [
+            stack.enter_context(
+                socket.create_connection(("127.0.0.1", server.port), timeout=20)
+            )
+            for _ in range(3)
+        ]
+        status, _ = ask(server)
+        silent[2].sendall(b"GET / HTTP/1.1\r\n\r\n")
+
+        assert status == 200
+        assert [own.recv(4096) for own in silent[:2]] == [b"", b""]
+        assert silent[2].recv(4096).startswith(b"HTTP/1.1 200 ")
+
+
+def test_it_outlives_a_shortage_of_threads(
+    server: HealthCheckServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_thread(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", no_thread)
         try:
             said = talk(server, b"GET / HTTP/1.1\r\n\r\n")
         except ConnectionError:
             said = b""
-        first.sendall(b"\r\n")
-        served = first.recv(4096)
 
     assert said == b""
-    assert served.startswith(b"HTTP/1.1 200 ")
+    assert ask(server)[0] == 200
 
 
 def test_it_listens_at_this_host_alone_unless_told_otherwise(

@@ -26,7 +26,11 @@ REQUEST_TIMEOUT = 5.0
 """Seconds in which it must have come, and its answer must have gone."""
 
 CONNECTIONS_LIMIT = 32
-"""Connections at a time; who comes then is sent away."""
+"""Connections at a time; when another comes, the one that is there longest goes."""
+
+PAUSE = 0.05
+"""Seconds after which a connection is taken that could not be: nothing tells of a
+descriptor that is free again."""
 
 PATHS = frozenset({"/", "/healthz"})
 
@@ -85,6 +89,7 @@ class HealthCheckServer:
             *self._place, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         self._listener = socket.create_server(place[:2], family=family)
+        self._listener.settimeout(0.0)
         self._wake, ending = socket.socketpair()
         self._thread = threading.Thread(
             target=self._listen,
@@ -107,20 +112,33 @@ class HealthCheckServer:
             selector.register(listener, selectors.EVENT_READ)
             selector.register(ending, selectors.EVENT_READ)
             while ending not in {key.fileobj for key, _ in selector.select()}:
-                with contextlib.suppress(OSError):  # who is gone again, say
+                try:
                     self._greet(listener.accept()[0])
+                except BlockingIOError:  # who came is gone again
+                    continue
+                except OSError:
+                    time.sleep(PAUSE)
         for own, talk in tuple(self._talks.items()):
-            with contextlib.suppress(OSError):
-                own.shutdown(socket.SHUT_RDWR)
+            _send_away(own)
             talk.join()
 
     def _greet(self, own: socket.socket) -> None:
         if len(self._talks) >= CONNECTIONS_LIMIT:
+            # Who asks to know sends his request at once: who is here longest does not.
+            for oldest, talk in tuple(self._talks.items())[:1]:
+                _send_away(oldest)
+                talk.join(PAUSE)
+        if len(self._talks) >= CONNECTIONS_LIMIT:
             own.close()
             return
-        talk = threading.Thread(target=self._serve, args=(own,), daemon=True)
-        self._talks[own] = talk
-        talk.start()
+        self._talks[own] = threading.Thread(
+            target=self._serve, args=(own,), daemon=True
+        )
+        try:
+            self._talks[own].start()
+        except RuntimeError:  # the system has no thread for it
+            del self._talks[own]
+            own.close()
 
     def _serve(self, own: socket.socket) -> None:
         try:
@@ -153,6 +171,11 @@ class HealthCheckServer:
             return 503, {"healthy": False, "error": f"{type(error).__name__}: {error}"}
         healthy = age <= self._timeout
         return (200 if healthy else 503), {"healthy": healthy, **facts}
+
+
+def _send_away(own: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        own.shutdown(socket.SHUT_RDWR)
 
 
 def _read_head(own: socket.socket, deadline: float) -> bytes:

@@ -44,13 +44,12 @@ class Health:
         run_id: Id of the job.
         state: A word for what it does.
         generation: Number of its generation; 0 before the first.
-        last_beat: Unix time at which its loop went round last.
     """
 
     run_id: str
     state: str = "joining"
     generation: int = 0
-    last_beat: float = attrs.field(factory=time.time)
+    _last_beat: float = attrs.field(factory=time.monotonic, init=False)
 
     def record(self, event: Event) -> None:
         """Take note of what has happened."""
@@ -69,10 +68,15 @@ class Health:
             "generation": self.generation,
         }
 
+    def last_beat(self) -> float:
+        """Return the Unix time at which its loop went round last."""
+        # Whoever sets the clock makes it neither older nor younger.
+        return time.time() - (time.monotonic() - self._last_beat)
+
     async def beat(self) -> None:
         """Show again and again that the loop goes round."""
         while True:
-            self.last_beat = time.time()
+            self._last_beat = time.monotonic()
             await asyncio.sleep(BEAT)
 
 
@@ -96,9 +100,7 @@ async def health_check(
     health = Health(config.run_id)
     try:
         host, port = parse_place(place)
-        server = HealthCheckServer(
-            lambda: health.last_beat, port, TIMEOUT, host, health.facts
-        )
+        server = HealthCheckServer(health.last_beat, port, TIMEOUT, host, health.facts)
         await asyncio.to_thread(server.start)
     except (ValueError, OSError) as error:
         if config.health_check:
