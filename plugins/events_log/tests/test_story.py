@@ -1,6 +1,7 @@
 """The story that the events of a run tell, as values, text and page."""
 
 import html.parser
+import itertools
 import json
 import re
 import xml.etree.ElementTree as ET
@@ -255,7 +256,9 @@ def test_the_picture_has_a_bar_for_each_worker_and_marks_failures(
         ["failed"] + ["succeeded"] * 4 + ["terminated"] * 3
     )
     (failed,) = [bar for bar in bars if bar[1].get("class") == "failed"]
-    assert failed.find("path[@class='mark']") is not None
+    marked = [g for g in tree.iter("g") if g.find("path[@class='mark']") is not None]
+    assert [g[0].text for g in marked] == [failed[0].text]
+    assert [*tree].index(marked[0]) > max([*tree].index(bar) for bar in bars)
     assert "rank 2 on two, pid 102: failed" in str(failed[0].text)
     assert [t.text for t in tree.iter("text") if t.get("class") == "row"] == [
         f"rank {rank}" for rank in range(4)
@@ -290,3 +293,18 @@ def test_events_that_make_no_sense_make_a_story_all_the_same() -> None:
 
     assert as_text(run)
     assert page([run], [])
+
+
+def test_what_is_short_or_long_is_labelled_so_that_it_can_be_read() -> None:
+    log = Log("h", "a")
+    for number in range(1, 401):
+        log.joins(10.0 * number, number, 0)
+    tree = ET.fromstring(picture(told([log])))  # noqa: S314 - our own
+
+    texts = [text for text in tree.iter("text") if text.get("class") != "row"]
+    numbers = [text for text in texts if text.get("y") == "13"]
+    places = [float(str(text.get("x"))) for text in numbers]
+    assert 10 < len(numbers) < 100
+    assert min(b - a for a, b in itertools.pairwise(places)) > 10
+    (last,) = [text for text in texts if text.get("text-anchor") == "end"]
+    assert "3990 s" in (last[0].tail or "")

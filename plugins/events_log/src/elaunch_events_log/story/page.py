@@ -30,7 +30,8 @@ h1 { font-size: 1.35em; } h2 { font-size: 1.1em; margin-top: 1.8em; }
 svg { width: 100%; height: auto; font: 11px system-ui, sans-serif; }
 svg text { fill: var(--ink); } svg .row { text-anchor: end; }
 svg .band { fill: var(--fainter); } svg .odd { fill: var(--faint); }
-svg .tick { stroke: var(--ink); } svg .mark { stroke: var(--bad); stroke-width: 2; }
+svg .tick { stroke: var(--ink); } svg .mark { stroke: var(--ink); stroke-width: 2; }
+svg .halo { stroke: var(--paper); stroke-width: 5; }
 .succeeded { fill: var(--good); } .failed { fill: var(--bad); }
 .terminated { fill: var(--cut); } .preempted { fill: var(--told); }
 .open { fill: var(--open); }

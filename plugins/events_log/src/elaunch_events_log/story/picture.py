@@ -17,6 +17,7 @@ _MOST_ROWS = 512
 _LABEL = "Timeline of generations and ranks; the tables have the same facts"
 _NAME_LENGTH = 24
 _QUARTERS = 4
+_THOUSAND = 1000  # seconds that three digits no longer tell
 
 _WORST = ("failed", "terminated", "preempted", "", "succeeded")
 """Ends, the one that matters most first."""
@@ -53,7 +54,10 @@ def picture(run: Run) -> str:
     ]
     parts += _generations(run.generations, scale, height)
     parts += _labels(rows, row)
-    parts += (_drawn(bar, rows[bar.row] * row + _TOP, row, scale) for bar in bars)
+    # Crosses last: the bar of the next generation may begin where one is.
+    failed = [bar for bar in bars if bar.end == "failed"]
+    for draw, some in ((_drawn, bars), (_crossed, failed)):
+        parts += (draw(bar, rows[bar.row] * row + _TOP, row, scale) for bar in some)
     parts += _axis(scale, height)
     parts.append("</svg>")
     return "\n".join(parts)
@@ -122,37 +126,52 @@ def _told(text: str) -> str:
 
 
 def _drawn(bar: Bar, y: float, row: float, scale: _Scale) -> str:
-    left, right = scale.x(bar.since), scale.x(bar.until)
-    kind = bar.end or "open"
-    pad = 1 if row < _ROW else 2
-    width = max(round(right - left, 2), 2)
-    mark = ""
-    if bar.end == "failed":  # also for who can't tell the colours apart
-        x, middle, arm = left + width, y + row / 2, max(row / 3, 2)
-        mark = (
-            f'<path class="mark" d="M{x - arm:.2f} {middle - arm:.2f}'
-            f"L{x + arm:.2f} {middle + arm:.2f}"
-            f'M{x - arm:.2f} {middle + arm:.2f}L{x + arm:.2f} {middle - arm:.2f}"/>'
-        )
+    left, width = _extent(bar, scale)
+    pad = row / 8
     return (
         f"<g><title>{_told(bar.hint)}</title>"
-        f'<rect class="{kind}" x="{left}" y="{y + pad}" width="{width}" '
-        f'height="{row - 2 * pad}" rx="1"/>{mark}</g>'
+        f'<rect class="{bar.end or "open"}" x="{left}" y="{y + pad}" width="{width}" '
+        f'height="{row - 2 * pad}" rx="1"/></g>'
     )
+
+
+def _crossed(bar: Bar, y: float, row: float, scale: _Scale) -> str:
+    """Return the mark of a failure, also for who can't tell the colours apart."""
+    left, width = _extent(bar, scale)
+    arm = max(row / 3, 2)
+    x, middle = left + width, y + row / 2
+    lines = (
+        f"M{x - arm:.2f} {middle - arm:.2f}L{x + arm:.2f} {middle + arm:.2f}"
+        f"M{x - arm:.2f} {middle + arm:.2f}L{x + arm:.2f} {middle - arm:.2f}"
+    )
+    return (
+        f"<g><title>{_told(bar.hint)}</title>"
+        f'<path class="halo" d="{lines}"/><path class="mark" d="{lines}"/></g>'
+    )
+
+
+def _extent(bar: Bar, scale: _Scale) -> tuple[float, float]:
+    """Return where a bar begins and how long it is."""
+    left = scale.x(bar.since)
+    return left, max(round(scale.x(bar.until) - left, 2), 2)
 
 
 def _generations(
     generations: Sequence[Generation], scale: _Scale, height: float
 ) -> Iterable[str]:
+    told = 0.0
     for index, generation in enumerate(generations):
         left, right = scale.x(generation.began), scale.x(generation.ended)
         width = max(round(right - left, 2), 1)
         band = "band odd" if index % 2 else "band"
+        number = ""
+        if left >= told:  # of generations that are too short for it, only some
+            number = f'<text x="{left + 2}" y="13">{generation.number}</text>'
+            told = left + 8 * len(str(generation.number)) + 6
         yield (
             f"<g><title>{_told(title(generation))}</title>"
             f'<rect class="{band}" x="{left}" y="18" '
-            f'width="{width}" height="{height - 18 - _BOTTOM}"/>'
-            f'<text x="{left + 2}" y="13">{generation.number}</text></g>'
+            f'width="{width}" height="{height - 18 - _BOTTOM}"/>{number}</g>'
         )
 
 
@@ -172,8 +191,9 @@ def _axis(scale: _Scale, height: float) -> Iterable[str]:
         x = scale.x(scale.began + seconds)
         place = "end" if quarter == _QUARTERS else "middle" if quarter else "start"
         when = escape(clock(scale.began + seconds))
+        shown = f"{seconds:.3g}" if seconds < _THOUSAND else f"{seconds:.0f}"
         yield (
             f'<path class="tick" d="M{x} {height - _BOTTOM}v5"/>'
             f'<text x="{x}" y="{height - 6}" text-anchor="{place}">'
-            f"<title>{when}</title>{seconds:.3g} s</text>"
+            f"<title>{when}</title>{shown} s</text>"
         )
