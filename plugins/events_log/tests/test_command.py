@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -10,10 +11,14 @@ from pathlib import Path
 import attrs
 import pytest
 
-from elaunch.api import Event, RecorderParameters
+from elaunch.api import Event, RecorderParameters, UsageError
 from elaunch.testing import CommandContract
 from elaunch_events_log.jsonl import open_jsonl
 from elaunch_events_log.options import JsonlOptions
+from elaunch_events_log.reading import sources
+from elaunch_events_log.reading.follow import follow
+from elaunch_events_log.reading.merge import merged
+from elaunch_events_log.reading.selection import Selection
 
 
 class TestContract(CommandContract):
@@ -100,6 +105,108 @@ class TestReading:
             "elaunch: note: the last line of 'e.jsonl' is cut off",
             "elaunch: note: 1 line of 'e.jsonl' hold no event",
         ]
+
+    def test_what_is_no_text_is_left_out(self, tmp_path: Path) -> None:
+        write(tmp_path / "e.jsonl", numbered(0))
+        good = (tmp_path / "e.jsonl").read_bytes()
+        bad = b"\xff\xfe\n" + good.replace(b'"h"', b'"\xff"')
+        given = bad + good
+
+        told = subprocess.run(
+            [sys.executable, "-m", "elaunch", "events", "--json", "-"],
+            input=given,
+            capture_output=True,
+            timeout=50,
+            check=True,
+        )
+
+        assert told.stdout == good
+        assert b"2 lines of 'stdin' hold no event" in told.stderr
+
+    def test_a_line_that_is_too_long_is_left_out(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = tmp_path / "e.jsonl"
+        write(path, numbered(0), numbered(1))
+        first, second = path.read_text().splitlines(keepends=True)
+        monkeypatch.setattr(sources, "LINE_LIMIT", len(first) + 10)
+        path.write_text(first + first[:-1] + " " * 100 + "\n" + second)
+
+        found = sources.read([str(path)], Selection())
+
+        assert [entry.sequence for entry in found.entries] == [0, 1]
+        assert found.notes == [f"1 line of {str(path)!r} hold no event"]
+
+    def test_an_older_part_that_is_no_file_is_left_alone(self, tmp_path: Path) -> None:
+        write(tmp_path / "e.jsonl", numbered(0))
+        os.mkfifo(tmp_path / "e.jsonl.1")  # which has no end
+        (tmp_path / "e.jsonl.2").mkdir()
+
+        told = events("--json", "e.jsonl", cwd=tmp_path)
+
+        assert sequences(told.stdout) == [0]
+
+    @pytest.mark.parametrize("flag", ["--list", "--json", "--name=*"])
+    def test_nothing_that_it_tells_moves_about_on_a_terminal(
+        self, tmp_path: Path, flag: str
+    ) -> None:
+        event = {
+            "name": "a.\ud800\x1b[2J",
+            "timestamp": 1,
+            "run_id": "\x9b1m",
+            "host": "\u202e",
+            "metadata": {"\x9b": "\u2066", "n": [], "\ud800": "\ud800"},
+        }
+        line = json.dumps(event, ensure_ascii=False)
+        text = "\t" + line.replace("\ud800", "\\ud800").replace("\x1b", "\\u001b")
+        (tmp_path / "e").write_text(
+            text.replace('"n": []', '"n":\r' + "[" * 900 + "]" * 900)
+        )
+
+        told = events(flag, "e", cwd=tmp_path)
+
+        assert (told.returncode, told.stderr) == (0, "")
+        assert "2J" in told.stdout
+        assert told.stdout.removesuffix("\n").isprintable()
+        if flag == "--json":
+            del (again := json.loads(told.stdout))["metadata"]["n"]
+            del event["metadata"]["n"]  # type: ignore[attr-defined]
+            assert again == event
+
+    def test_what_a_filter_leaves_has_the_order_that_it_has_among_all(
+        self, tmp_path: Path
+    ) -> None:
+        chance = random.Random(7)  # noqa: S311 - nothing secret
+        for agent in "abcd":
+            own, generation, skew = [], 0, chance.uniform(-50, 50)
+            for number in range(200):
+                joins = chance.random() < 0.1
+                generation = (
+                    (generation + 1) * (chance.random() < 0.95) if joins else generation
+                )
+                event = numbered(number, "generation.joined" if joins else "worker.x")
+                event = attrs.evolve(
+                    event,
+                    agent=agent,
+                    host=agent,
+                    generation=generation,
+                    timestamp=1000 + skew + number,
+                    metadata={"rank": chance.randrange(4)},
+                )
+                own.append(event)
+            write(tmp_path / f"{agent}.jsonl", *own)
+        words = [str(tmp_path / "*.jsonl")]
+        everything = merged(sources.read(words, Selection()).entries)
+        for selection in (
+            Selection(ranks=frozenset({1})),
+            Selection(hosts=frozenset({"b", "c"}), names=("worker.*",)),
+            Selection(since=1090.0),
+        ):
+            found = sources.read(words, selection).entries
+            some = [each for each in merged(found) if selection.wants(each.entry)]
+
+            assert some == [each for each in everything if selection.wants(each.entry)]
+            assert 0 < len(some) <= len(found) < len(everything)
 
     def test_a_file_that_there_is_not_is_told(self, tmp_path: Path) -> None:
         told = events("nope.jsonl", cwd=tmp_path)
@@ -254,6 +361,22 @@ class TestFollowing:
 
         assert followed.sequences(2) == [1, 3]
         assert followed.process.wait(30) == 0
+
+    def test_a_file_that_is_emptied_is_read_from_its_beginning(
+        self, tmp_path: Path, followed: "Followed"
+    ) -> None:
+        write(tmp_path / "e.jsonl", *(numbered(n) for n in range(3)))
+        followed.start("e.jsonl")
+        assert followed.sequences(3) == [0, 1, 2]
+
+        os.truncate(tmp_path / "e.jsonl", 0)
+        write(tmp_path / "e.jsonl", numbered(3))
+        assert followed.sequences(1) == [3]
+
+    def test_a_file_that_can_not_be_read_is_told(self, tmp_path: Path) -> None:
+        (tmp_path / "loop").symlink_to("loop")
+        with pytest.raises(UsageError, match=r"can't read .*: Too many levels"):
+            next(follow(lambda: [tmp_path / "loop"], [tmp_path]))
 
     @pytest.mark.parametrize("flags", [["--html", "x"], ["-"]])
     def test_what_makes_no_sense_with_it_is_told(

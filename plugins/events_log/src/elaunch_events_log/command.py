@@ -2,6 +2,8 @@
 
 import argparse
 import contextlib
+import gc
+import io
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -52,6 +54,12 @@ class EventsCommand:
                 "name the files that agents wrote, for example '*.jsonl'"
             )
         selection = _selection(asked)
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")
+        # Very many objects, and no cycles among them, which looking for would take as
+        # long as all the rest.
+        collects = gc.isenabled()
+        gc.disable()
         try:
             with contextlib.suppress(KeyboardInterrupt):
                 if asked.follow:
@@ -61,6 +69,9 @@ class EventsCommand:
             sys.stdout.flush()
         except BrokenPipeError:  # whoever read it has seen enough
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        finally:
+            if collects:
+                gc.enable()
         return 0
 
 
@@ -187,7 +198,7 @@ def _tell(asked: argparse.Namespace, selection: Selection) -> None:
     from elaunch_events_log.story.tell import stories
     from elaunch_events_log.story.text import as_text, safe
 
-    found = read(asked.files)
+    found = read(asked.files, selection, with_lines=asked.json)
     notes = [*found.notes]
     if asked.json or asked.list or (selection and not asked.html):
         _list(_wanted(found.entries, selection), as_json=asked.json)
@@ -211,17 +222,17 @@ def _wanted(entries: Iterable[Entry], selection: Selection) -> list[Placed]:
 
 def _list(events: Iterable[Placed], *, as_json: bool) -> None:
     from elaunch_events_log.story.tell import labels
-    from elaunch_events_log.story.text import as_line
+    from elaunch_events_log.story.text import as_line, safe_json
 
     known = [placed.entry for placed in events]
     label = labels(known)
     for entry in known:
-        line = entry.line if as_json else as_line(entry, label(entry))
+        line = safe_json(entry.line) if as_json else as_line(entry, label(entry))
         sys.stdout.write(f"{line}\n")
 
 
 def _follow(asked: argparse.Namespace, selection: Selection) -> None:
-    from elaunch_events_log.story.text import as_line
+    from elaunch_events_log.story.text import as_line, safe_json
 
     if asked.html:
         raise UsageError("--html is a page of what has happened; leave out --follow")
@@ -230,7 +241,10 @@ def _follow(asked: argparse.Namespace, selection: Selection) -> None:
             raise UsageError(
                 "'-' can't be followed beside files; leave out one of them"
             )
-        batches: Iterable[list[str]] = ([line.rstrip("\n")] for line in sys.stdin)
+        batches: Iterable[list[str]] = (
+            [line.decode(errors="backslashreplace").removesuffix("\n")]
+            for line in sys.stdin.buffer
+        )
     else:
         parents = {Path(word).parent for word in asked.files}
         batches = follow(lambda: expanded(asked.files, wait=True), parents)
@@ -240,7 +254,7 @@ def _follow(asked: argparse.Namespace, selection: Selection) -> None:
             entry = placed.entry
             if selection.wants(entry):
                 node = f"{entry.host}[{entry.agent}]" if entry.agent else entry.host
-                line = entry.line if asked.json else as_line(entry, node)
+                line = safe_json(entry.line) if asked.json else as_line(entry, node)
                 sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
 

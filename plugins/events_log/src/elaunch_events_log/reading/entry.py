@@ -1,6 +1,7 @@
 """One event as it stands in a file: whoever wrote that, it is not to be trusted."""
 
 import json
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +13,7 @@ class Entry:
     """One event of a file.
 
     Attributes:
-        line: The line as it was.
+        line: The line as it was, if it was to be kept.
         name: What happened.
         source: Who it is about.
         time: Unix time in seconds, by the clock of its host.
@@ -21,7 +22,7 @@ class Entry:
         agent: Id of its agent; may be empty.
         sequence: Number among the events of that agent.
         generation: The last generation that the agent was a member of.
-        facts: The metadata.
+        facts: The metadata, without what repeats it for torchelastic.
     """
 
     line: str = attrs.field(repr=False)
@@ -59,8 +60,13 @@ class Entry:
         return [each for each in found if type(each) is int]
 
 
-def parse(line: str) -> Entry | None:
-    """Return the event in a line, if that is one."""
+def parse(line: str, *, keep: bool = True) -> Entry | None:
+    """Return the event in a line, if that is one.
+
+    Args:
+        line: The line.
+        keep: Whether the event keeps it.
+    """
     try:
         found = json.loads(line)
     except (ValueError, RecursionError):
@@ -73,8 +79,8 @@ def parse(line: str) -> Entry | None:
     if not isinstance(facts, dict) or "run_id" not in found:
         return None
     return Entry(
-        line=line,
-        name=found["name"],
+        line=line if keep else "",
+        name=sys.intern(found["name"]),
         source=_text(found, "source"),
         time=float(time),
         run_id=_text(found, "run_id"),
@@ -82,8 +88,29 @@ def parse(line: str) -> Entry | None:
         agent=_text(found, "agent"),
         sequence=_whole(found, "sequence"),
         generation=_whole(found, "generation"),
-        facts=facts,
+        facts=_told(facts),
     )
+
+
+_REPEATED = frozenset(
+    (
+        *("run_id", "global_rank", "worker_id", "role", "hostname", "state"),
+        *("total_run_time", "rdzv_backend", "raw_error", "metadata"),
+        "agent_restarts",
+    )
+)
+"""What an event says only for torchelastic."""
+
+
+def _told(facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    # Of many events each key and name is kept once: that is most of what they take.
+    repeated = _REPEATED if "state" in facts else frozenset()
+    return {
+        sys.intern(key): value
+        for key, value in facts.items()
+        if key not in repeated
+        and (value is not None or key != "duration_ms" or not repeated)
+    }
 
 
 _MOST = 2.0**53
@@ -95,7 +122,7 @@ _LAST_TIME = 2.0**36
 
 def _text(found: dict[str, Any], key: str) -> str:
     value = found.get(key, "")
-    return value if isinstance(value, str) else ""
+    return sys.intern(value) if isinstance(value, str) else ""
 
 
 def _whole(found: dict[str, Any], key: str) -> int:

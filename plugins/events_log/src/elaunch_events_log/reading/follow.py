@@ -10,6 +10,8 @@ from typing import Any
 
 import attrs
 
+from elaunch.api import UsageError
+
 
 LOOK_AGAIN = 0.25
 """Seconds between two looks where the system tells of no news."""
@@ -26,6 +28,9 @@ class Followed:
 
     def lines(self) -> list[str]:
         """Return the whole lines that came since the last call."""
+        if os.fstat(self.fd).st_size < os.lseek(self.fd, 0, os.SEEK_CUR):
+            os.lseek(self.fd, 0, os.SEEK_SET)  # emptied, to be written anew
+            self._rest = b""
         blocks = [self._rest]
         while block := os.read(self.fd, 1 << 20):
             blocks.append(block)
@@ -93,6 +98,9 @@ def follow(
     Args:
         find: Returns the files; asked again whenever there are news.
         parents: Directories in which there may be files later.
+
+    Raises:
+        UsageError: If a file can't be read.
     """
     # A file that is put aside keeps its inode, and there is no other of that number
     # as long as it is open here.
@@ -111,12 +119,21 @@ def follow(
             file.close()
 
 
+def _opened(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise UsageError(f"can't read {str(path)!r}: {error.strerror}") from error
+
+
 def _new_lines(
     files: dict[tuple[int, int], Followed], paths: Iterable[Path]
 ) -> list[str]:
     for path in paths:
         with contextlib.suppress(FileNotFoundError):  # it is being put aside
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            fd = _opened(path)
             status = os.fstat(fd)
             key = (status.st_dev, status.st_ino)
             if key in files:

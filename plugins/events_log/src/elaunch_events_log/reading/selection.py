@@ -43,9 +43,8 @@ class Selection:
 
     def wants(self, entry: Entry) -> bool:
         """Whether an event is wanted."""
-        about = {entry.whole("rank"), *entry.numbers("ranks")}
         return (
-            (not self.ranks or bool(self.ranks & about))
+            (not self.ranks or not self.ranks.isdisjoint(_ranks(entry)))
             and (not self.hosts or not self.hosts.isdisjoint((entry.host, entry.agent)))
             and (
                 not self.names
@@ -57,6 +56,10 @@ class Selection:
             and (self.since is None or entry.time >= self.since)
             and (self.until is None or entry.time <= self.until)
         )
+
+
+def _ranks(entry: Entry) -> Sequence[int | None]:
+    return (entry.whole("rank"), *entry.numbers("ranks"))
 
 
 def numbers(text: str) -> frozenset[int]:

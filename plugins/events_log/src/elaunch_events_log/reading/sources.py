@@ -3,16 +3,22 @@
 import glob
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import attrs
 
 from elaunch.api import UsageError
 from elaunch_events_log.reading.entry import Entry, parse
+from elaunch_events_log.reading.merge import JOINED
+from elaunch_events_log.reading.selection import Selection
 
 
 STDIN = "-"
+
+LINE_LIMIT = 16 * 1024 * 1024
+"""Bytes of a line; what is longer is no event."""
 
 
 @attrs.frozen
@@ -20,12 +26,61 @@ class Found:
     """What was read.
 
     Attributes:
-        entries: The events, each once.
+        entries: The events, each once; of those that nobody wants at least the ones by
+            which the others are put in order.
         notes: What was odd, for people.
     """
 
     entries: Sequence[Entry]
     notes: Sequence[str]
+
+
+@attrs.frozen
+class _Reading:
+    """Keeps of many files what is wanted, and no more than that.
+
+    Attributes:
+        selection: Which events are wanted.
+        with_lines: Whether they keep their lines.
+    """
+
+    selection: Selection
+    with_lines: bool
+    _agents: dict[tuple[str, str], dict[int, Entry]] = attrs.field(factory=dict)
+    _nameless: list[Entry] = attrs.field(factory=list)
+    _notes: list[str] = attrs.field(factory=list)
+
+    def take(self, file: BinaryIO, name: str) -> None:
+        foreign = 0
+        for line in _lines(file):
+            text = line.decode(errors="backslashreplace").removesuffix("\n")
+            entry = parse(text, keep=self.with_lines)
+            if entry:
+                self._add(entry)
+            elif not line.endswith(b"\n"):
+                self._notes.append(f"the last line of {name!r} is cut off")
+            elif text:
+                foreign += 1
+        if foreign:
+            lines_are = "1 line of" if foreign == 1 else f"{foreign} lines of"
+            self._notes.append(f"{lines_are} {name!r} hold no event")
+
+    def found(self) -> Found:
+        entries = list(self._nameless)
+        while self._agents:
+            entries += self._agents.popitem()[1].values()
+        return Found(entries, self._notes)
+
+    def _add(self, entry: Entry) -> None:
+        if not entry.agent:
+            if entry.name == JOINED or self.selection.wants(entry):
+                self._nameless.append(entry)
+            return
+        # Of an agent that says who it is each event counts once, however often it is
+        # read; its first tells to which era it belongs.
+        own = self._agents.setdefault((entry.run_id, entry.agent), {})
+        if not own or entry.name == JOINED or self.selection.wants(entry):
+            own.setdefault(entry.sequence, entry)
 
 
 def expanded(words: Iterable[str], *, wait: bool = False) -> list[Path]:
@@ -52,49 +107,40 @@ def expanded(words: Iterable[str], *, wait: bool = False) -> list[Path]:
     return list(files)
 
 
-def read(words: Sequence[str]) -> Found:
-    """Return all events of the files that words name; ``-`` is stdin.
+def read(
+    words: Sequence[str], selection: Selection, *, with_lines: bool = False
+) -> Found:
+    """Return the events of the files that words name; ``-`` is stdin.
+
+    Args:
+        words: Paths and patterns.
+        selection: Which events are wanted.
+        with_lines: Whether they keep their lines.
 
     Raises:
         UsageError: If a word names no file, or one can't be read.
     """
-    entries: dict[object, Entry] = {}
-    notes: list[str] = []
+    reading = _Reading(selection, with_lines)
     for path in expanded(word for word in words if word != STDIN):
         try:
-            text = path.read_text(errors="backslashreplace")
+            with path.open("rb") as file:
+                reading.take(file, str(path))
         except OSError as error:
             raise UsageError(f"can't read {str(path)!r}: {error.strerror}") from error
-        _take(text, str(path), entries, notes)
     if STDIN in words:
-        _take(sys.stdin.read(), "stdin", entries, notes)
-    return Found(list(entries.values()), notes)
+        reading.take(sys.stdin.buffer, "stdin")
+    return reading.found()
 
 
-def _take(text: str, name: str, entries: dict[object, Entry], notes: list[str]) -> None:
-    foreign = 0
-    lines = text.split("\n")
-    torn = lines.pop()
-    for line in lines:
-        entry = parse(line)
-        if entry:
-            _add(entry, entries)
-        elif line:
-            foreign += 1
-    last = parse(torn)
-    if last:
-        _add(last, entries)
-    elif torn:
-        notes.append(f"the last line of {name!r} is cut off")
-    if foreign:
-        lines_are = "1 line of" if foreign == 1 else f"{foreign} lines of"
-        notes.append(f"{lines_are} {name!r} hold no event")
-
-
-def _add(entry: Entry, entries: dict[object, Entry]) -> None:
-    # Of an agent that says who it is each event counts once, however often it is read.
-    key = (entry.run_id, entry.agent, entry.sequence) if entry.agent else len(entries)
-    entries.setdefault(key, entry)
+def _lines(file: BinaryIO) -> Iterator[bytes]:
+    """Yield lines; for one that is too long another that is no event."""
+    while line := file.readline(LINE_LIMIT):
+        if len(line) < LINE_LIMIT or line.endswith(b"\n"):
+            yield line
+            continue
+        yield b"too long\n"
+        while (more := file.readline(LINE_LIMIT)) and not more.endswith(b"\n"):
+            continue
 
 
 def _matching(word: str) -> list[Path]:
@@ -107,6 +153,6 @@ def _family(path: Path) -> list[Path]:
     older = [
         (int(found[1]), each)
         for each in path.parent.glob(f"{glob.escape(path.name)}.*")
-        if (found := re.fullmatch(rf"{stem}\.(\d+)", each.name))
+        if (found := re.fullmatch(rf"{stem}\.(\d+)", each.name)) and each.is_file()
     ]
     return [each for _, each in sorted(older, reverse=True)] + [path]

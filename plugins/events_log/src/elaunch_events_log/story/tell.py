@@ -1,6 +1,6 @@
 """From the events of one run, in order, to its story. Pure."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from elaunch_events_log.reading.entry import Entry
 from elaunch_events_log.reading.merge import JOINED, Place, Placed
@@ -31,8 +31,8 @@ def _story(run_id: str, events: Sequence[Placed]) -> Run:
         by_place.setdefault(placed.place, []).append(placed.entry)
     formed = [p for p, own in by_place.items() if any(e.name == JOINED for e in own)]
     generations = [
-        _generation(by_place[place], _before(place, formed, by_place), label)
-        for place in formed
+        _generation(by_place[place], by_place[before] if before else (), label)
+        for before, place in zip((None, *formed), formed, strict=False)
     ]
     entries = [placed.entry for placed in events]
     failed = [e for e in entries if e.name == "job.failed"]
@@ -61,13 +61,6 @@ def labels(entries: Iterable[Entry]) -> Callable[[Entry], str]:
         return entry.host if alone else f"{entry.host}[{entry.agent}]"
 
     return label
-
-
-def _before(
-    place: Place, formed: Sequence[Place], by_place: Mapping[Place, Sequence[Entry]]
-) -> Sequence[Entry]:
-    index = formed.index(place)
-    return by_place[formed[index - 1]] if index else ()
 
 
 def _generation(

@@ -9,7 +9,10 @@ from elaunch_events_log.reading.entry import Entry
 from elaunch_events_log.story.run import Generation, Phase, Run
 
 
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_CONTROLS = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+"""What moves about on a terminal, turns text around, or is none."""
 _SHOWN = 8
 """Nodes or failures that are listed; of others the number."""
 
@@ -17,6 +20,14 @@ _SHOWN = 8
 def safe(text: str) -> str:
     """Return a text that does nothing to a terminal but stand there, in one line."""
     return _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def safe_json(line: str) -> str:
+    """Return a line of JSON that says the same and does nothing to a terminal."""
+    # Within texts JSON itself allows none of those that separate its words.
+    return _CONTROLS.sub(
+        lambda found: " " if found[0] in "\t\r" else f"\\u{ord(found[0]):04x}", line
+    )
 
 
 def clock(time: float) -> str:
@@ -27,29 +38,17 @@ def clock(time: float) -> str:
 
 def as_line(entry: Entry, node: str) -> str:
     """Return one event as a line: time, generation, node, name, facts."""
-    repeated = _REPEATED if "state" in entry.facts else frozenset()
-    facts = "".join(
-        f" {key}={_value(value)}"
-        for key, value in entry.facts.items()
-        if key not in repeated and (key != "duration_ms" or value is not None)
-    )
+    facts = "".join(f" {key}={_value(value)}" for key, value in entry.facts.items())
     where = f"g{entry.generation} {node}"
     return safe(f"{clock(entry.time)} {where} {entry.name}{facts}")
 
 
-_REPEATED = frozenset(
-    (
-        *("run_id", "global_rank", "worker_id", "role", "hostname", "state"),
-        *("total_run_time", "rdzv_backend", "raw_error", "metadata"),
-        "agent_restarts",
-    )
-)
-"""What an event says only for torchelastic."""
-
-
 def _value(value: object) -> str:
     plain = isinstance(value, str) and value.isprintable() and " " not in value
-    return str(value) if plain and value else json.dumps(value)
+    try:
+        return str(value) if plain and value else json.dumps(value)
+    except RecursionError:
+        return "..."
 
 
 def as_text(run: Run) -> str:
