@@ -234,6 +234,21 @@ class TestRotation:
             jsonl(tmp_path / "e.jsonl", max_age=60.0)
         recorder.close()
 
+    def test_a_link_in_the_way_of_the_next_file_is_not_followed(
+        self, tmp_path: Path
+    ) -> None:
+        precious = tmp_path / "precious"
+        precious.touch()
+        (tmp_path / "e.jsonl.next").symlink_to(precious)
+        recorder = jsonl(tmp_path / "e.jsonl", max_bytes=1)
+        for number in range(3):
+            recorder.record(numbered(number))
+        recorder.close()
+
+        assert precious.read_text() == ""
+        assert sequences(tmp_path / "e.jsonl") == [2]
+        assert sequences(tmp_path / "e.jsonl.2") == [0]
+
     def test_where_no_other_file_can_be_begun_the_old_one_grows(
         self, tmp_path: Path
     ) -> None:

@@ -120,7 +120,8 @@ class EventFile:
     def _rotate(self) -> None:
         # The next file comes first: where there is no room for it, nothing has changed.
         coming = self.path.with_name(f"{self.path.name}.next")
-        fd = _open(coming, alone=True)
+        coming.unlink(missing_ok=True)  # of an agent that was killed
+        fd = _open(coming, alone=True, flags=os.O_EXCL)  # no link to what others chose
         try:
             for number in range(self.rotation.backups - 1, 0, -1):
                 with contextlib.suppress(FileNotFoundError):
@@ -137,7 +138,7 @@ class EventFile:
         return self.path.with_name(f"{self.path.name}.{number}")
 
 
-def _open(path: Path, *, alone: bool) -> int:
+def _open(path: Path, *, alone: bool, flags: int = 0) -> int:
     """Open a file to append to; make its directory if there is none.
 
     Raises:
@@ -146,7 +147,7 @@ def _open(path: Path, *, alone: bool) -> int:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        fd = os.open(path, _FLAGS, 0o644)
+        fd = os.open(path, _FLAGS | flags, 0o644)
     except OSError as error:
         raise UsageError(
             f"can't write events to {str(path)!r}: {error.strerror}; "
