@@ -14,7 +14,11 @@ import pytest
 from agents import Launch, Script
 from event_schema import SCHEMA, check_events, validator
 
-from elaunch.events import TORCHELASTIC_KEYS, EventName
+from elaunch.agent.recording import Recording
+from elaunch.agent.twins import Twins
+from elaunch.events import TORCHELASTIC_KEYS, Event, EventName, Value
+from elaunch.testing.simulation import FAMILIES, SimulatedNode, generate, run
+from elaunch_events_log.formats import document
 
 
 EVENTS = Path(__file__).parent.parent / "docs" / "events.md"
@@ -116,6 +120,55 @@ def test_a_run_with_a_failure_and_a_signal_is_as_the_schema_says(
         "group.stopping",
         "job.failed",
     } < names
+
+
+class Checked:
+    """Checks each event."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+        self.wrong: list[tuple[Event, str]] = []
+
+    def record(self, event: Event) -> None:
+        self.names.add(event.name)
+        told = json.loads(json.dumps(document(event)))
+        self.wrong += ((event, e.message) for e in validator().iter_errors(told))
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def test_what_happens_in_simulated_jobs_is_as_the_schema_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    checked = Checked()
+    recordings: dict[tuple[int, int], Recording] = {}
+    happened = SimulatedNode._record
+
+    def record(self: SimulatedNode, name: EventName, /, **facts: Value) -> None:
+        key = (id(self), self._starts)
+        if key not in recordings:
+            twins = Twins(
+                run_id="job", host=self.name, role="r", backend="x", entry_point="true"
+            )
+            recordings[key] = Recording("job", [checked], str(key), twins)
+        recordings[key](name, **facts)
+        happened(self, name, **facts)
+
+    monkeypatch.setattr(SimulatedNode, "_record", record)
+    for family in FAMILIES:
+        for seed in range(3):
+            assert not run(generate(family, seed)).broken
+            recordings.clear()  # ids of nodes may come again
+
+    assert {
+        "rendezvous.waiting",
+        "rendezvous.lost",
+        "generation.superseded",
+        "notice.delivered",
+        "worker.failed",
+    } < checked.names
+    assert checked.wrong == []
 
 
 def test_the_schema_can_be_asked_for() -> None:
