@@ -213,6 +213,7 @@ class TestReading:
 
         assert told.returncode == 2
         assert "no file 'nope.jsonl'" in told.stderr
+        assert "no file 'xxx" in events("x" * 300, cwd=tmp_path).stderr
         assert "--event-recorder jsonl" in told.stderr
 
     def test_a_directory_is_told(self, tmp_path: Path) -> None:
@@ -374,6 +375,8 @@ class TestFollowing:
         assert followed.sequences(1) == [3]
 
     def test_a_file_that_can_not_be_read_is_told(self, tmp_path: Path) -> None:
+        with pytest.raises(UsageError, match="it is a directory"):
+            next(follow(lambda: [tmp_path], []))
         (tmp_path / "loop").symlink_to("loop")
         with pytest.raises(UsageError, match=r"can't read .*: Too many levels"):
             next(follow(lambda: [tmp_path / "loop"], [tmp_path]))

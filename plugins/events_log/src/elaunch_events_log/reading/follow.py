@@ -3,6 +3,7 @@
 import contextlib
 import os
 import select
+import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -121,11 +122,15 @@ def follow(
 
 def _opened(path: Path) -> int:
     try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         raise
     except OSError as error:
         raise UsageError(f"can't read {str(path)!r}: {error.strerror}") from error
+    if stat.S_ISDIR(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise UsageError(f"can't read {str(path)!r}: it is a directory")
+    return fd
 
 
 def _new_lines(

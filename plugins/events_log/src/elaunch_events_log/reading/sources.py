@@ -1,6 +1,7 @@
 """The files that a command names: globs, files that were rotated, and stdin."""
 
 import glob
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -95,7 +96,7 @@ def expanded(words: Iterable[str], *, wait: bool = False) -> list[Path]:
     """
     files: dict[Path, None] = {}
     for word in words:
-        found = [Path(word)] if Path(word).exists() else _matching(word)
+        found = [Path(word)] if os.path.lexists(word) else _matching(word)
         if not found and not wait:
             raise UsageError(
                 f"there is no file {word!r}; agents write one with "
