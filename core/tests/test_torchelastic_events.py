@@ -249,7 +249,8 @@ def test_an_event_of_a_plugin_has_no_twin(translated: Translated) -> None:
 
 
 @pytest.mark.parametrize(
-    ("level", "told"), [(None, True), ("info", True), ("WARNING", False)]
+    ("level", "told"),
+    [(None, True), ("info", True), ("WARNING", False), ("loud", True)],
 )
 def test_the_level_of_a_destination_is_that_of_loglevel(
     level: str | None, *, told: bool

@@ -141,7 +141,7 @@ def get_logger(destination: str = "null") -> logging.Logger:
 
     It is called ``torchelastic-events-<destination>`` and tells no other logger; what
     else should keep its events is added to it as a handler. Its level is that of
-    the variable ``LOGLEVEL``, by default INFO.
+    the variable ``LOGLEVEL``, or INFO where it names none.
 
     Raises:
         UsageError: If there is no such destination.
@@ -149,7 +149,8 @@ def get_logger(destination: str = "null") -> logging.Logger:
     if destination not in _known_loggers:
         handler = get_logging_handler(destination)
         found = logging.getLogger(f"torchelastic-events-{destination}")
-        found.setLevel(os.environ.get("LOGLEVEL", "INFO").upper())
+        level = os.environ.get("LOGLEVEL", "").upper()
+        found.setLevel(logging.getLevelNamesMapping().get(level, logging.INFO))
         found.propagate = False
         found.addHandler(handler)
         _known_loggers[destination] = found
