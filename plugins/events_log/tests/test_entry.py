@@ -5,6 +5,9 @@ from typing import Any
 
 import pytest
 
+from elaunch.api import Event
+from elaunch_events_log.command import SCHEMA
+from elaunch_events_log.formats import as_json
 from elaunch_events_log.reading.entry import parse
 
 
@@ -52,6 +55,21 @@ def test_what_an_old_file_lacks_has_a_default() -> None:
 )
 def test_what_is_no_event_is_none(text: str) -> None:
     assert parse(text) is None
+
+
+def test_what_is_only_for_torchelastic_is_left_out_as_in_the_event_itself() -> None:
+    theirs = json.loads(SCHEMA.read_text())["$defs"]["torchelastic"]["required"]
+    facts = dict.fromkeys(theirs, "x") | {"rank": 1, "exitcode": 0}
+    for duration in (12.5, None):
+        event = Event(
+            name="a.b", run_id="j", metadata=facts | {"duration_ms": duration}
+        )
+        (told,) = as_json(event)
+        entry = parse(told)
+
+        assert entry
+        assert entry.facts == event.facts
+        assert entry.text("group_rank") == "x"  # which is a fact of ours, too
 
 
 @pytest.mark.parametrize("value", [-1, True, "7", 1.5, [], None])

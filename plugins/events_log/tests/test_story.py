@@ -308,3 +308,15 @@ def test_what_is_short_or_long_is_labelled_so_that_it_can_be_read() -> None:
     assert min(b - a for a, b in itertools.pairwise(places)) > 10
     (last,) = [text for text in texts if text.get("text-anchor") == "end"]
     assert "3990 s" in (last[0].tail or "")
+
+
+def test_clocks_that_are_very_far_apart_end_no_story() -> None:
+    one, two = Log("one", "a"), Log("two", "b")
+    one.joins(0.0, 1, 0)
+    two.joins(6e10, 1, 2)
+    two(-1_000_000, "agent.finished")
+    run = told([one, two])
+
+    assert run.began == 0.0
+    assert as_text(run)
+    assert page([run], [])

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 import attrs
 
-from elaunch_events_log.reading.entry import Entry
+from elaunch_events_log.reading.entry import LAST_TIME, Entry
 from elaunch_events_log.reading.merge import JOINED
 
 
@@ -56,4 +56,6 @@ def _shifted(entry: Entry, offset: float) -> Entry:
     facts = dict(entry.facts)
     if failed_at is not None:
         facts["failed_at"] = failed_at - offset
-    return attrs.evolve(entry, time=entry.time - offset, facts=facts)
+    # Of clocks that are far apart, none leads to a time that there is not.
+    time = min(max(entry.time - offset, 0.0), LAST_TIME)
+    return attrs.evolve(entry, time=time, facts=facts)

@@ -74,7 +74,7 @@ def parse(line: str, *, keep: bool = True) -> Entry | None:
     if not isinstance(found, dict) or not isinstance(found.get("name"), str):
         return None
     time, facts = found.get("timestamp"), found.get("metadata")
-    if not isinstance(time, int | float) or not 0 <= time < _LAST_TIME:
+    if not isinstance(time, int | float) or not 0 <= time < LAST_TIME:
         return None
     if not isinstance(facts, dict) or "run_id" not in found:
         return None
@@ -116,7 +116,7 @@ def _told(facts: Mapping[str, Any]) -> Mapping[str, Any]:
 _MOST = 2.0**53
 """Numbers from here on are no facts; infinity and what is no number neither."""
 
-_LAST_TIME = 2.0**36
+LAST_TIME = 2.0**36
 """Seconds of the last time that is believed: in the year 4147."""
 
 
