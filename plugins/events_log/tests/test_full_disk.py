@@ -225,6 +225,30 @@ def test_an_end_does_not_wait_for_ever(
     gate.open.set()
 
 
+ENDS = """
+import os, sys
+from elaunch.api import Event, RecorderParameters
+from elaunch_events_log.jsonl import open_jsonl
+from elaunch_events_log.options import JsonlOptions
+
+options = JsonlOptions(path=sys.argv[1], flush=60.0)
+recorder = open_jsonl(options, RecorderParameters("job"))
+for number in range(3):
+    recorder.record(Event(name="a.b", run_id="job", sequence=number))
+with recorder._changed:  # as the writer may have it at any moment
+    if os.fork() == 0:
+        sys.exit()
+    os.wait()
+"""
+
+
+def test_an_interpreter_that_ends_has_written_all_it_recorded(tmp_path: Path) -> None:
+    path = tmp_path / "e.jsonl"
+    subprocess.run([sys.executable, "-c", ENDS, str(path)], check=True, timeout=30)
+
+    assert [json.loads(line)["sequence"] for line in events_in(path)] == [0, 1, 2]
+
+
 WORKER = """
 import os, sys, time
 open(sys.argv[1], "w").close()

@@ -1,6 +1,8 @@
 """A recorder whose events are written by a thread: a slow disk holds up no agent."""
 
+import atexit
 import logging
+import os
 import threading
 from collections import deque
 from typing import Protocol
@@ -84,6 +86,8 @@ class BackgroundRecorder:
                     target=self._write, name="elaunch-events", daemon=True
                 )
                 self._thread.start()
+                # The agent may be in a thread that ends with the interpreter.
+                atexit.register(self._close_at_exit, os.getpid())
             self._changed.notify()
 
     def close(self) -> None:
@@ -93,6 +97,7 @@ class BackgroundRecorder:
                 return
             self._closed = True
             self._changed.notify()
+        atexit.unregister(self._close_at_exit)
         if self._thread is None:
             self.sink.close()
             return
@@ -103,6 +108,10 @@ class BackgroundRecorder:
                 self.sink.name,
                 CLOSE_PATIENCE,
             )
+
+    def _close_at_exit(self, owner: int) -> None:
+        if os.getpid() == owner:  # and no copy of it, which has no thread
+            self.close()
 
     def _lose(self, event: Event) -> None:
         """Note in the place of an event that it is lost, with those before it."""
