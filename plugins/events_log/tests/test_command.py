@@ -15,6 +15,7 @@ from elaunch.api import Event, RecorderParameters, UsageError
 from elaunch.testing import CommandContract
 from elaunch_events_log.jsonl import open_jsonl
 from elaunch_events_log.options import JsonlOptions
+from elaunch_events_log.reading import follow as follow_module
 from elaunch_events_log.reading import sources
 from elaunch_events_log.reading.follow import follow
 from elaunch_events_log.reading.merge import merged
@@ -362,6 +363,21 @@ class TestFollowing:
 
         assert followed.sequences(2) == [1, 3]
         assert followed.process.wait(30) == 0
+
+    def test_a_line_without_an_end_is_not_kept(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(follow_module, "LINE_LIMIT", 10)
+        with (tmp_path / "e").open("wb+", buffering=0) as file:
+            followed = follow_module.Followed(os.open(tmp_path / "e", os.O_RDONLY))
+            for _ in range(3):
+                file.write(b"x" * 20)
+                assert followed.lines() == []
+                assert followed._rest == b""
+            file.write(b"end\nnext\n")
+
+            assert followed.lines() == ["next"]
+            followed.close()
 
     def test_a_file_that_is_emptied_is_read_from_its_beginning(
         self, tmp_path: Path, followed: "Followed"

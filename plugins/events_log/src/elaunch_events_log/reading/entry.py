@@ -8,6 +8,10 @@ from typing import Any
 import attrs
 
 
+LINE_LIMIT = 16 * 1024 * 1024
+"""Bytes of a line; what is longer is no event."""
+
+
 @attrs.frozen(kw_only=True)
 class Entry:
     """One event of a file.

@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 
 from elaunch.api import UsageError
+from elaunch_events_log.reading.entry import LINE_LIMIT
 
 
 LOOK_AGAIN = 0.25
@@ -26,6 +27,7 @@ class Followed:
 
     fd: int
     _rest: bytes = attrs.field(default=b"", init=False)
+    _too_long: bool = attrs.field(default=False, init=False)
 
     def lines(self) -> list[str]:
         """Return the whole lines that came since the last call."""
@@ -36,6 +38,11 @@ class Followed:
         while block := os.read(self.fd, 1 << 20):
             blocks.append(block)
         *lines, self._rest = b"".join(blocks).split(b"\n")
+        if lines and self._too_long:
+            del lines[0]
+            self._too_long = False
+        if len(self._rest) > LINE_LIMIT:  # which is not kept till it ends
+            self._rest, self._too_long = b"", True
         return [line.decode(errors="backslashreplace") for line in lines]
 
     def is_removed(self) -> bool:

@@ -11,15 +11,12 @@ from typing import BinaryIO
 import attrs
 
 from elaunch.api import UsageError
-from elaunch_events_log.reading.entry import Entry, parse
+from elaunch_events_log.reading.entry import LINE_LIMIT, Entry, parse
 from elaunch_events_log.reading.merge import JOINED
 from elaunch_events_log.reading.selection import Selection
 
 
 STDIN = "-"
-
-LINE_LIMIT = 16 * 1024 * 1024
-"""Bytes of a line; what is longer is no event."""
 
 
 @attrs.frozen

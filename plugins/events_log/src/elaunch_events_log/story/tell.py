@@ -125,8 +125,9 @@ def _ended(entry: Entry) -> str:
 
 
 def _root_cause(entry: Entry) -> str:
-    rank, host = entry.whole("rank"), entry.text("host")
-    return f"rank {rank} on {host}: {_ended(entry)}"
+    rank = entry.whole("rank")
+    who = "a worker" if rank is None else f"rank {rank}"
+    return f"{who} on {entry.text('host')}: {_ended(entry)}"
 
 
 def _report(failed: Sequence[Entry], label: Callable[[Entry], str]) -> str:
