@@ -18,7 +18,8 @@ ALWAYS: Mapping[str, str] = {
 
 SOMETIMES: Mapping[str, str] = {
     "$MASTER_ADDR": "torchrun says 'localhost' where elaunch says '127.0.0.1'",
-    "$OMP_NUM_THREADS": "elaunch shares the CPUs also where a node has one worker",
+    "$OMP_NUM_THREADS": "CPUs of the node / its workers; torchrun says 1 to several "
+    "workers, which with the two CPUs of these tests is the same, and nothing to one",
     "$TORCHELASTIC_RUN_ID": "random; elaunch keeps an id that was given",
     "descriptors": "function workers of torchrun inherit what it has open",
     "path": "the same directory: torchrun writes it out, elaunch as '' like python -c",

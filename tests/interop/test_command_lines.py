@@ -4,6 +4,8 @@
 """
 
 import os
+import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,6 +29,22 @@ def _same_machine_everywhere() -> Iterator[None]:
     os.sched_setaffinity(0, sorted(allowed)[:CPUS])
     yield
     os.sched_setaffinity(0, allowed)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _same_signals_everywhere() -> Iterator[None]:
+    """Under nohup, say, a launcher would begin with signals that are ignored.
+
+    torchrun handles them nevertheless, and its workers do not ignore them; those of
+    elaunch do, as they do without a launcher.
+    """
+    numbers = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
+    ignored = [n for n in numbers if signal.getsignal(n) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, signal.SIG_DFL)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @pytest.mark.parametrize("line", LINES, ids=lambda line: line.name)
@@ -58,3 +76,13 @@ def test_each_line_is_another_one_and_differs_for_a_reason() -> None:
     assert len(set(names)) == len(names) >= 40
     used = frozenset().union(*(line.differs for line in LINES))
     assert used == SOMETIMES.keys()
+
+
+def test_all_that_differs_is_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs/migrating-from-torchrun.md").read_text()
+    section = page.split("## What a worker sees differently")[1].split("\n## ")[0]
+    words = {"path": "sys.path[0]", "unbuffered": "buffering"}
+
+    for name in ALWAYS.keys() | SOMETIMES.keys():
+        what = words.get(name, name.removeprefix("$"))
+        assert re.search(rf"(?m)^\|[^|]*{re.escape(what)}", section), name
