@@ -73,6 +73,12 @@ def test_an_agent_runs_a_spec_with_the_handler_of_the_program() -> None:
     assert handler.calls == ["next_rendezvous"]  # its end is the program's business
 
 
+def test_the_job_of_an_agent_has_the_id_of_its_handler() -> None:
+    given = spec(Alone(), os.getenv, args=("TORCHELASTIC_RUN_ID",), local_world_size=1)
+
+    assert LocalElasticAgent(given).run().return_values == {0: Alone().get_run_id()}
+
+
 def test_an_agent_tells_of_workers_that_failed() -> None:
     handler = Alone()
     given = spec(handler, fail, args=(), max_restarts=1, local_world_size=1)
@@ -252,6 +258,26 @@ def test_streams_are_redirected_whoever_writes(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not 'stdin'"), redirect("stdin", "x"):
         raise AssertionError("it must not get here")
     assert redirect_stdout is not redirect_stderr
+
+
+def test_half_a_million_lines_are_redirected_whole(tmp_path: Path) -> None:
+    code = (
+        "import sys\n"
+        "from elaunch.elastic.multiprocessing.redirects import *\n"
+        "with redirect_stdout('out'), redirect_stderr('err'):\n"
+        "    for number in range(500_000):\n"
+        "        print(number)\n"
+        "        print(-number, file=sys.stderr)\n"
+        "print('after')\n"
+    )
+    said = subprocess.check_output(
+        [sys.executable, "-c", code], cwd=tmp_path, text=True, timeout=50
+    )
+
+    assert said == "after\n"
+    for name, sign in (("out", 1), ("err", -1)):
+        lines = (tmp_path / name).read_text().splitlines()
+        assert lines == [str(sign * number) for number in range(500_000)]
 
 
 def test_errors_of_a_rendezvous_have_their_names() -> None:

@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -82,3 +83,19 @@ def test_nothing_of_a_job_is_left_in_the_launchers_environment() -> None:
     elastic_launch(config(2), rank)()
 
     assert dict(os.environ) == before
+
+
+def odd_ranks_fail(seen: str) -> int:
+    if rank() % 2:
+        Path(seen, os.environ["TORCHELASTIC_RESTART_COUNT"]).touch(exist_ok=False)
+        raise ValueError("odd")
+    return rank()
+
+
+def test_ranks_that_fail_each_time_exhaust_the_budget(tmp_path: Path) -> None:
+    with pytest.raises(ChildFailedError) as caught:
+        elastic_launch(config(2, max_restarts=2), odd_ranks_fail)(str(tmp_path))
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1", "2"]
+    first, failure = caught.value.get_first_failure()
+    assert (first, failure.message) == (1, "ValueError: odd")

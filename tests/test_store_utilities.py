@@ -2,6 +2,7 @@
 
 import datetime as dt
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -40,10 +41,19 @@ def torchs(host: str, port: int) -> Any:
 
 
 @pytest.fixture(
-    params=["ours", pytest.param("torch", marks=pytest.mark.interop)],
+    params=[
+        "ours",
+        pytest.param("torch", marks=pytest.mark.interop),
+        pytest.param("torch's in memory", marks=pytest.mark.interop),
+    ],
 )
 def connect(request: pytest.FixtureRequest) -> Iterator[NewStore]:
-    """A store, and connections of ours or torch's to it."""
+    """A store, and connections of ours or torch's to it; or one that threads share."""
+    if request.param == "torch's in memory":
+        shared = pytest.importorskip("torch").distributed.HashStore()
+        shared.set_timeout(dt.timedelta(seconds=SOON))
+        yield lambda: shared
+        return
     hosted = create_c10d_store(
         is_server=True, server_addr="127.0.0.1", world_size=1, timeout=SOON
     )
@@ -207,9 +217,44 @@ def test_who_waits_for_others_in_vain_leaves_no_store_behind() -> None:
             )
 
 
+def test_who_connects_in_vain_is_told_in_time() -> None:
+    with pytest.raises(TimeoutError, match=r"127\.0\.0\.1"):
+        create_c10d_store(
+            is_server=False,
+            server_addr="127.0.0.1",
+            server_port=get_free_port(),
+            world_size=2,
+            timeout=0.2,
+        )
+
+
+def test_a_store_at_a_port_that_is_taken_is_an_error() -> None:
+    with (
+        create_c10d_store(is_server=True, server_addr="127.0.0.1") as first,
+        pytest.raises(OSError, match="in use"),
+    ):
+        create_c10d_store(
+            is_server=True, server_addr="127.0.0.1", server_port=first.port
+        )
+
+
 def test_a_socket_holds_its_port() -> None:
     with get_socket_with_port() as first, get_socket_with_port() as second:
         assert first.getsockname()[1] != second.getsockname()[1]
+
+
+def test_a_socket_is_at_the_next_address_where_one_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    no_family = (200, socket.SOCK_STREAM, 0, "", ())
+    infos = [no_family, *socket.getaddrinfo("localhost", 0, type=socket.SOCK_STREAM)]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: infos)
+    with get_socket_with_port() as own:
+        assert own.getsockname()[1] > 0
+
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [no_family] * 2)
+    with pytest.raises(OSError, match="not supported"):
+        get_socket_with_port()
 
 
 def test_variables_and_macros(monkeypatch: pytest.MonkeyPatch) -> None:

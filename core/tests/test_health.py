@@ -10,14 +10,16 @@ import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
+import psutil
 import pytest
 
-from elaunch import health
+from elaunch import LaunchConfig, health
 from elaunch.health import (
     HealthCheckServer,
     create_healthcheck_server,
     parse_place,
 )
+from elaunch.launcher.health import PORT_VARIABLE, health_check
 
 
 Answer = tuple[int, dict[str, Any]]
@@ -218,3 +220,24 @@ def test_a_place_is_read(text: str, place: tuple[str, int]) -> None:
 def test_what_is_no_place_is_told(text: str) -> None:
     with pytest.raises(ValueError, match="HOST:PORT"):
         parse_place(text)
+
+
+@pytest.mark.parametrize("environment", [{}, {PORT_VARIABLE: ""}])
+@pytest.mark.asyncio
+async def test_where_nobody_asked_for_it_nothing_listens(
+    environment: dict[str, str],
+) -> None:
+    def listening() -> set[int]:
+        held = psutil.Process().net_connections("tcp")
+        return {c.laddr.port for c in held if c.status == psutil.CONN_LISTEN}
+
+    async def while_on(place: str) -> int:
+        before = listening()
+        config = LaunchConfig(1, 1, 1, health_check=place)
+        async with health_check(config, environment):
+            return len(listening() - before)
+
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    assert await while_on("") == 0
+    assert await while_on(str(port)) == 1

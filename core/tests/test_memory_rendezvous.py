@@ -100,6 +100,22 @@ async def test_a_silent_node_is_lost_with_its_lease(place: Place) -> None:
     assert own.kind is ChangeKind.LOST
 
 
+@pytest.mark.asyncio
+async def test_a_spare_waits_longer_than_a_node_that_is_needed(place: Place) -> None:
+    config = {"join_timeout": "0.2"}
+    nodes = [place.handler(parameters(f"n{i}", config=config)) for i in "abc"]
+    await join_all(nodes[:2])
+    spare = asyncio.create_task(nodes[2].join())
+    await asyncio.wait({spare}, timeout=1)
+    assert not spare.done()
+
+    await nodes[0].leave("gone")
+    await next_change(nodes[1])
+    await join_all(nodes[1:2])
+    async with asyncio.timeout(10):
+        assert (await spare).group_size == 2
+
+
 async def size_of(node: StoreRendezvous) -> int:
     membership = node._membership
     assert membership is not None

@@ -21,6 +21,12 @@ def options(**given: object) -> GivenOptions:
     return GivenOptions(**{**TLS, **given})  # type: ignore[arg-type]  # any of them
 
 
+def test_what_is_not_said_is_as_in_torchelastic() -> None:
+    plain = GivenOptions().plain()
+
+    assert (plain.protocol, plain.connect_timeout, plain.job_ttl) == ("http", 60, 7200)
+
+
 @pytest.mark.parametrize("other", NAMES)
 def test_torchelastics_names_mean_ours(other: str) -> None:
     name, value = NAMES[other]
@@ -50,6 +56,7 @@ def test_two_values_of_one_option_are_refused_with_both_names(other: str) -> Non
 @pytest.mark.parametrize(
     ("given", "message"),
     [
+        ({"protocol": "ftp"}, "'protocol' .*http.*https.* not 'ftp'"),
         ({"read_timeout": 0.0}, "'read_timeout' must be greater than 0"),
         ({"heartbeat_timeout": -1.0}, "'heartbeat_timeout' must be greater than 0"),
         ({"etcd_prefix": "jobs"}, "'etcd_prefix' is a path of"),

@@ -239,6 +239,20 @@ print("last, with no end: loss", end="")
     assert not (tmp_path / "job" / "0" / "2" / "filtered_stderr.log").exists()
 
 
+@pytest.mark.asyncio
+async def test_lines_of_stderr_are_chosen_likewise(
+    tmp_path: Path, script: Script
+) -> None:
+    own = spawner(tmp_path, duplicate_stderr_filters=("to stderr",), redirects="3")
+    entry = script(BOTH + 'print("else", file=sys.stderr)\n')
+    async with started(own, entry, worker(2, label="[2] ")) as group:
+        await exits(group)
+
+    files = tmp_path / "job" / "0" / "2"
+    assert (files / "filtered_stderr.log").read_text() == "[2] to stderr\n"
+    assert not (files / "filtered_stdout.log").exists()
+
+
 @pytest.mark.parametrize("method", list(StartMethod))
 @pytest.mark.asyncio
 async def test_what_functions_c_and_children_write_goes_where_it_is_wanted(

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,8 @@ from elaunch.api import (
     Ending,
     FunctionEntry,
     ScriptEntry,
+    StartMethod,
+    StartSettings,
     StopSchedule,
     StopStep,
 )
@@ -297,6 +300,26 @@ async def test_the_user_may_keep_python_buffered(
         await exits(group)
 
     assert capfd.readouterr().out == "''\n"
+
+
+def meet(place: str, count: int) -> int:
+    (Path(place) / os.environ["RANK"]).touch()
+    while len(list(Path(place).iterdir())) < count:
+        time.sleep(0.01)  # in a worker, to which nothing tells of the others
+    return count
+
+
+@pytest.mark.parametrize("method", list(StartMethod))
+@pytest.mark.asyncio
+async def test_workers_start_side_by_side(tmp_path: Path, method: StartMethod) -> None:
+    """The start of one waits for nothing that another does."""
+    entry = FunctionEntry(meet, (str(tmp_path), 3), "meet")
+    own = LocalSpawner("job", StartSettings(method=method))
+    workers = [worker(rank, RANK=str(rank)) for rank in range(3)]
+    async with started(own, entry, *workers) as group:
+        ended = await exits(group, 3)
+
+    assert [end.value for end in ended.values()] == [3, 3, 3]
 
 
 @pytest.mark.asyncio

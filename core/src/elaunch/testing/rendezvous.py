@@ -247,6 +247,22 @@ class RendezvousContract(MeetingTests, NoticeTests):
         with pytest.raises(RendezvousTimeout, match=named):
             await join_all([lonely])
 
+    async def test_a_join_that_was_late_leaves_no_trace(
+        self, new_handler: NewHandler
+    ) -> None:
+        """Who comes after its time-out does not form a generation with it."""
+        late, *nodes = (
+            new_handler(parameters(f"n{i}", config={"join_timeout": limit}))
+            for i, limit in enumerate(("1", "30", "30"))
+        )
+        with pytest.raises(RendezvousTimeout):
+            await join_all([late])
+        await late.aclose()
+        places = await join_all(nodes)
+
+        assert {(p.generation, p.group_size) for p in places} == {(1, 2)}
+        assert {p.group_rank for p in places} == {0, 1}
+
     async def test_other_settings_are_refused_with_both_values(
         self, new_handler: NewHandler
     ) -> None:
