@@ -7,7 +7,7 @@ import pytest
 from agents import Agent, Launch
 
 
-pytestmark = pytest.mark.interop
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(180)]
 
 PLUGIN = """
 def entry():
@@ -86,6 +86,8 @@ def start(launch: Launch, tmp_path: Path, endpoint: str) -> Start:
 
 def test_agents_meet_by_torchs_rendezvous(start: Start) -> None:
     agents = [start("plain", "2") for _ in range(2)]
+    for agent in agents:
+        agent.wait_for("total 2")
 
     assert [agent.wait() for agent in agents] == [0, 0], agents[0].output
     assert all("total 2" in agent.output for agent in agents)
@@ -93,6 +95,10 @@ def test_agents_meet_by_torchs_rendezvous(start: Start) -> None:
 
 def test_a_failure_restarts_both(start: Start) -> None:
     agents = [start("fail", "2", "--max-restarts", "1") for _ in range(2)]
+    # Torch is loaded six times, which takes a loaded machine a while.
+    for step in ("facts . 2 0 1", "facts . 2 1 2", "total 2"):
+        for agent in agents:
+            agent.wait_for(step)
 
     assert [agent.wait() for agent in agents] == [0, 0], agents[0].output
     said = [line for agent in agents for line in agent.lines]
@@ -104,6 +110,9 @@ def test_a_job_grows(start: Start) -> None:
     first = start("grow", "1:2")
     first.wait_for("facts 0 1")
     second = start("grow", "1:2")
+    for step in ("facts . 2", "total 2"):
+        for agent in (first, second):
+            agent.wait_for(step)
 
     assert [first.wait(), second.wait()] == [0, 0], first.output + second.output
     assert "total 2" in first.output
