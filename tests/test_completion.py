@@ -81,6 +81,8 @@ def bash_completes(script: Path, *words: str) -> list[str]:
         (["erun", "--start-method", "fork"], ["fork", "forkserver"]),
         (["erun", "--start-method", "=", "w"], ["warm"]),
         (["erun", "--start-method", "="], ["spawn", "fork", "forkserver", "warm"]),
+        (["erun", "--rdzv-backend", "etcd"], ["etcd", "etcd-v2"]),
+        (["elaunch", "explain", "--spawner", ""], ["local"]),
         (["erun", "train.py", "--nn"], []),
         (["erun", "-m", "train", "--nn"], []),
         (["erun", "tr"], []),
@@ -108,6 +110,7 @@ def test_bash_knows_commands_of_plugins(bash: Path) -> None:
         ("erun --nn", "--nnodes"),
         ("elaunch completion z", "zsh"),
         ("erun --start-method wa", "warm"),
+        ("elaunch run --event-recorder js", "jsonl"),
     ],
 )
 def test_fish_completes(line: str, offered: str, tmp_path: Path) -> None:
@@ -134,6 +137,7 @@ def test_fish_completes(line: str, offered: str, tmp_path: Path) -> None:
         ("erun --standalone --nn", "erun --standalone --nnodes "),
         ("erun --start-method wa", "erun --start-method warm "),
         ("elaunch completion z", "elaunch completion zsh "),
+        ("erun --rdzv-backend sta", "erun --rdzv-backend static "),
     ],
 )
 def test_zsh_completes(typed: str, completed: str, tmp_path: Path) -> None:

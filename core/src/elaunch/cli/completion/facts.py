@@ -3,10 +3,15 @@
 import argparse
 import re
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from elaunch.cli.actions import actions_of
+
+
+if TYPE_CHECKING:
+    from elaunch.plugins import Catalogue, Plugins
 
 
 _FILES = ("FILE", "PATH", "DIR")
@@ -51,28 +56,50 @@ class Facts:
 
 
 def gather() -> Facts:
-    """Ask the parsers, and the plugins for the names of their commands."""
+    """Ask the parsers, and the plugins for the names of commands and backends."""
     from elaunch.cli.parser import build_parsers
     from elaunch.plugins import load_plugins
 
     _, own = build_parsers()
-    contributed = load_plugins().commands.registered
+    plugins = load_plugins()
+    contributed = plugins.commands.registered
+    backends = {
+        setting: sorted(catalogue.registered)
+        for setting, catalogue in _catalogues(plugins).items()
+    }
     commands = {name: str(known.description) for name, known in own.items()}
     commands |= {name: by[0].provider.summary for name, by in contributed.items()}
     return Facts(
         commands={name: _short(text) for name, text in sorted(commands.items())},
-        flags={name: _flags(known) for name, known in own.items()},
+        flags={name: _flags(known, backends) for name, known in own.items()},
         words={name: words for name, known in own.items() if (words := _words(known))},
     )
 
 
-def _flags(parser: argparse.ArgumentParser) -> list[Flag]:
+def _catalogues(plugins: "Plugins") -> "Mapping[str, Catalogue[Any, Any]]":
+    """Return which backends the value of a flag names, by its setting."""
+    return {
+        "rdzv_backend": plugins.rendezvous,
+        "spawner": plugins.spawners,
+        "bootstrap": plugins.bootstraps,
+        "monitor": plugins.monitors,
+        "event_recorder": plugins.recorders,
+        "event_log_handler": plugins.recorders,
+        "metrics": plugins.metric_handlers,
+        "restart_policy": plugins.policies,
+        "log_layout": plugins.log_layouts,
+    }
+
+
+def _flags(
+    parser: argparse.ArgumentParser, backends: Mapping[str, Sequence[str]]
+) -> list[Flag]:
     return [
         Flag(
             spellings=tuple(action.option_strings),
             summary=_short(action.help or ""),
             value=_value(action),
-            choices=tuple(action.choices or ()),
+            choices=tuple(action.choices or backends.get(action.dest, ())),
         )
         for action in actions_of(parser)
         if action.option_strings
