@@ -10,8 +10,9 @@ from elaunch.cli.found import Origin
 from elaunch.cli.parser import run_parser
 from elaunch.cli.run import config_of
 from elaunch.cli.settings import Resolved, resolve
+from elaunch.cli.strangers import mistyped
 from elaunch.cli.variables import names_of
-from elaunch.environ import BY_BOOTSTRAP, BY_SPAWNER, TABLE
+from elaunch.environ import BY_BOOTSTRAP, BY_SPAWNER, TABLE, WITHHELD
 from elaunch.errors import UsageError
 
 
@@ -285,6 +286,16 @@ def test_a_file_may_say_no_more_than_flags(
 
     assert message in refused("--config", "job.toml")
     assert message in refused(ELAUNCH_CONFIG="job.toml")
+
+
+def test_what_a_number_in_a_file_must_be_is_told_with_its_key(folder: Path) -> None:
+    for text, message in (
+        ("nproc-per-node = 'x'", "job.toml: 'nproc-per-node' 'x' is unsupported"),
+        ("nnodes = 'x'", "job.toml: 'nnodes' is N or MIN:MAX"),
+    ):
+        (folder / "job.toml").write_text(text)
+        with pytest.raises(UsageError, match=message):
+            config_of(resolved("--config", "job.toml"))
 
 
 def test_a_file_that_is_not_there() -> None:

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import attrs
+
 from elaunch.cli import backends, binding, early, signals, start
 from elaunch.cli.console import Console, Voice
 from elaunch.cli.found import Origin
@@ -15,6 +17,7 @@ from elaunch.cli.output import fields_of
 from elaunch.cli.scheduled import scheduled
 from elaunch.cli.settings import Resolved
 from elaunch.cli.size import parse_nnodes, workers_of_node
+from elaunch.cli.strangers import mistyped
 from elaunch.cli.where import where_to_meet
 from elaunch.config import LaunchConfig
 from elaunch.errors import PluginError, UsageError
@@ -52,6 +55,8 @@ def run(resolved: Resolved, *, only_explain: bool = False) -> int:
     logging.basicConfig(level=level, format=shape)
     plugins = load_plugins(backends.names(args.block_plugins))
     resolved = scheduled(resolved, plugins, os.environ)
+    strange = mistyped(os.environ, resolved.origins)
+    resolved = attrs.evolve(resolved, notes=(*strange, *resolved.notes))
     try:
         return _run(resolved, voice, only_explain=only_explain or args.dry_run)
     except (UsageError, PluginError) as error:
@@ -69,7 +74,7 @@ def _run(resolved: Resolved, voice: Voice, *, only_explain: bool) -> int:
 
         return explain(resolved)
     for note in resolved.notes:
-        logger.warning(note)
+        logger.warning("%s", note)
     console = Console(voice, sys.stderr)
     _tell_sources(resolved)
     config = config_of(resolved)
