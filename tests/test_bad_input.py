@@ -43,6 +43,8 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
             3,
             "installed: 'completion', 'etcd', 'events', 'explain', 'plugins', 'run'\n",
         ),
+        (["--standalone", "x.py"], 2, "write 'elaunch run --standalone ...'\n"),
+        (["run", ""], 2, "script '' does not exist in"),
         (["rnu"], 3, "no command is named 'rnu'; did you mean 'run'?"),
         (["run", "absent.py"], 2, "script 'absent.py' does not exist in"),
         (["run", "--nnodes", "2:1", "ok.py"], 2, "1 <= MIN <= MAX, not '2:1'"),

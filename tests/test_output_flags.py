@@ -127,7 +127,7 @@ def test_a_rank_that_no_worker_has_is_told(flag: str, folder: Path) -> None:
     )
 
     assert ended.returncode == 0
-    told = f"{flag} names rank 2, and this job has 2 workers now: there is none\n"
+    told = f"{flag} names rank 2, and the last of this job is 1 now\n"
     assert ended.stderr.count(told) == 1
 
 

@@ -446,6 +446,31 @@ def test_two_variables_that_exclude_each_other() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("ELAUNCH_NPROC", "ELAUNCH_NPROC_PER_NODE"),
+        ("PET_NPROC_PER_NOD", "PET_NPROC_PER_NODE"),
+        ("PET_NNODE", "PET_NNODES"),
+        ("ELAUNCH_THREAD", "ELAUNCH_THREADS"),
+    ],
+)
+def test_a_mistyped_variable_is_told(name: str, meant: str) -> None:
+    assert [*mistyped({name: "2", meant: "1"}, SETTINGS)] == [
+        f"the variable {name} says nothing; did you mean {meant}?"
+    ]
+
+
+def test_what_is_no_settings_variable_may_be_somebody_elses() -> None:
+    names = [variable.name for variable in TABLE]
+    ours = [name for setting in SETTINGS for name in names_of(setting)]
+    theirs = ["ELAUNCH_RDZV_TOKEN_FILE", "ELAUNCH_ETCD_BINARY", "ELAUNCH_SITE", "PETS"]
+
+    environment = dict.fromkeys((*names, *ours, *theirs, *BY_SPAWNER, *WITHHELD), "x")
+
+    assert [*mistyped(environment, SETTINGS)] == []
+
+
 def test_no_variable_of_a_worker_is_a_setting_of_what_it_launches() -> None:
     given = {v.name for v in TABLE} | BY_BOOTSTRAP.keys() | BY_SPAWNER.keys()
 

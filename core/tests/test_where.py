@@ -49,7 +49,7 @@ LEFT = (
 )
 
 UNUSED = (
-    "--master-addr and --master-port: has no effect, since nodes meet by the "
+    "--master-addr and --master-port have no effect, since nodes meet by the "
     "rendezvous 'c10d' at --rdzv-endpoint a:1"
 )
 

@@ -51,6 +51,10 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         UsageError: If one is unknown (suggests the nearest flag) or wrong.
     """
     parser, commands = build_parsers()
+    own = {flag for action in actions_of(parser) for flag in action.option_strings}
+    first = argv[0] if argv else ""
+    if first.startswith("-") and first not in own:
+        parser.error(f"flags follow the command; write 'elaunch run {first} ...'")
     args, unknown = parser.parse_known_args(argv)
     if unknown:
         _complain(commands[args.command], unknown)
@@ -307,7 +311,7 @@ def _add_meeting(meeting: argparse._ActionsContainer) -> None:
         "--rdzv-id",
         metavar="ID",
         default="",
-        help="id of the job; the same on every node",
+        help="id of the job; the same on every node (default: none)",
     )
     meeting.add_argument(
         "--rdzv-conf",

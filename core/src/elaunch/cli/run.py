@@ -97,12 +97,12 @@ def config_of(resolved: Resolved) -> LaunchConfig:
     Raises:
         UsageError: If a flag is malformed or two contradict each other.
     """
-    args = resolved.args
-    min_nodes, max_nodes = parse_nnodes(args.nnodes, resolved.sources["nnodes"])
+    args, nnodes = resolved.args, resolved.place_of("nnodes")
+    min_nodes, max_nodes = parse_nnodes(args.nnodes, nnodes)
     if args.standalone and max_nodes > 1:
         raise UsageError(
             f"--standalone means this node alone, with a store of its own; leave out "
-            f"--standalone, or {resolved.sources['nnodes']}"
+            f"--standalone, or {nnodes}"
         )
     where = where_to_meet(resolved, max_nodes)
     for remark in where.remarks:
@@ -111,7 +111,7 @@ def config_of(resolved: Resolved) -> LaunchConfig:
         min_nodes=min_nodes,
         max_nodes=max_nodes,
         nproc_per_node=workers_of_node(
-            args.nproc_per_node, os.environ, resolved.sources["nproc_per_node"]
+            args.nproc_per_node, os.environ, resolved.place_of("nproc_per_node")
         ),
         run_id=where.run_id,
         role=args.role,
@@ -194,7 +194,7 @@ def entry_of(
         rest = ("--local-rank={local_rank}", *rest)
     if args.no_python:
         return CommandEntry((script, *rest), name=script)
-    if not args.module and not Path(script).exists():
+    if not args.module and not (script and Path(script).exists()):
         raise UsageError(
             f"script {script!r} does not exist in {str(Path.cwd())!r}; "
             f"use -m for a module, --no-python for a program"

@@ -41,6 +41,13 @@ class Resolved:
     origins: Mapping[str, Origin]
     notes: tuple[str, ...] = ()
 
+    def place_of(self, setting: str) -> str:
+        """Return where a user would correct a setting; of a file, the key in it."""
+        source = self.sources[setting]
+        if self.origins.get(setting) is Origin.FILE:
+            return f"{source}: {setting.replace('_', '-')!r}"
+        return source
+
 
 def resolve(
     words: Sequence[str],

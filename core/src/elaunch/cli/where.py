@@ -77,8 +77,9 @@ def _at_master(resolved: Resolved, master: str) -> Where:
     args = resolved.args
     if args.rdzv_backend not in (None, MASTER_BACKEND):
         if args.rdzv_endpoint:
+            have = "have" if None not in {args.master_addr, args.master_port} else "has"
             remark = (
-                f"{master}: has no effect, since nodes meet by the rendezvous "
+                f"{master} {have} no effect, since nodes meet by the rendezvous "
                 f"{args.rdzv_backend!r} at --rdzv-endpoint {args.rdzv_endpoint}"
             )
             return attrs.evolve(_at_endpoint(resolved), remarks=(remark,))

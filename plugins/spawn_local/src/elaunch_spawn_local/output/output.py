@@ -118,9 +118,8 @@ class Output:
         for name, last in self._settings.last_ranks().items():
             if 0 < size <= last:
                 logger.warning(
-                    "--%s names rank %d, and "
-                    "this job has %d workers now: there is none",
-                    *(name.replace("_", "-"), last, size),
+                    "--%s names rank %d, and the last of this job is %d now",
+                    *(name.replace("_", "-"), last, size - 1),
                 )
         routes = {s.ranks.local_rank: self._settings.routes(s.ranks) for s in workers}
         self._logs = logs = self._layout.place(workers, routes)
