@@ -3,7 +3,7 @@
 import math
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, SupportsIndex
 
 from elaunch.binding import NumaBinding, mode_of
 from elaunch.environ import THREADS, check_env
@@ -78,6 +78,12 @@ def check(config: "LaunchConfig") -> None:
 
 
 def _check_nodes(config: "LaunchConfig") -> None:
+    for name in ("min_nodes", "max_nodes", "nproc_per_node", "max_restarts"):
+        value = getattr(config, name)
+        _check(
+            f"{name} must be a whole number, not {value!r}",
+            ok=isinstance(value, SupportsIndex),
+        )
     _check(
         f"nnodes must be N or MIN:MAX with 1 <= MIN <= MAX, not {_nnodes(config)!r}",
         ok=1 <= config.min_nodes <= config.max_nodes,
@@ -103,6 +109,8 @@ def _nnodes(config: "LaunchConfig") -> str:
 def _check_rendezvous(config: "LaunchConfig") -> None:
     if config.max_nodes > 1:
         nnodes = _nnodes(config)
+        if config.min_nodes == config.max_nodes:
+            nnodes = str(config.max_nodes)
         _check(
             f"nodes of a job of {nnodes} nodes need a place to meet: "
             f"give all of them the same --rdzv-endpoint host:port",
@@ -110,7 +118,7 @@ def _check_rendezvous(config: "LaunchConfig") -> None:
         )
         _check(
             f"nodes of a job of {nnodes} nodes need a common name: "
-            f"give all of them the same --rdzv-id",
+            f"give all of them the same run_id",
             ok=bool(config.run_id),
         )
     _check(
