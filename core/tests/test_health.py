@@ -8,18 +8,19 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from elaunch import LaunchConfig, health
+from elaunch import LaunchConfig, elastic_launch, health
 from elaunch.health import (
     HealthCheckServer,
     create_healthcheck_server,
     parse_place,
 )
-from elaunch.launcher.health import PORT_VARIABLE, health_check
+from elaunch.launcher.switches import HEALTH_CHECK_PORT
 
 
 Answer = tuple[int, dict[str, Any]]
@@ -222,22 +223,30 @@ def test_what_is_no_place_is_told(text: str) -> None:
         parse_place(text)
 
 
-@pytest.mark.parametrize("environment", [{}, {PORT_VARIABLE: ""}])
-@pytest.mark.asyncio
-async def test_where_nobody_asked_for_it_nothing_listens(
-    environment: dict[str, str],
-) -> None:
-    def listening() -> set[int]:
-        held = psutil.Process().net_connections("tcp")
-        return {c.laddr.port for c in held if c.status == psutil.CONN_LISTEN}
+def agents_ports() -> list[int]:
+    """Return the ports at which the agent of this worker listens."""
+    [*_, agent] = psutil.Process().parents()[:2]
+    held = agent.net_connections("tcp")
+    return [c.laddr.port for c in held if c.status == psutil.CONN_LISTEN]
 
-    async def while_on(place: str) -> int:
-        before = listening()
-        config = LaunchConfig(1, 1, 1, health_check=place)
-        async with health_check(config, environment):
-            return len(listening() - before)
+
+def test_where_nobody_asked_for_it_nothing_listens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ports(place: str, number: int) -> list[int]:
+        config = LaunchConfig(
+            *(1, 1, 1),
+            rdzv_backend="file",
+            rdzv_endpoint=f"{tmp_path}/{number}",
+            bootstrap="none",
+            health_check=place,
+        )
+        found: list[int] = elastic_launch(config, agents_ports)()[0]
+        return found
 
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    assert await while_on("") == 0
-    assert await while_on(str(port)) == 1
+    assert ports("", 1) == []
+    assert ports(str(port), 2) == [port]
+    monkeypatch.setenv(HEALTH_CHECK_PORT, "")
+    assert ports("", 3) == []
