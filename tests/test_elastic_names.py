@@ -54,7 +54,7 @@ def fail() -> None:
     raise ValueError("as planned")
 
 
-def spec(handler: Alone, entrypoint: Any = place, **more: Any) -> WorkerSpec:
+def spec(handler: Any, entrypoint: Any = place, **more: Any) -> WorkerSpec:
     given = {"role": "trainer", "local_world_size": 2, "local_addr": "127.0.0.1"}
     return WorkerSpec(
         rdzv_handler=handler, entrypoint=entrypoint, **{**given, "args": (1,), **more}
@@ -360,5 +360,17 @@ def test_a_handler_is_built_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None
         built("liar")
     with pytest.raises(ValueError, match="no rendezvous backend is named 'nothing'"):
         built("nothing")
-    with pytest.raises(UsageError, match="'c10d' is elaunch's own and does not"):
-        built("c10d")
+
+
+def test_an_agent_runs_a_spec_with_a_backend_of_elaunch() -> None:
+    params = RendezvousParameters("c10d", "localhost:0", "r", 1, 1, last_call_timeout=0)
+    handler = get_rendezvous_handler(params)
+    given = spec(handler, os.getenv, args=("TORCHELASTIC_RUN_ID",))
+    result = LocalElasticAgent(given).run()
+
+    assert result.return_values == {0: "r", 1: "r"}
+    assert handler.shutdown()
+    assert (handler.get_backend(), handler.get_run_id()) == ("c10d", "r")
+    for call in ("next_rendezvous", "is_closed", "set_closed", "num_nodes_waiting"):
+        with pytest.raises(UsageError, match="'c10d' is elaunch's own and does not"):
+            getattr(handler, call)()

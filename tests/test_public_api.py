@@ -73,6 +73,8 @@ TORCHELASTICS = {
     "timer.local_timer": LOCAL_TIMERS,
     "timer.file_based_local_timer": FILE_TIMERS,
     "utils.data": "CyclingIterator ElasticDistributedSampler",
+    "utils.data.cycling_iterator": "CyclingIterator",
+    "utils.data.elastic_distributed_sampler": "ElasticDistributedSampler",
     "utils.process_state": "is_uninterruptible_state read_proc_state",
     "agent.server": "LocalElasticAgent RunResult WorkerSpec WorkerState",
     "events": (
@@ -80,6 +82,7 @@ TORCHELASTICS = {
         "record_rdzv_event"
     ),
     "events.api": EVENTS,
+    "events.handlers": "get_logging_handler",
     "multiprocessing": PROCESSES,
     "multiprocessing.api": PROCESSES,
     "multiprocessing.errors": (

@@ -104,7 +104,7 @@ class TestReading:
         assert told.stdout == text
         assert told.stderr.splitlines() == [
             "elaunch: note: the last line of 'e.jsonl' is cut off",
-            "elaunch: note: 1 line of 'e.jsonl' hold no event",
+            "elaunch: note: 1 line of 'e.jsonl' holds no event",
         ]
 
     def test_what_is_no_text_is_left_out(self, tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ class TestReading:
         found = sources.read([str(path)], Selection())
 
         assert [entry.sequence for entry in found.entries] == [0, 1]
-        assert found.notes == [f"1 line of {str(path)!r} hold no event"]
+        assert found.notes == [f"1 line of {str(path)!r} holds no event"]
 
     def test_an_older_part_that_is_no_file_is_left_alone(self, tmp_path: Path) -> None:
         write(tmp_path / "e.jsonl", numbered(0))

@@ -4,7 +4,7 @@ from typing import Any
 
 from elaunch.blocking.registry import known, rendezvous_handler_registry
 from elaunch.elastic.rendezvous import RendezvousParameters
-from elaunch.errors import UsageError
+from elaunch.elastic.rendezvous.own import OwnRendezvous
 from elaunch.plugins import load_plugins
 
 
@@ -12,20 +12,17 @@ __all__ = ["get_rendezvous_handler", "rendezvous_handler_registry"]
 
 
 def get_rendezvous_handler(params: RendezvousParameters) -> Any:
-    """Return the handler of a backend that blocks; may block.
+    """Return the handler of a backend; may block.
 
     Args:
-        params: Its name, and what it is built with.
+        params: Its name, and what it is built with. One of elaunch's own can be given
+            to a `WorkerSpec`, and does nothing else.
 
     Raises:
-        UsageError: If it is one of elaunch's own, which do not block.
         UnknownBackend: If there is none of this name.
         PluginError: If it can't be used.
     """
     own = load_plugins().rendezvous
     if not known(params.backend) and params.backend in own:
-        raise UsageError(
-            f"rendezvous backend {params.backend!r} is elaunch's own and does not "
-            f"block; use elaunch.get_rdzv_handler, or name it in a LaunchConfig"
-        )
+        return OwnRendezvous(params)
     return rendezvous_handler_registry.create_handler(params)

@@ -60,8 +60,9 @@ class _Reading:
             elif text:
                 foreign += 1
         if foreign:
-            lines_are = "1 line of" if foreign == 1 else f"{foreign} lines of"
-            self._notes.append(f"{lines_are} {name!r} hold no event")
+            one = foreign == 1
+            lines, hold = ("1 line", "holds") if one else (f"{foreign} lines", "hold")
+            self._notes.append(f"{lines} of {name!r} {hold} no event")
 
     def found(self) -> Found:
         entries = list(self._nameless)

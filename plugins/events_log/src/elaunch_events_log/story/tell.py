@@ -121,6 +121,8 @@ def _ended(entry: Entry) -> str:
         how = f"{how} ({entry.text('ending')})"
     at = f" (at {entry.text('location')})" if entry.text("location") else ""
     message = entry.text("message")
+    if how in message:  # which may say no more than that
+        return f"{message}{at}"
     return f"{how}: {message}{at}" if message else f"{how}{at}"
 
 

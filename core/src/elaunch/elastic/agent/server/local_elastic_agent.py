@@ -10,6 +10,7 @@ from elaunch.blocking.adapter import BlockingRendezvous
 from elaunch.bootstrap import Bootstrap
 from elaunch.config import LaunchConfig
 from elaunch.elastic.agent.server.api import RunResult, WorkerSpec, WorkerState
+from elaunch.elastic.rendezvous.own import OwnRendezvous
 from elaunch.errors import ChildFailedError
 from elaunch.events import Record
 from elaunch.launcher.api import make_entry, run_agent
@@ -52,19 +53,16 @@ class LocalElasticAgent:
     ) -> None:
         self._spec = spec
         self._config = LaunchConfig(
-            min_nodes=1,
-            max_nodes=_MANY,
+            **_meeting(spec),
             nproc_per_node=spec.local_world_size,
             logs_specs=logs_specs or "",
             run_id=spec.rdzv_handler.get_run_id(),
             role=spec.role,
-            rdzv_endpoint=_ANYWHERE,
             rdzv_backend=spec.rdzv_handler.get_backend(),
             max_restarts=spec.max_restarts,
             monitor_interval=spec.monitor_interval,
             start_method=start_method,
             log_line_prefix_template=log_line_prefix_template,
-            local_addr=spec.local_addr or socket.gethostname(),
             event_log_handler=spec.event_log_handler,
             numa_options=spec.numa_options,
             duplicate_stdout_filters=spec.duplicate_stdout_filters,
@@ -96,6 +94,25 @@ class LocalElasticAgent:
         return RunResult(WorkerState.SUCCEEDED, return_values=result.values)
 
 
+def _meeting(spec: WorkerSpec) -> dict[str, Any]:
+    """Return the fields of a configuration that the spec's handler settles."""
+    if isinstance(spec.rdzv_handler, OwnRendezvous):
+        params = spec.rdzv_handler.params
+        return {
+            "min_nodes": params.min_nodes,
+            "max_nodes": params.max_nodes,
+            "rdzv_endpoint": params.endpoint,
+            "rdzv_configs": params.config,
+            "local_addr": spec.local_addr or params.local_addr,
+        }
+    return {
+        "min_nodes": 1,
+        "max_nodes": _MANY,
+        "rdzv_endpoint": _ANYWHERE,
+        "local_addr": spec.local_addr or socket.gethostname(),
+    }
+
+
 @attrs.frozen
 class _Ports(Ports):
     """The ports of a configuration, but for those that a spec brings."""
@@ -103,6 +120,8 @@ class _Ports(Ports):
     spec: WorkerSpec
 
     def handler(self, node: NodeFacts, record: Record) -> RendezvousHandler:
+        if isinstance(self.spec.rdzv_handler, OwnRendezvous):
+            return super().handler(node, record)
         config = self.config
         params = RendezvousParameters(
             backend=config.rdzv_backend,
