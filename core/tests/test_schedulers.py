@@ -447,3 +447,17 @@ def test_a_pod_is_a_node_of_the_job(
 )
 def test_any_other_pod_is_nobodys(environment: Mapping[str, str]) -> None:
     assert Kubernetes("ddp-worker-1").detect(environment) is None
+
+
+@pytest.mark.parametrize("more", [{}, JOB_SET])
+def test_a_pod_of_several_is_told_how_to_use_all(more: dict[str, str]) -> None:
+    def notes(index: str) -> tuple[str, ...]:
+        given = {**more, "JOB_COMPLETION_INDEX": index}
+        return detected(Kubernetes("train-x"), given).notes
+
+    (note,) = notes("2")
+    assert note == (
+        "this pod has index 2 (JOB_COMPLETION_INDEX), so its job has several, and this "
+        "agent runs alone in one of them: to use all of them, give --nnodes"
+    )
+    assert notes("0") == ()

@@ -58,7 +58,7 @@ class Kubernetes:
                 endpoint(first, PORT),
                 "pod of index 0, in a headless service of the job's name",
             )
-        return Detected(scheduler="Kubernetes", values=values)
+        return Detected(scheduler="Kubernetes", values=values, notes=_alone(int(index)))
 
     def _job_set(self, environment: Mapping[str, str]) -> Detected:
         name, job = environment["JOBSET_NAME"], environment["REPLICATED_JOB_NAME"]
@@ -78,7 +78,7 @@ class Kubernetes:
         # Pods of a second job are counted from 0 again.
         if index is not None and not number(environment, "JOB_INDEX"):
             values["node_rank"] = Suggestion(str(index), "JOB_COMPLETION_INDEX")
-        return Detected(scheduler="JobSet", values=values)
+        return Detected(scheduler="JobSet", values=values, notes=_alone(index or 0))
 
     def _replica(self, environment: Mapping[str, str]) -> Detected:
         rank = number(environment, "RANK")
@@ -99,6 +99,17 @@ class Kubernetes:
         if name:
             values["rdzv_id"] = Suggestion(id_of(name[1]), "name of the PyTorchJob")
         return Detected(scheduler="PyTorchJob", values=values)
+
+
+def _alone(index: int) -> tuple[str, ...]:
+    """Tell a pod of several that it is: nothing says how many there are."""
+    if not index:
+        return ()
+    note = (
+        f"this pod has index {index} (JOB_COMPLETION_INDEX), so its job has several, "
+        f"and this agent runs alone in one of them: to use all of them, give --nnodes"
+    )
+    return (note,)
 
 
 def _is_replica(environment: Mapping[str, str]) -> bool:
