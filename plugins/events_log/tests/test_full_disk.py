@@ -88,7 +88,7 @@ def test_events_are_written_when_there_is_room_again(
         except ValueError:
             torn.append(line)
     assert whole == list(range(51))
-    assert len(torn) == 1
+    assert len(torn) <= 1  # none where the limit happened to fall between two lines
     assert len([r for r in caplog.records if "can't write" in r.message]) == 1
 
 
