@@ -18,6 +18,7 @@ from elaunch.api import (
 from elaunch.cli.explain import Setting, all_settings, as_json, as_text
 from elaunch.cli.settings import resolve
 from elaunch.config import LaunchConfig
+from elaunch.environ import BY_BOOTSTRAP, OF_BOOTSTRAP
 from elaunch.errors import UnknownBackend, UsageError
 from elaunch.hookspecs import hookimpl
 from elaunch.launcher.outcomes import outcomes
@@ -218,6 +219,14 @@ def test_backends_are_told_with_where_they_are_from(
         ("metric handler", "console", "elaunch"),
     }
     assert "MASTER_ADDR" not in found.workers[0].environment
+
+
+@pytest.mark.parametrize("bootstrap", ["auto", "c10d", "port", "jax", "none"])
+def test_each_bootstrap_is_told_with_its_own_variables(bootstrap: str) -> None:
+    found = planned(ALONE, bootstrap=bootstrap).workers[0].environment
+    own = OF_BOOTSTRAP["c10d" if bootstrap == "auto" else bootstrap]
+
+    assert found.keys() & BY_BOOTSTRAP.keys() == own.keys()
 
 
 @pytest.mark.parametrize(

@@ -182,18 +182,30 @@ TABLE: tuple[Variable, ...] = (
 )
 """What every worker gets, whatever the backends."""
 
-BY_BOOTSTRAP: Mapping[str, str] = {
+_OF_STORE: Mapping[str, str] = {
     "MASTER_ADDR": "address of the generation's store (bootstraps c10d and port)",
     "MASTER_PORT": "port of the generation's store (bootstraps c10d and port)",
     "TORCHELASTIC_USE_AGENT_STORE": (
         "True if an agent serves that store, False if rank 0 is to open it"
     ),
+}
+_OF_JAX: Mapping[str, str] = {
     "JAX_COORDINATOR_ADDRESS": "where rank 0 runs JAX's coordinator (bootstrap jax)",
     "JAX_COORDINATOR_BIND_ADDRESS": "where it listens (bootstrap jax)",
     "JAX_NUM_PROCESSES": "workers in all (bootstrap jax)",
     "JAX_PROCESS_ID": "global rank (bootstrap jax)",
 }
-"""What the bootstrap adds."""
+
+OF_BOOTSTRAP: Mapping[str, Mapping[str, str]] = {
+    "c10d": _OF_STORE,
+    "port": _OF_STORE,
+    "jax": _OF_JAX,
+    "none": {},
+}
+"""What each known bootstrap adds."""
+
+BY_BOOTSTRAP: Mapping[str, str] = {**_OF_STORE, **_OF_JAX}
+"""What any of them may add."""
 
 BY_SPAWNER: Mapping[str, str] = {
     "TORCHELASTIC_ERROR_FILE": "where the worker may leave its error as JSON",

@@ -13,7 +13,7 @@ import attrs
 
 from elaunch.agent.placement import Placement
 from elaunch.config import LaunchConfig
-from elaunch.environ import BY_BOOTSTRAP, BY_SPAWNER
+from elaunch.environ import BY_SPAWNER, OF_BOOTSTRAP
 from elaunch.errors import UsageError
 from elaunch.events import discard
 from elaunch.launcher.detection import slot_of_node
@@ -146,7 +146,7 @@ def plan(config: LaunchConfig, entry: WorkerEntry) -> Plan:
     used = list(_backends(ports))
     ports.handler(node, discard)
     low, high = _memberships(config, slot)
-    workers = _workers(config, node, entry, low, high)
+    workers = _workers(ports, node, entry, low, high)
     rendezvous = plugins.rendezvous.find(config.rdzv_backend).provider
     options = build_options(
         rendezvous.options, config.rendezvous_options, f"rendezvous {rendezvous.name!r}"
@@ -250,7 +250,7 @@ def _memberships(
 
 
 def _workers(
-    config: LaunchConfig,
+    ports: Ports,
     node: NodeFacts,
     entry: WorkerEntry,
     low: Membership,
@@ -258,6 +258,7 @@ def _workers(
 ) -> list[WorkerPlan]:
     if isinstance(entry, FunctionEntry):
         raise UsageError("a function has no command line; there is no plan of it")
+    config = ports.config
     placement = Placement(
         run_id=config.run_id,
         node=node,
@@ -265,7 +266,8 @@ def _workers(
         environment=config.environment_settings,
     )
     specs = [placement.specs(membership, {}) for membership in (low, high)]
-    by_bootstrap = BY_BOOTSTRAP if parse_spec(config.bootstrap, "")[0] != "none" else {}
+    # What a plugin's own bootstrap adds is known when it is open.
+    by_bootstrap = OF_BOOTSTRAP.get(ports.bootstrap_spec[0], {})
     found = []
     for least, most in zip(*specs, strict=True):
         names = {k: v for k, v in least.names.items() if most.names[k] == v}
