@@ -1,6 +1,7 @@
 """The laws of import: down the layers only, and plugins see only the author's face."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -147,3 +148,21 @@ def test_files_hold_one_idea() -> None:
     ]
 
     assert long == []
+
+
+def test_every_ignore_says_why() -> None:
+    bare = re.compile(r"#\s*(type: ignore(\[[a-z, -]+\])?|noqa(: [A-Z0-9, ]+)?)\s*$")
+    sources = [
+        path
+        for folder in ("core", "plugins", "tests", "benchmarks", "examples")
+        for path in (ROOT / folder).rglob("*.py")
+    ]
+    found = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in sources
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if bare.search(line)
+    ]
+
+    assert len(sources) > len(CORE_FILES)
+    assert found == []

@@ -114,7 +114,7 @@ def test_a_scheduler_that_raises_is_told_of_and_the_next_is_asked(
 @pytest.mark.parametrize("markers", [(), "SITE_JOB", ["SITE_JOB"]])
 def test_a_scheduler_has_markers(markers: object) -> None:
     with pytest.raises(ValueError, match="markers are a tuple"):
-        SchedulerProvider("x", "y", lambda _, __: Site(), markers=markers)  # type: ignore[arg-type]
+        SchedulerProvider("x", "y", lambda _, __: Site(), markers=markers)  # type: ignore[arg-type] # the point
 
 
 ALL = {

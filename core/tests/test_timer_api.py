@@ -139,7 +139,7 @@ def child() -> Iterator[int]:
 
 
 def local(**changes: float) -> LocalTimerServer:
-    return LocalTimerServer(queue.Queue(), **changes)  # type: ignore[arg-type]
+    return LocalTimerServer(queue.Queue(), **changes)  # type: ignore[arg-type] # will do in one process
 
 
 class TestLocalServer:

@@ -59,7 +59,7 @@ class Translation:
             source=EventSource(event.source.value),
             timestamp=int(event.timestamp * 1000),
             # None of these is a list.
-            metadata={k: event.metadata[k] for k in TORCHELASTIC_KEYS},  # type: ignore[misc]
+            metadata={k: event.metadata[k] for k in TORCHELASTIC_KEYS},  # type: ignore[misc] # values of a plain mapping
         )
         if event.name in _WORKER_ENDS:
             self._ends.append(twin)

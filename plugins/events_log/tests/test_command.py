@@ -42,7 +42,7 @@ def events(
 
 def write(path: Path, *written: Event, **options: object) -> None:
     options = {"path": str(path), **options}
-    recorder = open_jsonl(JsonlOptions(**options), RecorderParameters("job"))  # type: ignore[arg-type]
+    recorder = open_jsonl(JsonlOptions(**options), RecorderParameters("job"))  # type: ignore[arg-type] # of any option
     for event in written:
         recorder.record(event)
     recorder.close()
@@ -171,7 +171,7 @@ class TestReading:
         assert told.stdout.removesuffix("\n").isprintable()
         if flag == "--json":
             del (again := json.loads(told.stdout))["metadata"]["n"]
-            del event["metadata"]["n"]  # type: ignore[attr-defined]
+            del event["metadata"]["n"]  # type: ignore[attr-defined] # JSON
             assert again == event
 
     def test_what_a_filter_leaves_has_the_order_that_it_has_among_all(

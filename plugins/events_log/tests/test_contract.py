@@ -69,7 +69,7 @@ class FileContract(RecorderContract):
     @pytest.fixture
     def recorder(self, tmp_path: Path) -> Iterator[EventRecorder]:
         path = str(tmp_path / "events.jsonl")
-        recorder = open_jsonl(JsonlOptions(path=path, **self.options), PARAMETERS)  # type: ignore[arg-type]
+        recorder = open_jsonl(JsonlOptions(path=path, **self.options), PARAMETERS)  # type: ignore[arg-type] # of any option
         yield recorder
         recorder.close()
 

@@ -53,7 +53,7 @@ def sequences(path: Path) -> list[int]:
 
 
 def jsonl(path: Path, **options: object) -> BackgroundRecorder:
-    return open_jsonl(JsonlOptions(path=str(path), **options), PARAMETERS)  # type: ignore[arg-type]
+    return open_jsonl(JsonlOptions(path=str(path), **options), PARAMETERS)  # type: ignore[arg-type] # of any option
 
 
 @pytest.mark.parametrize("name", ["null", "console", "logging", "torchelastic"])
@@ -81,7 +81,7 @@ class TestConsole:
 
     def test_it_can_be_json(self, capsys: pytest.CaptureFixture[str]) -> None:
         known = provider("console")
-        recorder = known.create(PARAMETERS, known.options(format="json"))  # type: ignore[call-arg]
+        recorder = known.create(PARAMETERS, known.options(format="json"))  # type: ignore[call-arg] # of any class
         recorder.record(EVENT)
 
         assert json.loads(capsys.readouterr().err)["sequence"] == 7
@@ -164,7 +164,7 @@ class TestJsonl:
         self, option: str, value: object
     ) -> None:
         with pytest.raises(ValueError, match=option):
-            JsonlOptions(**{option: value})  # type: ignore[arg-type]
+            JsonlOptions(**{option: value})  # type: ignore[arg-type] # of any option
 
     def test_no_thread_is_started_before_the_first_event(self, tmp_path: Path) -> None:
         recorder = jsonl(tmp_path / "e.jsonl")
@@ -328,7 +328,7 @@ class TestTorchelastic:
         known = provider("torchelastic")
 
         with pytest.raises(UsageError, match="no destination 'kafka'"):
-            known.create(PARAMETERS, known.options(destination="kafka"))  # type: ignore[call-arg]
+            known.create(PARAMETERS, known.options(destination="kafka"))  # type: ignore[call-arg] # of any class
 
     def test_a_file_can_have_its_format(self, tmp_path: Path) -> None:
         recorder = jsonl(tmp_path / "e", format="torchelastic")

@@ -420,7 +420,7 @@ for number in range(20_000): print("line", number)
     own = spawner(tmp_path, redirects="1", timestamps=True)
     one = worker(0, LOGS=str(tmp_path))
     async with started(own, script(code), one) as group:
-        scribe = group.output._scribes._scribe  # type: ignore[attr-defined]
+        scribe = group.output._scribes._scribe  # type: ignore[attr-defined] # looks inside
         tell(tmp_path / "scribe", str(scribe._popen.pid))
         ended = (await exits(group))[0]
 

@@ -95,7 +95,7 @@ class Host:
         """How clients on this host name it."""
         if not self.address.is_unspecified:
             return self.name
-        return "127.0.0.1" if self.address.version == 4 else "::1"  # noqa: PLR2004
+        return "127.0.0.1" if self.address.version == 4 else "::1"  # noqa: PLR2004 - of IP
 
 
 LOOPBACK = Host("127.0.0.1", ipaddress.IPv4Address("127.0.0.1"))

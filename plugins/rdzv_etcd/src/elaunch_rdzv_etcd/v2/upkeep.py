@@ -92,7 +92,7 @@ class Upkeep:
         while True:
             interval = self.ttl / _ROUNDS / _LOOKS
             # Many agents that began at the same time spread out.
-            await asyncio.sleep(interval * random.uniform(0.5, 1.0))  # noqa: S311
+            await asyncio.sleep(interval * random.uniform(0.5, 1.0))  # noqa: S311 - only spreads
             with contextlib.suppress(RendezvousError):
                 if await self._link.call(self.claim):
                     await self._renew_all()
