@@ -82,6 +82,7 @@ while True:
 ASK_AND_SAVE = (
     WATCH
     + """
+notice()  # from here on it is known to look
 say("rank", rank, "runs as", os.getpid())
 while not notice():
     time.sleep(0.02)
