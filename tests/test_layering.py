@@ -42,7 +42,10 @@ LAYERS = (
     ),
     ("polling_store", "locked_document", "torchelastic_events"),
     ("polling",),
-    ("store", "provider", "errors", "notice", "metrics", "timer", "health"),
+    (
+        *("store", "provider", "errors", "notice", "metrics", "timer", "health"),
+        *("feed", "worker_message", "vitals"),
+    ),
     ("failures", "templates", "explanations", "encodable", "process_state"),
     ("text",),
 )
@@ -57,7 +60,9 @@ ASIDE = {
     "data": {"data"},  # likewise
     "testing": {"testing", "api", "hookspecs", "plugins", "worker"},
     # It runs the real agent and looks into what the membership keeps in its store.
-    "simulation": {"testing", "api", "agent", "membership", "errors", "events"},
+    "simulation": {
+        *("testing", "api", "agent", "membership", "errors", "events", "monitor"),
+    },
 }
 PLUGIN_FACE = {"elaunch.api", "elaunch.hookspecs"}
 

@@ -139,6 +139,11 @@ RUNNING = (Begin(), Joined(PLACE), Started({0: 1, 1: 2}))
 ALONE = (Begin(), Joined(attrs.evolve(PLACE, group_size=1)), Started({0: 1, 1: 2}))
 
 
+def found(finding: Finding) -> Found:
+    """Return what a monitor of this node says."""
+    return Found(finding=finding, monitor="process", pid=2, timestamp=3.0)
+
+
 class TestHappyPath:
     def test_from_begin_to_the_values(self, machine: Machine) -> None:
         assert tell(machine, Begin()) == [Join()]
@@ -325,7 +330,7 @@ class TestFailure:
 
     def test_an_unhealthy_worker_is_a_failure(self, machine: Machine) -> None:
         finding = Finding(local_rank=1, severity=Severity.UNHEALTHY, reason="too big")
-        report, stop = tell(machine, *RUNNING, Found(finding, 2, 3.0))
+        report, stop = tell(machine, *RUNNING, found(finding))
 
         assert isinstance(report, Report)
         assert report.failures[0].message == "unhealthy: too big"
@@ -335,7 +340,7 @@ class TestFailure:
     def test_a_lesser_finding_changes_nothing(self, machine: Machine) -> None:
         finding = Finding(local_rank=1, severity=Severity.DEGRADED, reason="stopped")
 
-        assert tell(machine, *RUNNING, Found(finding, 2, 3.0)) == []
+        assert tell(machine, *RUNNING, found(finding)) == []
         assert machine.state is State.RUNNING
 
     def test_a_node_that_cant_start_workers_leaves_the_others_alone(

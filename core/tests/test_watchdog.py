@@ -22,6 +22,7 @@ from elaunch.api import (
     Monitor,
     MonitorParameters,
     Severity,
+    WatchedGroup,
     discard,
 )
 from elaunch.testing import MonitorContract
@@ -90,7 +91,9 @@ def start(
 async def findings(
     watchdog: Watchdog, *workers: "subprocess.Popen[str]"
 ) -> AsyncIterator[AsyncIterator[Finding]]:
-    watching = watchdog.watch({n: worker.pid for n, worker in enumerate(workers)})
+    watching = watchdog.watch(
+        WatchedGroup(pids={n: worker.pid for n, worker in enumerate(workers)})
+    )
     async with contextlib.aclosing(watching), asyncio.timeout(SOON):
         yield watching
 

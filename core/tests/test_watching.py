@@ -5,7 +5,8 @@ from collections.abc import AsyncGenerator, Mapping
 import attrs
 
 from elaunch.agent.watching import variables
-from elaunch.api import EventName, Finding, Severity
+from elaunch.api import EventName, Finding, Severity, WatchedGroup
+from elaunch.monitor import NamedMonitor
 
 
 @attrs.define
@@ -19,8 +20,8 @@ class Speaks:
             raise OSError("no place left")
         return self.told
 
-    async def watch(self, pids: Mapping[int, int]) -> AsyncGenerator[Finding, None]:
-        for rank in pids:
+    async def watch(self, group: WatchedGroup) -> AsyncGenerator[Finding, None]:
+        for rank in group.pids:
             yield Finding(local_rank=rank, severity=Severity.INFO, reason="seen")
 
 
@@ -30,11 +31,15 @@ def test_workers_get_what_each_monitor_tells_and_one_that_raises_nothing() -> No
     def record(name: EventName, /, **facts: object) -> None:
         recorded.append(f"{name.value}: {facts['reason']}")
 
-    monitors = [Speaks({"A": "1"}), Speaks(None), Speaks({"B": "2"})]
+    monitors = [
+        NamedMonitor("first", Speaks({"A": "1"})),
+        NamedMonitor("silent", Speaks(None)),
+        NamedMonitor("last", Speaks({"B": "2"})),
+    ]
 
     assert variables(monitors, record) == {"A": "1", "B": "2"}
     (said,) = recorded
     assert said == (
-        "monitor.finding: monitor Speaks(told=None) has nothing for workers: "
+        "monitor.finding: monitor 'silent' has nothing for workers: "
         "OSError('no place left')"
     )

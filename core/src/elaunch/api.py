@@ -33,7 +33,8 @@ from elaunch.events import (
     Source,
     discard,
 )
-from elaunch.failures import STDERR_TAIL_LINES, Ending, ProcessFailure
+from elaunch.failures import STDERR_TAIL_LINES, Ending, ProcessFailure, Request
+from elaunch.feed import Feed
 from elaunch.keyspace import Keyspace, KeyspaceFull, Subscription, UnknownLease
 from elaunch.log_layout import (
     Destination,
@@ -54,6 +55,7 @@ from elaunch.monitor import (
     MonitorParameters,
     MonitorProvider,
     Severity,
+    WatchedGroup,
 )
 from elaunch.notice import Notice, NoticeKind
 from elaunch.output import OutputSettings, RankSet, Route, Std, WorkerRoutes
@@ -61,6 +63,8 @@ from elaunch.policy import (
     BudgetPolicy,
     Decision,
     FailureReport,
+    History,
+    PastFailure,
     PolicyParameters,
     RestartPolicy,
     RestartPolicyProvider,
@@ -109,6 +113,8 @@ from elaunch.store import (
     WatchCompacted,
 )
 from elaunch.templates import render
+from elaunch.vitals import Pace, ToldFinding, Vitals
+from elaunch.worker_message import MessageKind, OutputBlock, WorkerMessage
 from elaunch.workers import (
     CommandEntry,
     FunctionEntry,
@@ -152,10 +158,12 @@ __all__ = [
     "EventRecorder",
     "EventRecorderProvider",
     "FailureReport",
+    "Feed",
     "FileStore",
     "Finding",
     "FunctionEntry",
     "GroupLogs",
+    "History",
     "JobSettings",
     "Keyspace",
     "KeyspaceFull",
@@ -166,6 +174,7 @@ __all__ = [
     "LogLayoutProvider",
     "Membership",
     "MemoryStore",
+    "MessageKind",
     "MetricData",
     "MetricHandler",
     "MetricHandlerParameters",
@@ -183,7 +192,10 @@ __all__ = [
     "OnStop",
     "Outcome",
     "OutcomeState",
+    "OutputBlock",
     "OutputSettings",
+    "Pace",
+    "PastFailure",
     "PluginError",
     "PolicyParameters",
     "PollingStore",
@@ -203,6 +215,7 @@ __all__ = [
     "RendezvousProvider",
     "RendezvousTimeout",
     "RendezvousUnreachable",
+    "Request",
     "RestartPolicy",
     "RestartPolicyProvider",
     "Route",
@@ -227,15 +240,19 @@ __all__ = [
     "StoreRendezvous",
     "Subscription",
     "Suggestion",
+    "ToldFinding",
     "Translation",
     "UnknownLease",
     "UsageError",
     "Verdict",
+    "Vitals",
     "WatchCompacted",
+    "WatchedGroup",
     "WorkerEntry",
     "WorkerExit",
     "WorkerGroup",
     "WorkerLogs",
+    "WorkerMessage",
     "WorkerRanks",
     "WorkerRoutes",
     "WorkerSpec",

@@ -41,6 +41,15 @@ class Ending(enum.StrEnum):
     """It was alive; a monitor found that it can't go on."""
 
 
+class Request(enum.StrEnum):
+    """What a worker, or a monitor, asks for beyond a restart."""
+
+    NO_RESTART = "no-restart"
+    """No restart can help."""
+    EXCLUDE_NODE = "exclude-node"
+    """The node of the worker is to be left out."""
+
+
 _REMARKS = {
     Ending.CORE_DUMP: "core dumped",
     Ending.OUT_OF_MEMORY: "out of memory",
@@ -73,6 +82,13 @@ class ProcessFailure:
         error_file: Where the worker's error file is kept on that host; empty for
             nowhere.
         log_paths: Files on that host with the worker's output.
+        node: The node it was on, as a job knows its nodes: the host, or the agent where
+            several nodes of the job share a host. Empty until the coordinator knows.
+        uptime: Seconds for which it had run; `None` if nobody knows.
+        exception: Name of the exception's class, or empty.
+        monitor: Name of the monitor that found it unhealthy, or empty.
+        request: What it, or a monitor, asked for, if anything.
+        stacks: Files on that host with the stacks of the node's workers.
     """
 
     rank: int
@@ -90,6 +106,12 @@ class ProcessFailure:
     stderr_tail: tuple[str, ...] = ()
     error_file: str = ""
     log_paths: tuple[str, ...] = ()
+    node: str = ""
+    uptime: float | None = None
+    exception: str = ""
+    monitor: str = ""
+    request: Request | None = None
+    stacks: tuple[str, ...] = ()
 
     @property
     def status(self) -> int:

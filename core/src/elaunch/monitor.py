@@ -7,7 +7,10 @@ from typing import Protocol
 import attrs
 
 from elaunch.events import Record, discard
+from elaunch.failures import Request
+from elaunch.feed import Feed
 from elaunch.provider import Provider
+from elaunch.worker_message import OutputBlock, WorkerMessage
 
 
 class Severity(enum.StrEnum):
@@ -23,16 +26,40 @@ class Finding:
     """What a monitor found.
 
     Attributes:
-        local_rank: The worker it is about.
+        local_rank: The worker it is about; `None` for the node as a whole.
         severity: How bad it is.
         reason: What was found, in one line.
         evidence: Facts behind it.
+        hang: Whether the worker may stand still: before its group is stopped because of
+            that, the stacks of all its workers are written down.
+        request: What to do beyond a restart, if a restart alone is no help.
     """
 
-    local_rank: int
+    local_rank: int | None
     severity: Severity
     reason: str
     evidence: Mapping[str, str] = attrs.field(factory=dict)
+    hang: bool = False
+    request: Request | None = None
+
+
+@attrs.frozen(kw_only=True)
+class WatchedGroup:
+    """The workers of one node in one generation, as monitors get them.
+
+    Attributes:
+        pids: Process id by local rank.
+        base_rank: Global rank of the first of them.
+        generation: Number of the generation.
+    """
+
+    pids: Mapping[int, int]
+    base_rank: int = 0
+    generation: int = 0
+
+    def rank(self, local_rank: int) -> int:
+        """Return a worker's global rank."""
+        return self.base_rank + local_rank
 
 
 class Monitor(Protocol):
@@ -44,11 +71,13 @@ class Monitor(Protocol):
         None of those that elaunch sets to each worker's own value.
         """
 
-    def watch(self, pids: Mapping[int, int]) -> AsyncGenerator[Finding, None]:
+    def watch(self, group: WatchedGroup) -> AsyncGenerator[Finding, None]:
         """Yield findings about workers until the generator is closed.
 
+        What is found between two findings waits until the first was taken.
+
         Args:
-            pids: Process id by local rank.
+            group: Whom to watch.
         """
 
 
@@ -61,11 +90,24 @@ class MonitorParameters:
         interval: Seconds between two looks at what tells nothing by itself, where the
             monitor has no interval of its own.
         record: Told of what the monitor does itself.
+        messages: What workers tell, told on the agent's loop.
+        output: What they write, told in a thread of the spawner; for who subscribes
+            when it is created.
     """
 
     run_id: str
     interval: float = 0.1
     record: Record = discard
+    messages: Feed[WorkerMessage] = attrs.field(factory=Feed)
+    output: Feed[OutputBlock] = attrs.field(factory=Feed)
+
+
+@attrs.frozen
+class NamedMonitor:
+    """A monitor and the name by which it was asked for."""
+
+    name: str
+    monitor: Monitor
 
 
 MonitorProvider = Provider[MonitorParameters, Monitor]

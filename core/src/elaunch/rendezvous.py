@@ -2,7 +2,8 @@
 
 import enum
 import math
-from collections.abc import AsyncGenerator, Mapping
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any, Protocol
 
 import attrs
@@ -82,6 +83,7 @@ class RendezvousParameters:
         policy: Restart policy; the coordinator asks it.
         interval: Seconds between two looks at what tells nothing by itself.
         record: Told what happens.
+        clock: Tells the time in Unix seconds, for what must outlive this process.
 
     Raises:
         ValueError: If a field is empty or out of range.
@@ -99,6 +101,7 @@ class RendezvousParameters:
     policy: RestartPolicy = attrs.field(factory=lambda: BudgetPolicy(0), repr=False)
     interval: float = attrs.field(default=0.1, validator=attrs.validators.gt(0))
     record: Record = attrs.field(default=discard, repr=False)
+    clock: Callable[[], float] = attrs.field(default=time.time, repr=False)
 
     @max_nodes.validator
     def _check_max_nodes(self, _: object, value: int) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import attrs
 
-from elaunch.api import EventName, Finding, Record, Severity
+from elaunch.api import EventName, Finding, Record, Severity, WatchedGroup
 from elaunch.timer.book import Book, Lines, Timer, killing, parsed
 from elaunch.timer.pipe import PipeReader, is_read, make_pipe
 from elaunch.timer.processes import holder
@@ -69,14 +69,14 @@ class Watchdog:
         weakref.finalize(self, shutil.rmtree, path, ignore_errors=True)
         return path
 
-    async def watch(self, pids: Mapping[int, int]) -> AsyncGenerator[Finding, None]:
+    async def watch(self, group: WatchedGroup) -> AsyncGenerator[Finding, None]:
         """Yield a finding for each timer that expires, and kill its holder.
 
         Args:
-            pids: Process id by local rank.
+            group: Whom to watch.
         """
         pipe = self._opened()
-        watch = _Watch(pids, self.record)
+        watch = _Watch(group.pids, self.record)
         loop = asyncio.get_running_loop()
         loop.add_reader(pipe.fd, lambda: watch.take(pipe.read()))
         self.record(

@@ -5,7 +5,8 @@ from collections.abc import AsyncGenerator, Mapping
 
 import pytest
 
-from elaunch.api import Finding, Severity
+from elaunch.api import Finding, Severity, WatchedGroup
+from elaunch.monitor import NamedMonitor
 from elaunch.testing.simulation import Scenario, Simulation, Stimulus
 
 
@@ -21,8 +22,8 @@ class Probe:
     def environment(self) -> Mapping[str, str]:
         return {}
 
-    async def watch(self, pids: Mapping[int, int]) -> AsyncGenerator[Finding, None]:
-        for local_rank in pids:
+    async def watch(self, group: WatchedGroup) -> AsyncGenerator[Finding, None]:
+        for local_rank in group.pids:
             reason = json.loads(self.printed)["health"]
             yield Finding(local_rank=local_rank, severity=Severity.INFO, reason=reason)
 
@@ -43,12 +44,15 @@ def test_a_probe_that_reads_nonsense_is_disabled_and_the_job_goes_on(
         )
     )
     probes = (Probe(printed), Probe('{"health": "fine"}'))
-    simulation.nodes["n1"].monitors = probes
+    simulation.nodes["n1"].monitors = [
+        NamedMonitor(name, probe)
+        for name, probe in zip(("bad", "good"), probes, strict=True)
+    ]
     report = simulation.run()
     story = "\n".join(report.story)
 
     assert report.broken == ()
     assert report.generations == 1
-    assert story.count(f"monitor {probes[0]!r} failed and is disabled") == 1
+    assert story.count("monitor 'bad' failed and is disabled") == 1
     assert story.count("reason=fine") == 2
     assert "all workers succeeded" in story

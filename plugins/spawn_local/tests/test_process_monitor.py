@@ -13,7 +13,7 @@ import attrs
 import psutil
 import pytest
 
-from elaunch.api import Finding, Monitor, Severity
+from elaunch.api import Finding, Monitor, Severity, WatchedGroup
 from elaunch.testing import MonitorContract
 from elaunch.testing.groups import SLEEP, SOON
 from elaunch_spawn_local import process_monitor
@@ -177,7 +177,9 @@ class TestWatched:
 async def test_a_stopped_child_is_found(child: "subprocess.Popen[bytes]") -> None:
     freeze(child)
     monitor = ProcessMonitor(interval=0.01, max_rss=0)
-    async with contextlib.aclosing(monitor.watch({7: child.pid})) as findings:
+    async with contextlib.aclosing(
+        monitor.watch(WatchedGroup(pids={7: child.pid}))
+    ) as findings:
         first = await following(findings)
         child.send_signal(signal.SIGCONT)
         second = await following(findings)
@@ -190,7 +192,9 @@ async def test_a_stopped_child_is_found(child: "subprocess.Popen[bytes]") -> Non
 @pytest.mark.asyncio
 async def test_a_big_child_is_found(child: "subprocess.Popen[bytes]") -> None:
     monitor = ProcessMonitor(interval=0.01, max_rss=1)
-    async with contextlib.aclosing(monitor.watch({0: child.pid})) as findings:
+    async with contextlib.aclosing(
+        monitor.watch(WatchedGroup(pids={0: child.pid}))
+    ) as findings:
         assert (await following(findings)).severity is Severity.UNHEALTHY
 
 
@@ -215,7 +219,9 @@ async def test_memory_of_the_processes_below_counts_too() -> None:
     monitor = ProcessMonitor(interval=0.01, max_rss=64 << 20)
     with running(code) as process:
         alone = psutil.Process(process.pid).memory_info().rss
-        async with contextlib.aclosing(monitor.watch({0: process.pid})) as findings:
+        async with contextlib.aclosing(
+            monitor.watch(WatchedGroup(pids={0: process.pid}))
+        ) as findings:
             finding = await following(findings)
 
     assert alone < 64 << 20
@@ -248,7 +254,9 @@ async def test_children_that_are_not_waited_for_are_found_and_their_end_too() ->
     )
     monitor = ProcessMonitor(interval=0.01, max_rss=0, max_zombies=2)
     with running(code) as process:
-        async with contextlib.aclosing(monitor.watch({0: process.pid})) as findings:
+        async with contextlib.aclosing(
+            monitor.watch(WatchedGroup(pids={0: process.pid}))
+        ) as findings:
             first = await following(findings)
             process.send_signal(signal.SIGUSR1)
             second = await following(findings)
@@ -275,7 +283,9 @@ async def test_a_worker_without_its_main_thread_is_found() -> None:
     )
     monitor = ProcessMonitor(interval=0.01, max_rss=0)
     with running(code) as process:
-        async with contextlib.aclosing(monitor.watch({0: process.pid})) as findings:
+        async with contextlib.aclosing(
+            monitor.watch(WatchedGroup(pids={0: process.pid}))
+        ) as findings:
             finding = await following(findings)
 
     assert finding.severity is Severity.DEGRADED
@@ -287,7 +297,9 @@ async def test_a_child_that_ends_is_no_finding(
     child: "subprocess.Popen[bytes]",
 ) -> None:
     monitor = ProcessMonitor(interval=0.01, max_rss=0)
-    async with contextlib.aclosing(monitor.watch({0: child.pid})) as findings:
+    async with contextlib.aclosing(
+        monitor.watch(WatchedGroup(pids={0: child.pid}))
+    ) as findings:
         finding = asyncio.ensure_future(anext(findings))
         await asyncio.sleep(0)
         child.kill()
@@ -308,7 +320,8 @@ async def test_a_child_that_is_gone_before_the_first_look_is_no_error(
     freeze(child)
     monitor = ProcessMonitor(interval=0.01, max_rss=0)
     pids = {0: gone, 1: child.pid}
-    async with contextlib.aclosing(monitor.watch(pids)) as findings:
+    watching = monitor.watch(WatchedGroup(pids=pids))
+    async with contextlib.aclosing(watching) as findings:
         assert (await following(findings)).local_rank == 1
 
 

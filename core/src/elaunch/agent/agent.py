@@ -21,7 +21,6 @@ from elaunch.agent.messages import (
     Announced,
     Begin,
     Changed,
-    Exited,
     Finish,
     Join,
     Joined,
@@ -36,25 +35,22 @@ from elaunch.agent.messages import (
     Retire,
     Signalled,
     Start,
-    Started,
     StartFailed,
     Stimulus,
     Stop,
-    Stopped,
     Waited,
 )
 from elaunch.agent.notices import ANNOUNCE_PATIENCE, Notices
 from elaunch.agent.placement import Placement
+from elaunch.agent.running import RunningWorkers
 from elaunch.agent.signals import HandledSignals, Once, handled_signals
-from elaunch.agent.stopping import Steps
 from elaunch.agent.tasks import Task, Tasks, Turns, attempt, cancel
-from elaunch.agent.watching import variables, watch
 from elaunch.bootstrap import Bootstrap
 from elaunch.environ import EnvironmentSettings
 from elaunch.errors import ElaunchError, RendezvousUnreachable
 from elaunch.events import EventName, Record
 from elaunch.failures import signal_name
-from elaunch.monitor import Monitor
+from elaunch.monitor import NamedMonitor
 from elaunch.notice import Notice
 from elaunch.rendezvous import (
     Change,
@@ -65,12 +61,9 @@ from elaunch.rendezvous import (
     RendezvousHandler,
 )
 from elaunch.signals import PREEMPTION_SIGNAL, AgentSignals
-from elaunch.spawner import Spawner, StopSchedule, WorkerGroup
+from elaunch.spawner import Spawner
 from elaunch.workers import WorkerEntry
 
-
-EXITS_TIMEOUT = 5.0
-"""Seconds to hear of every worker's end when all of them are gone."""
 
 STOP_MARGIN = 1.5
 """Seconds beyond the shutdown timeout in which any node has stopped its workers."""
@@ -104,7 +97,7 @@ class Agent:
     handler: RendezvousHandler
     spawner: Spawner
     bootstrap: Bootstrap
-    monitors: Sequence[Monitor]
+    monitors: Sequence[NamedMonitor]
     entry: WorkerEntry
     node: NodeFacts
     max_restarts: int
@@ -117,9 +110,9 @@ class Agent:
     environment: EnvironmentSettings = attrs.field(factory=EnvironmentSettings)
 
     _machine: Machine = attrs.field(init=False)
-    _placement: Placement = attrs.field(init=False)
     _meeting: MeetingPoint = attrs.field(init=False)
     _happenings: Happenings = attrs.field(init=False)
+    _workers: RunningWorkers = attrs.field(init=False)
     _inbox: asyncio.Queue[Stimulus | BaseException] = attrs.field(
         factory=asyncio.Queue, init=False
     )
@@ -128,10 +121,6 @@ class Agent:
     _joining: Task | None = attrs.field(default=None, init=False)
     _starting: Task | None = attrs.field(default=None, init=False)
     _watching: list[Task] = attrs.field(factory=list, init=False)
-    _reaping: Task | None = attrs.field(default=None, init=False)
-    _group: WorkerGroup | None = attrs.field(default=None, init=False)
-    _terminating: bool = attrs.field(default=False, init=False)
-    _steps: Steps = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._tasks = Tasks(on_fault=self._inbox.put_nowait)
@@ -142,7 +131,7 @@ class Agent:
             host=self.node.host,
             local_world_size=self.node.local_world_size,
         )
-        self._placement = Placement(
+        placement = Placement(
             run_id=self.handler.run_id,
             node=self.node,
             max_restarts=self.max_restarts,
@@ -155,8 +144,20 @@ class Agent:
             stop_time=self.notices.shutdown_timeout + STOP_MARGIN,
             record=self.record,
         )
-        self._happenings = Happenings(self.record, self._placement)
-        self._steps = Steps(self._happenings)
+        self._happenings = Happenings(self.record, placement)
+        self._workers = RunningWorkers(
+            spawner=self.spawner,
+            entry=self.entry,
+            monitors=self.monitors,
+            notices=self.notices,
+            placement=placement,
+            meeting=self._meeting,
+            happenings=self._happenings,
+            record=self.record,
+            tasks=self._tasks,
+            feed=self._feed,
+            is_preempted=self._machine.is_preempted,
+        )
 
     async def run(self) -> Result:
         """Run until the job is over for this node.
@@ -193,11 +194,11 @@ class Agent:
             case Report() | Announce() | Retire():
                 self._reports.add(self._word(action))
             case Notify(notice):
-                self._tasks.start(self._notify(notice))
+                self._tasks.start(self._workers.notify(notice))
             case Stop():
                 self._tasks.start(self._stop(action))
             case Kill():
-                self._tasks.start(self._kill())
+                self._tasks.start(self._workers.kill())
             case Leave(reason):
                 self._tasks.start(self._leave(reason))
             case Finish():
@@ -239,28 +240,11 @@ class Agent:
 
     async def _start(self, membership: Membership) -> None:
         try:
-            await self._close_group()
-            meeting = await self._meeting.find(membership)
-            told = variables(self.monitors, self.record)
-            specs = self._placement.specs(membership, {**told, **meeting})
-            self._terminating = False
-            self._group = group = await self.spawner.start(self.entry, specs)
+            await self._workers.start(membership)
         except RendezvousUnreachable as error:
             self._lose_membership(error)
-            return
         except ElaunchError as error:
             self._feed(StartFailed(error))
-            return
-        self._happenings.started(membership, specs, group.pids)
-        # The machine must hear of the start before it hears of an exit.
-        self._feed(Started(dict(group.pids)))
-        self._reaping = self._tasks.start(self._reap(group, len(specs)))
-        self._watching += [
-            self._tasks.start(
-                watch(monitor, group, membership.base_rank, self.record, self._feed)
-            )
-            for monitor in self.monitors
-        ]
 
     async def _report(self, report: Report) -> None:
         try:
@@ -280,44 +264,24 @@ class Agent:
         finally:
             late.cancel()
 
-    async def _notify(self, notice: Notice) -> None:
-        if self._group:
-            pids = await self._group.notify(notice)
-            self._happenings.notified(notice, pids)
-
     async def _retire(self, reason: str) -> None:
         # A store that does not take it will see the lease end instead.
         with contextlib.suppress(RendezvousUnreachable):
             await self.handler.retire(reason)
 
     async def _stop(self, stop: Stop) -> None:
-        self._steps = Steps(self._happenings)
         self._meeting.is_over()
         starting = self._starting
         if starting and not starting.done():
             starting.cancel()
             await asyncio.wait((starting,))
-        if self._group:
-            self._terminating = True
-            self.record(EventName.GROUP_STOPPING, reason=stop.reason)
-            schedule = self.notices.schedule(stop)
-            await self._group.stop(schedule, self._steps)
-            if self._reaping:
-                # A spawner may fail to tell of one that even SIGKILL does not end.
-                await asyncio.wait((self._reaping,), timeout=EXITS_TIMEOUT)
-            await self._close_group()
-            self.record(EventName.GROUP_STOPPED, reason=stop.reason)
-        self._feed(Stopped(self._steps.left))
-
-    async def _kill(self) -> None:
-        if self._group:
-            await self._group.stop(StopSchedule(grace=0), self._steps)
+        await self._workers.stop(stop)
 
     async def _leave(self, reason: str) -> None:
         await cancel(self._joining)
         await self._cancel_watching()
         await self._reports.done(REPORT_TIMEOUT)
-        await self._close_group()
+        await self._workers.close()
         goodbye = partial(self.handler.leave, reason)
         for step in (goodbye, self._meeting.close_and_go, self.handler.aclose):
             await attempt(step)
@@ -339,17 +303,6 @@ class Agent:
             await asyncio.sleep(self.exit_barrier_timeout)
             self._feed(Waited())
 
-    async def _reap(self, group: WorkerGroup, count: int) -> None:
-        """Tell each worker's end, once all are told the group has none left."""
-        for _ in range(count):
-            ended = await group.next_exit()
-            self._happenings.exited(
-                ended,
-                preempted=self._machine.is_preempted(ended),
-                terminated=self._terminating,
-            )
-            self._feed(Exited(ended))
-
     # -- helpers ---------------------------------------------------------------
 
     def _signalled(self, signum: int) -> None:
@@ -368,20 +321,15 @@ class Agent:
     def _feed(self, stimulus: Stimulus) -> None:
         self._inbox.put_nowait(stimulus)
 
-    async def _close_group(self) -> None:
-        group, self._group = self._group, None
-        if group:
-            await cancel(self._reaping)
-            await group.close()
-
     async def _cancel_watching(self) -> None:
         watching, self._watching = self._watching, []
         for task in watching:
             await cancel(task)
+        await self._workers.unwatch()
 
     async def _release(self) -> None:
         """End whatever is left, workers first; each step even if one before failed."""
         await self._tasks.cancel_all()
         closing = (self._meeting.close, self.handler.aclose, self.spawner.close)
-        for step in (self._close_group, *closing):
+        for step in (self._workers.close, *closing):
             await attempt(step)

@@ -176,9 +176,10 @@ class Machine:
         if finding.severity is not Severity.UNHEALTHY:
             return ()
         base = self._membership.base_rank if self._membership else 0
+        local_rank = finding.local_rank
         failure = ProcessFailure(
-            rank=base + finding.local_rank,
-            local_rank=finding.local_rank,
+            rank=-1 if local_rank is None else base + local_rank,
+            local_rank=-1 if local_rank is None else local_rank,
             role=self.role,
             host=self.host,
             pid=stimulus.pid,
@@ -186,6 +187,9 @@ class Machine:
             timestamp=stimulus.timestamp,
             ending=Ending.UNHEALTHY,
             message=f"unhealthy: {finding.reason}",
+            monitor=stimulus.monitor,
+            request=finding.request,
+            stacks=stimulus.stacks,
         )
         return self._fail(failure)
 

@@ -57,13 +57,23 @@ class Exited:
     exit: WorkerExit
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Found:
-    """A monitor found something."""
+    """A monitor found something.
+
+    Attributes:
+        finding: What.
+        monitor: Name of the monitor.
+        pid: Process id of the worker; 0 if it is about none.
+        timestamp: When, in Unix seconds.
+        stacks: Files with the stacks of the node's workers, for a hang.
+    """
 
     finding: Finding
+    monitor: str
     pid: int
     timestamp: float
+    stacks: tuple[str, ...] = ()
 
 
 @attrs.frozen

@@ -6,53 +6,67 @@ from collections.abc import Callable, Sequence
 
 from elaunch.agent.messages import Found
 from elaunch.events import EventName, Record
-from elaunch.monitor import Monitor
-from elaunch.spawner import WorkerGroup
+from elaunch.monitor import NamedMonitor, WatchedGroup
 
 
 async def watch(
-    monitor: Monitor,
-    group: WorkerGroup,
-    base_rank: int,
+    named: NamedMonitor,
+    group: WatchedGroup,
     record: Record,
     found: Callable[[Found], None],
 ) -> None:
     """Tell what a monitor finds, until it is cancelled or the monitor fails.
 
     Args:
-        monitor: Who watches.
+        named: Who watches.
         group: Whom.
-        base_rank: Global rank of the group's first worker.
         record: Told of each finding.
         found: Given each finding.
     """
-    async with contextlib.aclosing(monitor.watch(group.pids)) as findings:
+    async with contextlib.aclosing(named.monitor.watch(group)) as findings:
         try:
             async for finding in findings:
+                local = finding.local_rank
+                rank = None if local is None else group.rank(local)
                 record(
                     EventName.MONITOR_FINDING,
-                    rank=base_rank + finding.local_rank,
-                    local_rank=finding.local_rank,
+                    monitor=named.name,
+                    rank=rank,
+                    local_rank=local,
                     severity=finding.severity.value,
                     reason=finding.reason,
                     **dict(finding.evidence),
                 )
-                pid = group.pids.get(finding.local_rank, 0)
-                found(Found(finding, pid, time.time()))
+                pid = 0 if local is None else group.pids.get(local, 0)
+                found(
+                    Found(
+                        finding=finding,
+                        monitor=named.name,
+                        pid=pid,
+                        timestamp=time.time(),
+                    )
+                )
         except Exception as error:  # noqa: BLE001 - a monitor's fault is not the job's
-            _tell_fault(f"monitor {monitor!r} failed and is disabled", error, record)
+            what = f"monitor {named.name!r} failed and is disabled"
+            _tell_fault(named.name, what, error, record)
 
 
-def variables(monitors: Sequence[Monitor], record: Record) -> dict[str, str]:
+def variables(monitors: Sequence[NamedMonitor], record: Record) -> dict[str, str]:
     """Return what workers get of their monitors; of one that fails, nothing."""
     told: dict[str, str] = {}
-    for monitor in monitors:
+    for named in monitors:
         try:
-            told |= monitor.environment()
+            told |= named.monitor.environment()
         except Exception as error:  # noqa: BLE001 - a monitor's fault is not the job's
-            _tell_fault(f"monitor {monitor!r} has nothing for workers", error, record)
+            what = f"monitor {named.name!r} has nothing for workers"
+            _tell_fault(named.name, what, error, record)
     return told
 
 
-def _tell_fault(what: str, error: Exception, record: Record) -> None:
-    record(EventName.MONITOR_FINDING, severity="info", reason=f"{what}: {error!r}")
+def _tell_fault(monitor: str, what: str, error: Exception, record: Record) -> None:
+    record(
+        EventName.MONITOR_FINDING,
+        monitor=monitor,
+        severity="info",
+        reason=f"{what}: {error!r}",
+    )

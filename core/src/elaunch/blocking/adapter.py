@@ -255,7 +255,7 @@ class BlockingRendezvous:
             restarts=self._membership.restart_count,
             failures=failures,
         )
-        decision = self._params.policy.on_failure(report)
+        decision = self._params.policy.on_failure(report, ())
         first = failures[0]
         what = f"rank {first.rank} failed: {first.message}; {decision.reason}"
         if decision.verdict is Verdict.RESTART:

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from elaunch.cli import backends, binding, report, signals, start
+from elaunch.cli import backends, binding, failing, meeting, start
 from elaunch.cli.actions import actions_of
 from elaunch.cli.words import canonical
 
@@ -209,9 +209,9 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         default="default",
         help="role of this node's workers (default: default)",
     )
-    _add_meeting(parser.add_argument_group("where nodes meet"))
+    meeting.add_flags(parser.add_argument_group("where nodes meet"))
     start.add_flags(parser.add_argument_group("how workers start"))
-    _add_failure(parser.add_argument_group("when something fails"))
+    failing.add_flags(parser.add_argument_group("when something fails"))
     binding.add_flags(parser.add_argument_group("place and environment of workers"))
     output_flags(parser.add_argument_group("workers' output"))
     backends.add_flags(parser.add_argument_group("backends"))
@@ -272,101 +272,3 @@ def _add_config(settings: argparse._ActionsContainer) -> None:
         "(default: the table tool.elaunch of ./pyproject.toml; '' for none). Each "
         "flag has a variable, too: ELAUNCH_NNODES for --nnodes",
     )
-
-
-def _add_meeting(meeting: argparse._ActionsContainer) -> None:
-    meeting.add_argument(
-        "--standalone",
-        action="store_true",
-        help="this node alone, with a store and an id of its own",
-    )
-    meeting.add_argument(
-        "--rdzv-backend",
-        metavar="NAME",
-        default=None,
-        help="rendezvous backend (default: c10d; with --master-addr or --master-port "
-        "static)",
-    )
-    meeting.add_argument(
-        "--rdzv-endpoint",
-        metavar="HOST[:PORT]",
-        default="",
-        help="where the backend's store is; the same on every node",
-    )
-    meeting.add_argument(
-        "--master-addr",
-        metavar="HOST",
-        default=None,
-        help="where the node of rank 0 of a fixed set of nodes hosts the store: "
-        "selects the rendezvous static (default: 127.0.0.1)",
-    )
-    meeting.add_argument(
-        "--master-port",
-        metavar="PORT",
-        type=int,
-        default=None,
-        help="port for it, likewise (default: 29500)",
-    )
-    meeting.add_argument(
-        "--rdzv-id",
-        metavar="ID",
-        default="",
-        help="id of the job; the same on every node (default: none)",
-    )
-    meeting.add_argument(
-        "--rdzv-conf",
-        action="append",
-        metavar="K=V,K=V",
-        default=[],
-        help="options of the backend, for example join_timeout=60; may be given "
-        "several times",
-    )
-    meeting.add_argument(
-        "--node-rank",
-        metavar="N",
-        type=int,
-        default=None,
-        help="group rank that this node should get (default: the one that "
-        "ELAUNCH_NODE_RANK or the scheduler gives it, else any)",
-    )
-    meeting.add_argument(
-        "--local-addr",
-        metavar="ADDR",
-        default=None,
-        help="name or address at which other nodes reach this one (default: found "
-        "out by the endpoint; -v tells by which rule)",
-    )
-
-
-def _add_failure(failure: argparse._ActionsContainer) -> None:
-    failure.add_argument(
-        "--max-restarts",
-        metavar="N",
-        type=int,
-        default=0,
-        help="restarts that failures may cost the whole job (default: 0)",
-    )
-    failure.add_argument(
-        "--shutdown-timeout",
-        metavar="SECONDS",
-        type=float,
-        default=30.0,
-        help="time between the signal to stop and SIGKILL, whatever the reason "
-        "(default: 30)",
-    )
-    failure.add_argument(
-        "--exit-barrier-timeout",
-        metavar="SECONDS",
-        type=float,
-        default=None,
-        help="how long this node waits for the others when its workers have succeeded "
-        "(default: as long as they take)",
-    )
-    signals.add_flags(failure)
-    failure.add_argument(
-        "--restart-policy",
-        metavar="NAME[:K=V,...]",
-        default="default",
-        help="who decides after a failure (default: default)",
-    )
-    report.add_flags(failure)

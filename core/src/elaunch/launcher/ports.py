@@ -9,9 +9,10 @@ import attrs
 from elaunch.bootstrap import Bootstrap, BootstrapParameters
 from elaunch.config import LaunchConfig
 from elaunch.events import EventRecorder, Record, RecorderParameters
+from elaunch.feed import Feed
 from elaunch.launcher.switches import switched_on
 from elaunch.log_layout import LogLayout, LogLayoutParameters, run_name
-from elaunch.monitor import Monitor, MonitorParameters
+from elaunch.monitor import MonitorParameters, NamedMonitor
 from elaunch.options import parse_spec
 from elaunch.plugins import Plugins, load_plugins
 from elaunch.policy import PolicyParameters, RestartPolicy
@@ -22,6 +23,7 @@ from elaunch.rendezvous import (
     RendezvousParameters,
 )
 from elaunch.spawner import Spawner, SpawnerParameters
+from elaunch.worker_message import OutputBlock, WorkerMessage
 
 
 Spec: TypeAlias = tuple[str, Mapping[str, str]]
@@ -61,10 +63,14 @@ class Ports:
     Attributes:
         config: The configuration.
         plugins: Where names are looked up.
+        messages: What workers tell.
+        output: What they write.
     """
 
     config: LaunchConfig
     plugins: Plugins
+    messages: Feed[WorkerMessage] = attrs.field(factory=Feed, init=False)
+    output: Feed[OutputBlock] = attrs.field(factory=Feed, init=False)
 
     def spawner(self) -> Spawner:
         """Return who starts the workers."""
@@ -119,12 +125,21 @@ class Ports:
         params = BootstrapParameters(self.config.run_id, node.address)
         return self.plugins.bootstraps.create(name, params, options)
 
-    def monitors(self, record: Record) -> list[Monitor]:
+    def monitors(self, record: Record) -> list[NamedMonitor]:
         """Return who watches the workers."""
-        config = self.config
-        params = MonitorParameters(config.run_id, config.monitor_interval, record)
+        config, monitors = self.config, self.plugins.monitors
+        params = MonitorParameters(
+            config.run_id,
+            config.monitor_interval,
+            record,
+            messages=self.messages,
+            output=self.output,
+        )
         return [
-            self.plugins.monitors.build(spec, "--monitor", params)
+            NamedMonitor(
+                parse_spec(spec, "--monitor")[0],
+                monitors.build(spec, "--monitor", params),
+            )
             for spec in self.monitor_specs
         ]
 

@@ -216,7 +216,8 @@ def _after_failure(
     decision = policy.on_failure(
         FailureReport(
             generation=job.generation, restarts=job.restarts, failures=failures
-        )
+        ),
+        (),
     )
     if decision.verdict is Verdict.RESTART:
         return restart(f"{what} ({decision.reason})", job.restarts + 1)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from elaunch.api import Monitor
+from elaunch.api import Monitor, WatchedGroup
 
 
 SOON = 20.0
@@ -53,7 +53,7 @@ class MonitorContract:
         for _ in range(2):
             monitor.environment()
             async with asyncio.timeout(SOON):
-                findings = monitor.watch(pids)
+                findings = monitor.watch(WatchedGroup(pids=pids))
                 first = asyncio.ensure_future(anext(findings))
                 await asyncio.sleep(0)
                 first.cancel()

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Mapping
 import attrs
 import psutil
 
-from elaunch.api import Finding, Severity
+from elaunch.api import Finding, Severity, WatchedGroup
 from elaunch_spawn_local.oom import readable
 from elaunch_spawn_local.processes import descendants
 
@@ -176,17 +176,17 @@ class ProcessMonitor:
         """Workers need know nothing of it."""
         return {}
 
-    async def watch(self, pids: Mapping[int, int]) -> AsyncGenerator[Finding, None]:
+    async def watch(self, group: WatchedGroup) -> AsyncGenerator[Finding, None]:
         """Yield findings until the generator is closed.
 
         Args:
-            pids: Process id by local rank.
+            group: Whom to watch.
         """
         watched = {
             rank: Watched(rank, self.max_rss, self.max_zombies, self.max_stuck)
-            for rank in pids
+            for rank in group.pids
         }
-        processes = await asyncio.to_thread(_open, pids)
+        processes = await asyncio.to_thread(_open, group.pids)
         while True:
             looks = await asyncio.to_thread(_look_at_all, processes, self.max_rss)
             for rank, seen in looks.items():

@@ -16,7 +16,6 @@ from elaunch.api import (
     EventName,
     JobSettings,
     Membership,
-    Monitor,
     NodeFacts,
     Notice,
     Outcome,
@@ -28,6 +27,7 @@ from elaunch.api import (
     StoreRendezvous,
 )
 from elaunch.events import Value
+from elaunch.monitor import NamedMonitor
 from elaunch.testing.simulation.backend import NumberedStore
 from elaunch.testing.simulation.loop import Process, SimulatedLoop
 from elaunch.testing.simulation.network import Network
@@ -125,7 +125,7 @@ class SimulatedNode:
     repeats: bool = True
     open_store: OpenStore | None = None
     habits: Habits = attrs.field(factory=Habits)
-    monitors: Sequence[Monitor] = ()
+    monitors: Sequence[NamedMonitor] = ()
     process: Process | None = attrs.field(default=None, init=False)
     store: NumberedStore | None = attrs.field(default=None, init=False)
     handler: StoreRendezvous | None = attrs.field(default=None, init=False)
@@ -235,6 +235,7 @@ class SimulatedNode:
             settings=self.settings,
             policy=BudgetPolicy(self.settings.max_restarts),
             record=self._record,
+            clock=self.loop.time,
         )
         handler = ObservedRendezvous(
             open_store, params, self.options, str(self._starts)

@@ -1,0 +1,141 @@
+"""The workers of one node: groups are started, watched and stopped, one by one."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import attrs
+
+from elaunch.agent.happenings import Happenings
+from elaunch.agent.meeting import MeetingPoint
+from elaunch.agent.messages import Exited, Started, Stimulus, Stop, Stopped
+from elaunch.agent.notices import Notices
+from elaunch.agent.placement import Placement
+from elaunch.agent.stopping import Steps
+from elaunch.agent.tasks import Task, Tasks, cancel
+from elaunch.agent.watching import variables, watch
+from elaunch.events import EventName, Record
+from elaunch.monitor import NamedMonitor, WatchedGroup
+from elaunch.notice import Notice
+from elaunch.rendezvous import Membership
+from elaunch.spawner import Spawner, StopSchedule, WorkerGroup
+from elaunch.workers import WorkerEntry, WorkerExit
+
+
+EXITS_TIMEOUT = 5.0
+"""Seconds to hear of every worker's end when all of them are gone."""
+
+
+@attrs.define(eq=False, kw_only=True)
+class RunningWorkers:
+    """The workers of one node.
+
+    Attributes:
+        spawner: Starts them.
+        entry: What they run.
+        monitors: Who watches them.
+        notices: What they are told, and how they are stopped.
+        placement: What each is started with.
+        meeting: Where they meet those of other nodes.
+        happenings: Records for the node.
+        record: Told what happens.
+        tasks: Where what goes on at the same time runs.
+        feed: Given what concerns the agent's machine.
+        is_preempted: Tells whether a worker has ended for a preemption.
+    """
+
+    spawner: Spawner
+    entry: WorkerEntry
+    monitors: Sequence[NamedMonitor]
+    notices: Notices
+    placement: Placement
+    meeting: MeetingPoint
+    happenings: Happenings
+    record: Record
+    tasks: Tasks
+    feed: Callable[[Stimulus], None]
+    is_preempted: Callable[[WorkerExit], bool]
+    _group: WorkerGroup | None = attrs.field(default=None, init=False)
+    _watching: list[Task] = attrs.field(factory=list, init=False)
+    _reaping: Task | None = attrs.field(default=None, init=False)
+    _terminating: bool = attrs.field(default=False, init=False)
+    _steps: Steps = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._steps = Steps(self.happenings)
+
+    async def start(self, membership: Membership) -> None:
+        """Find where they meet, start them, watch them.
+
+        Raises:
+            RendezvousUnreachable: If the store is lost meanwhile.
+            ElaunchError: If they can't be started; none runs.
+        """
+        await self.close()
+        meeting = await self.meeting.find(membership)
+        told = variables(self.monitors, self.record)
+        specs = self.placement.specs(membership, {**told, **meeting})
+        self._terminating = False
+        self._group = group = await self.spawner.start(self.entry, specs)
+        self.happenings.started(membership, specs, group.pids)
+        # The machine must hear of the start before it hears of an exit.
+        self.feed(Started(dict(group.pids)))
+        self._reaping = self.tasks.start(self._reap(group, len(specs)))
+        watched = WatchedGroup(
+            pids=group.pids,
+            base_rank=membership.base_rank,
+            generation=membership.generation,
+        )
+        self._watching += [
+            self.tasks.start(watch(monitor, watched, self.record, self.feed))
+            for monitor in self.monitors
+        ]
+
+    async def notify(self, notice: Notice) -> None:
+        """Let them know of a notice."""
+        if self._group:
+            pids = await self._group.notify(notice)
+            self.happenings.notified(notice, pids)
+
+    async def stop(self, stop: Stop) -> None:
+        """Stop them, or what has started of them, and tell when none is left."""
+        self._steps = Steps(self.happenings)
+        if self._group:
+            self._terminating = True
+            self.record(EventName.GROUP_STOPPING, reason=stop.reason)
+            schedule = self.notices.schedule(stop)
+            await self._group.stop(schedule, self._steps)
+            if self._reaping:
+                # A spawner may fail to tell of one that even SIGKILL does not end.
+                await asyncio.wait((self._reaping,), timeout=EXITS_TIMEOUT)
+            await self.close()
+            self.record(EventName.GROUP_STOPPED, reason=stop.reason)
+        self.feed(Stopped(self._steps.left))
+
+    async def kill(self) -> None:
+        """Cut a stop short."""
+        if self._group:
+            await self._group.stop(StopSchedule(grace=0), self._steps)
+
+    async def unwatch(self) -> None:
+        """Let the monitors go."""
+        watching, self._watching = self._watching, []
+        for task in watching:
+            await cancel(task)
+
+    async def close(self) -> None:
+        """Release the group; kills what still runs. Twice is fine."""
+        group, self._group = self._group, None
+        if group:
+            await cancel(self._reaping)
+            await group.close()
+
+    async def _reap(self, group: WorkerGroup, count: int) -> None:
+        """Tell each worker's end, once all are told the group has none left."""
+        for _ in range(count):
+            ended = await group.next_exit()
+            self.happenings.exited(
+                ended,
+                preempted=self.is_preempted(ended),
+                terminated=self._terminating,
+            )
+            self.feed(Exited(ended))
