@@ -14,11 +14,12 @@ from typing import Any
 
 import pytest
 from agents import DEADLINE, Agent, Launch
+from lone_rendezvous import Alone, Dict
 
 from elaunch import LaunchConfig, RendezvousParameters, elastic_launch
 from elaunch.blocking import adapter
 from elaunch.blocking.adapter import BlockingRendezvous
-from elaunch.blocking.handler import RendezvousHandler, RendezvousInfo
+from elaunch.blocking.handler import RendezvousInfo
 from elaunch.blocking.registry import rendezvous_handler_registry
 
 
@@ -197,69 +198,6 @@ def test_a_plugin_that_cant_be_loaded_is_told(site: Path) -> None:
 
     assert ended.returncode == 3
     assert "'broken' of acme-rdzv 1.0 failed: OSError: no licence" in ended.stderr
-
-
-class Alone(RendezvousHandler):
-    """A job of one node, in memory."""
-
-    def __init__(self, error: Exception | None = None) -> None:
-        self.calls: list[str] = []
-        self.error = error
-
-    def get_backend(self) -> str:
-        return "alone"
-
-    def next_rendezvous(self) -> RendezvousInfo:
-        self.calls.append("next_rendezvous")
-        if self.error:
-            raise self.error
-        return RendezvousInfo(Dict(), 0, 1)
-
-    def is_closed(self) -> bool:
-        return False
-
-    def set_closed(self) -> None:
-        self.calls.append("set_closed")
-
-    def num_nodes_waiting(self) -> int:
-        return 0
-
-    def get_run_id(self) -> str:
-        return "job"
-
-    def shutdown(self) -> bool:
-        self.calls.append("shutdown")
-        return True
-
-
-class Dict:
-    """A store of one process."""
-
-    timeout = 1.0
-
-    def __init__(self) -> None:
-        self.values: dict[str, bytes] = {}
-
-    def set(self, key: str, value: bytes) -> None:
-        self.values[key] = value
-
-    def get(self, key: str) -> bytes:
-        return self.values[key]
-
-    def multi_get(self, keys: list[str]) -> list[bytes]:
-        return [self.values[key] for key in keys]
-
-    def check(self, keys: list[str]) -> bool:
-        return all(key in self.values for key in keys)
-
-    def wait(self, keys: list[str]) -> None:
-        if not self.check(keys):
-            raise TimeoutError
-
-    def add(self, key: str, amount: int) -> int:
-        value = int(self.values.get(key, b"0")) + amount
-        self.values[key] = str(value).encode()
-        return value
 
 
 @pytest.fixture

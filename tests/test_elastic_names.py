@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_blocking_rendezvous import Alone
+from lone_rendezvous import Alone
 
 from elaunch import LaunchConfig, elastic_launch, is_torchelastic_launched
 from elaunch.blocking.registry import rendezvous_handler_registry

@@ -560,3 +560,65 @@ class TestPreemption:
         seen = self.seen(JobPhase.SEALED, 1, preempted=frozenset())
 
         assert isinstance(decide(seen), Form)
+
+
+class TestRestartOnRequest:
+    MEMBERS: Mapping[str, int] = {"a": 0, "b": 1}
+
+    def seen(self, *nodes: Node, done: Sequence[str] = ()) -> View:
+        return view(JobPhase.SEALED, nodes, self.MEMBERS, done=done)
+
+    def test_it_costs_nothing_and_is_told_with_its_reason(self) -> None:
+        asks = node("b", 2, NodePhase.RUNNING, 1, restart="new code")
+
+        assert decide(self.seen(node("a", 1, NodePhase.RUNNING, 1), asks)) == Form(
+            "node 'b' asks for a restart: new code", 0
+        )
+
+    def test_who_has_stopped_already_is_told_with_its_reason(self) -> None:
+        """Its two records came at once, and only the last one was seen."""
+        asks = node("b", 2, NodePhase.READY, 1, restart="new code")
+
+        assert decide(self.seen(node("a", 1, NodePhase.RUNNING, 1), asks)) == Form(
+            "node 'b' asks for a restart: new code", 0
+        )
+
+    def test_a_failure_is_not_hidden_by_it(self) -> None:
+        asks = node(
+            "b", 2, NodePhase.FAILED, 1, restart="new code", failures=(failure(1),)
+        )
+        decision = decide(self.seen(node("a", 1, NodePhase.RUNNING, 1), asks))
+
+        assert isinstance(decision, Form)
+        assert decision.restarts == 1
+
+    def test_it_is_about_one_generation(self) -> None:
+        """Who asked in the one before has not asked in this one."""
+        asked = node("b", 2, NodePhase.READY, 0, restart="new code")
+
+        assert decide(self.seen(node("a", 1, NodePhase.RUNNING, 1), asked)) == Wait()
+
+    def test_a_job_that_has_succeeded_has_succeeded(self) -> None:
+        nodes = [
+            node("a", 1, NodePhase.DONE, 1),
+            node("b", 2, NodePhase.DONE, 1, restart="new code"),
+        ]
+
+        assert isinstance(decide(self.seen(*nodes, done=["a", "b"])), Close)
+
+
+class TestUnfit:
+    def test_a_node_that_is_unfit_is_not_counted(self) -> None:
+        nodes = [node("a", 1), node("b", 2), node("c", 3, unfit="disk full")]
+        seen = view(JobPhase.FORMING, nodes, quorum_since=0.0)
+
+        assert sealed_over(decide(seen, now=LAST_CALL)) == ["a", "b"]
+
+    def test_it_disturbs_nobody_and_comes_in_when_it_is_fit(self) -> None:
+        members = {"a": 0, "b": 1}
+        nodes = [node(m, 1, NodePhase.RUNNING, 1) for m in members]
+        unfit = view(JobPhase.SEALED, [*nodes, node("c", 3, unfit="x")], members)
+        fit = view(JobPhase.SEALED, [*nodes, node("c", 3)], members)
+
+        assert decide(unfit) == Wait()
+        assert decide(fit) == Form("node 'c' joined", 0)

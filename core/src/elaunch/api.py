@@ -113,7 +113,7 @@ from elaunch.store import (
     WatchCompacted,
 )
 from elaunch.templates import render
-from elaunch.vitals import Pace, ToldFinding, Vitals
+from elaunch.vitals import MemberStatus, Pace, ToldFinding, Vitals
 from elaunch.worker_message import MessageKind, OutputBlock, WorkerMessage
 from elaunch.workers import (
     CommandEntry,
@@ -172,6 +172,7 @@ __all__ = [
     "LogLayout",
     "LogLayoutParameters",
     "LogLayoutProvider",
+    "MemberStatus",
     "Membership",
     "MemoryStore",
     "MessageKind",

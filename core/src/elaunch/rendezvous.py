@@ -3,7 +3,7 @@
 import enum
 import math
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import attrs
@@ -13,6 +13,7 @@ from elaunch.failures import ProcessFailure
 from elaunch.notice import Notice
 from elaunch.policy import BudgetPolicy, RestartPolicy
 from elaunch.provider import Provider
+from elaunch.vitals import MemberStatus, Pace, Vitals
 
 
 @attrs.frozen(kw_only=True)
@@ -145,6 +146,7 @@ class OutcomeState(enum.StrEnum):
     FAILED = "failed"
     LOST_QUORUM = "lost quorum"
     PREEMPTED = "preempted"
+    HANDED_BACK = "handed back"
 
 
 @attrs.frozen(kw_only=True)
@@ -213,7 +215,8 @@ class NodeState(enum.StrEnum):
 class RendezvousHandler(Protocol):
     """One node's side of a rendezvous.
 
-    Used by one task at a time but for `changes` and `others_stopped`.
+    Used by one task at a time but for `changes`, `others_stopped`, `withhold`,
+    `restart`, `tell`, `job_pace` and `members`, which other tasks may use meanwhile.
     """
 
     @property
@@ -298,6 +301,53 @@ class RendezvousHandler(Protocol):
 
         Raises:
             RendezvousUnreachable: If the store does not take it.
+        """
+
+    async def withhold(self, reason: str) -> None:
+        """Keep this node out of generations for a reason that all are told.
+
+        It may join, and then waits without being counted until it is told that the
+        node is fit again. At any time, also before `join`; a member stays one until
+        its generation ends. Where the store can't be told now it is told later.
+
+        Args:
+            reason: Why, in one line; empty for that the node is fit.
+        """
+
+    async def restart(self, reason: str) -> None:
+        """Let the job form anew, at no cost, with whoever is here.
+
+        The members hear of it by `changes`, this node among them. Nothing happens where
+        a newer generation forms already.
+
+        Raises:
+            RendezvousUnreachable: If this node is no member, or the store does not take
+                it.
+        """
+
+    async def tell(self, vitals: Vitals) -> None:
+        """Tell the job how this node goes, for who decides and for whoever asks.
+
+        In a large job it waits until it is this node's turn.
+
+        Raises:
+            RendezvousUnreachable: If this node is no member, or the store does not take
+                it.
+        """
+
+    def job_pace(self) -> Pace | None:
+        """Return how long steps take on all nodes of this node's generation.
+
+        `None` if nobody tells, or nobody has told for the whole job so far.
+        """
+
+    async def members(self) -> Sequence[MemberStatus]:
+        """Return how all nodes of the job are, by their ranks; the spares come last.
+
+        It asks the store: for people who want to know, not for what each node does.
+
+        Raises:
+            RendezvousUnreachable: If the store does not tell.
         """
 
     async def leave(self, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""What a node tells the job of how it goes: its pace, its progress, what was found."""
+"""How nodes go: what they tell of pace, progress and findings, and how they stand."""
 
 import attrs
 
@@ -61,6 +61,46 @@ class Vitals:
     """
 
     generation: int
+    progress: float | None = None
+    pace: Pace | None = None
+    findings: tuple[ToldFinding, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class MemberStatus:
+    """One node of a job, as its rendezvous knows it.
+
+    Attributes:
+        node: Its name among the nodes of the job: its host, or its agent where several
+            nodes of the job share a host. See `ProcessFailure.node`.
+        host: Its host.
+        address: Address at which other nodes reach it.
+        role: Role of its workers.
+        local_world_size: How many workers it runs.
+        state: Where it stands, in a word: ``ready``, ``running``, ``failed``, ``done``,
+            ``preempted`` or ``leaving``.
+        generation: The generation that ``state`` is about; 0 for none.
+        group_rank: Its place in the generation that is sealed, or in the one before
+            the generation that is forming; `None` for a spare.
+        decides: Whether it is the coordinator.
+        reason: Why it leaves, if it does.
+        unfit: Why it can't take part, in its own words (`RendezvousHandler.withhold`).
+        progress: The farthest marker that a worker of it told; `None` for none.
+        pace: How long steps take there; `None` if nobody tells.
+        findings: What its monitors found last.
+    """
+
+    node: str
+    host: str
+    address: str
+    role: str
+    local_world_size: int
+    state: str
+    generation: int = 0
+    group_rank: int | None = None
+    decides: bool = False
+    reason: str = ""
+    unfit: str = ""
     progress: float | None = None
     pace: Pace | None = None
     findings: tuple[ToldFinding, ...] = ()

@@ -6,7 +6,9 @@ it gives for each round:
 - ranks (`elaunch.blocking.ranks`), and the bootstrap;
 - that nodes wait to join, by a look every ``interval`` seconds;
 - what follows from a failure. Nobody decides for the job: the node whose workers fail
-  asks the policy, and joins again, which the others see as a node that waits;
+  asks the policy, and joins again, which the others see as a node that waits; likewise
+  one that is told to restart;
+- that a node which is not fit stays out: it comes to the others when it is fit again;
 - that all are done: torchelastic's exit barrier.
 
 Closing follows torchelastic: the job is closed for everybody when this node succeeds or
@@ -18,7 +20,7 @@ import json
 import logging
 import socket
 import threading
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import attrs
@@ -26,12 +28,11 @@ import attrs
 from elaunch.blocking.calls import in_thread
 from elaunch.blocking.collectives import barrier
 from elaunch.blocking.ranks import Past, agree
+from elaunch.blocking.standing import Standing
+from elaunch.blocking.trouble import translated
 from elaunch.errors import (
     RendezvousClosed,
     RendezvousCorrupt,
-    RendezvousError,
-    RendezvousGracefulExit,
-    RendezvousTimeout,
     RendezvousUnreachable,
 )
 from elaunch.failures import ProcessFailure
@@ -47,6 +48,7 @@ from elaunch.rendezvous import (
     OutcomeState,
     RendezvousParameters,
 )
+from elaunch.vitals import MemberStatus, Pace, Vitals
 
 
 logger = logging.getLogger(__name__)
@@ -61,28 +63,6 @@ EXIT_BARRIER_TIMEOUT = 300.0
 
 SHUTDOWN_TIMEOUT = 30.0
 """Seconds that closing the rendezvous may hold up the agent's end."""
-
-_ERRORS: Mapping[str, type[RendezvousError]] = {
-    "RendezvousClosedError": RendezvousClosed,
-    "RendezvousTimeoutError": RendezvousTimeout,
-    "RendezvousConnectionError": RendezvousUnreachable,
-    "RendezvousStateError": RendezvousCorrupt,
-    "RendezvousGracefulExitError": RendezvousGracefulExit,
-    "DistStoreError": RendezvousUnreachable,
-}
-"""torch's errors by their names, since importing it is not for here -> ours."""
-
-
-def our_error(error: BaseException) -> RendezvousError | None:
-    """Return what an error of the other side means here; `None` for what is none."""
-    if isinstance(error, RendezvousError):
-        return error
-    for kind in type(error).__mro__:
-        if kind.__name__ in _ERRORS:
-            return _ERRORS[kind.__name__](str(error))
-    if isinstance(error, ConnectionError | TimeoutError):
-        return RendezvousUnreachable(f"{type(error).__name__}: {error}")
-    return None
 
 
 @attrs.define(eq=False)
@@ -110,6 +90,7 @@ class BlockingRendezvous:
     )
     _finishing: "asyncio.Task[None] | None" = attrs.field(default=None, init=False)
     _outcome: Outcome | None = attrs.field(default=None, init=False)
+    _standing: Standing = attrs.field(factory=Standing, init=False)
     _signalled: bool = attrs.field(default=False, init=False)
     _ended: bool = attrs.field(default=False, init=False)
 
@@ -127,6 +108,8 @@ class BlockingRendezvous:
         """Meet the others and agree on ranks; see the port."""
         if self._outcome:
             raise RendezvousClosed(f"the job is over: {self._outcome.reason}")
+        self._standing.state = "ready"
+        await self._standing.fit()
         try:
             membership, self._addresses = await self._call(self._meet)
         except asyncio.CancelledError:
@@ -240,6 +223,7 @@ class BlockingRendezvous:
         self, state: NodeState, failures: tuple[ProcessFailure, ...] = ()
     ) -> None:
         """Decide what follows for this node."""
+        self._standing.state = state.value
         if state is NodeState.FAILED:
             self._decide(failures)
         elif state is NodeState.DONE:
@@ -303,6 +287,45 @@ class BlockingRendezvous:
             Change(kind=ChangeKind.NOTICE, reason=notice.reason, notice=notice)
         )
 
+    async def withhold(self, reason: str) -> None:
+        """Let a `join` wait until this node is fit; the others wait for it.
+
+        Nobody is told why: there is no way to.
+        """
+        self._standing.withhold(reason)
+
+    async def restart(self, reason: str) -> None:
+        """Let this node join again, which the others see as a node that waits.
+
+        Raises:
+            RendezvousUnreachable: If this node is no member.
+        """
+        self._check_member()
+        self._note(reason)
+        self._news.put_nowait(Change(kind=ChangeKind.SUPERSEDED, reason=reason))
+
+    async def tell(self, vitals: Vitals) -> None:
+        """Keep it for `members`: there is no way to the others.
+
+        Raises:
+            RendezvousUnreachable: If this node is no member.
+        """
+        self._check_member()
+        self._standing.vitals = vitals
+
+    def job_pace(self) -> Pace | None:
+        """Nobody knows the pace of other nodes."""
+        return None
+
+    async def members(self) -> Sequence[MemberStatus]:
+        """Return how this node is: nobody tells of the others."""
+        node = self._params.node or _facts(self._params)
+        return (self._standing.status(node, self._membership),)
+
+    def _check_member(self) -> None:
+        if self._membership is None:
+            raise RendezvousUnreachable("this node is not a member: join first")
+
     async def retire(self, reason: str) -> None:  # noqa: ARG002 - the port's signature
         """Remember that a signal ends this node, which closes nothing."""
         self._signalled = True
@@ -349,7 +372,7 @@ class BlockingRendezvous:
 
     async def _ask_store(self, call: Callable[[], T]) -> T:
         """Ask the store, which can wait for others: not in the handler's turn."""
-        return await _translated(in_thread(call))
+        return await translated(in_thread(call))
 
     async def _call(self, call: Callable[[], T]) -> T:
         """Call the other side, one call at a time, as it expects."""
@@ -358,17 +381,7 @@ class BlockingRendezvous:
             with self._turn:
                 return call()
 
-        return await _translated(in_thread(in_turn))
-
-
-async def _translated(work: Coroutine[None, None, T]) -> T:
-    try:
-        return await work
-    except Exception as error:
-        ours = our_error(error)
-        if ours is None or ours is error:
-            raise
-        raise ours from error
+        return await translated(in_thread(in_turn))
 
 
 def _facts(params: RendezvousParameters) -> NodeFacts:

@@ -71,6 +71,9 @@ def _plain(name: str, facts: Facts) -> str:
 def _waiting(facts: Facts) -> str:
     if facts["spare"]:
         size, most = facts["size"], facts["max_nodes"]
+        if facts["left_out"]:
+            (why,) = facts["left_out"]
+            return f"kept out of the job, which runs with {size} nodes: {why}"
         if size < most:
             return (
                 f"waiting to be taken in: the job runs with {size} of at most {most} "
@@ -84,8 +87,9 @@ def _waiting(facts: Facts) -> str:
     # Where enough are here, and others get a moment to come, nobody is.
     missing = f"; missing {', '.join(facts['missing'])}" if facts["missing"] else ""
     gone = f" (seen before: {', '.join(facts['gone'])})" if facts["gone"] else ""
+    out = f"; left out {', '.join(facts['left_out'])}" if facts["left_out"] else ""
     return (
-        f"waiting: {facts['ready']}/{wanted} nodes{hosts}{missing}{gone}; "
+        f"waiting: {facts['ready']}/{wanted} nodes{hosts}{missing}{gone}{out}; "
         f"my address {facts['address']}; store {facts['store']}"
     )
 

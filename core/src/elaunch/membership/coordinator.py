@@ -13,6 +13,7 @@ from typing import Any
 import attrs
 
 from elaunch.events import EventName, Record
+from elaunch.membership.bulletins import Bulletins
 from elaunch.membership.planner import (
     Charge,
     Close,
@@ -41,13 +42,6 @@ from elaunch.store import ABSENT, Lease, Store, StoreEvent, WatchCompacted
 
 
 logger = logging.getLogger(__name__)
-
-
-WAITING_INTERVAL = 0.1
-"""Seconds after which a job that waits says for whom, and fewest between two times."""
-
-WAITING_RATE = 500
-"""Most nodes that hear of it in a second: in a large job it is said less often."""
 
 
 class SteppedDownError(Exception):
@@ -92,13 +86,16 @@ class Coordinator:
     _state_revision: int = attrs.field(default=ABSENT, init=False)
     _roster: Roster = attrs.field(init=False)
     _overtaken: bool = attrs.field(default=False, init=False)
-    _waiting_due: float | None = attrs.field(default=None, init=False)
+    _bulletins: Bulletins = attrs.field(init=False)
     _events: asyncio.Queue[StoreEvent | Exception] = attrs.field(
         factory=asyncio.Queue, init=False
     )
 
     def __attrs_post_init__(self) -> None:
         self._roster = Roster(self.keys)
+        self._bulletins = Bulletins(
+            self.store, self.keys, self.lease, self._roster, self._now
+        )
 
     async def serve(self) -> bool:
         """Decide until the job is over, or another coordinator has taken over.
@@ -141,7 +138,7 @@ class Coordinator:
     async def _follow(self, since: int) -> None:
         pumps = [
             asyncio.create_task(self._pump(prefix, since))
-            for prefix in (self.keys.nodes, self.keys.state)
+            for prefix in (self.keys.nodes, self.keys.all_vitals, self.keys.state)
         ]
         try:
             while self._job.phase is not JobPhase.CLOSED:
@@ -164,27 +161,8 @@ class Coordinator:
             await self._perform(decision)
             return
         self._roster.note_quorum(now, quorum=decision.quorum)
-        await self._tell_waiting(now)
-        await self._next_events(_earliest(decision.until, self._waiting_due))
-
-    async def _tell_waiting(self, now: float) -> None:
-        """Say for whom a forming generation waits, when it is time to.
-
-        One write tells all nodes, so that none has to read what the others say.
-        """
-        if self._job.phase is not JobPhase.FORMING or self._waiting_due is None:
-            self._waiting_due = None
-            return
-        if now < self._waiting_due:
-            return
-        record = self._roster.waiting(self._job, now)
-        await self.store.put(self.keys.waiting, encode(record), lease=self.lease)
-        self._waiting_due = None
-
-    def _waiting_changed(self) -> None:
-        if self._job.phase is JobPhase.FORMING and self._waiting_due is None:
-            pause = max(WAITING_INTERVAL, self._roster.count / WAITING_RATE)
-            self._waiting_due = self._now() + pause
+        await self._bulletins.tell(self._job)
+        await self._next_events(_earliest(decision.until, self._bulletins.due))
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
@@ -205,7 +183,7 @@ class Coordinator:
                 )
                 self._roster.forming(self._now())
                 self._roster.charged(charged=restarts > job.restarts)
-                self._waiting_changed()
+                self._bulletins.nodes_changed(self._job)
             case Charge(reason, restarts):
                 await self._write_state(
                     restarts=restarts, failed=job.members_of, reason=reason
@@ -258,9 +236,9 @@ class Coordinator:
         stale = self._roster.stale_assignments()
         for node_id in stale:
             del self._roster.assigned[node_id]
-        await asyncio.gather(
-            *(self.store.delete(self.keys.assignment(node_id)) for node_id in stale)
-        )
+        stale_keys = [self.keys.assignment(node_id) for node_id in stale]
+        stale_keys += map(self.keys.vitals, self._roster.stale_vitals())
+        await asyncio.gather(*(self.store.delete(key) for key in stale_keys))
 
     async def _assign(self, node_id: str, assignment: Assignment) -> None:
         key = self.keys.assignment(node_id)
@@ -335,7 +313,8 @@ class Coordinator:
         self._state_revision, self._job = entry.revision, job
 
     async def _write_state(self, **changes: Any) -> None:
-        job = attrs.evolve(self._job, **changes)
+        progress = self._roster.vitals.progress
+        job = attrs.evolve(self._job, progress=progress, **changes)
         revision = await self.store.compare_and_set(
             self.keys.state, encode(job), expected=self._state_revision
         )
@@ -348,7 +327,7 @@ class Coordinator:
         """Build the view from the store alone; return the revision it stands for."""
         listing = await self.store.list(self.keys.root)
         self._roster.read(self._job, listing, self._now())
-        self._waiting_changed()
+        self._bulletins.nodes_changed(self._job)
         return listing.revision
 
     async def _pump(self, prefix: str, since: int) -> None:
@@ -365,19 +344,28 @@ class Coordinator:
         """Take all events there are; wait for the first one, at most until then."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(until):
-                self._apply(await self._events.get())
+                while not self._apply(await self._events.get()):
+                    pass
         while not self._events.empty():
             self._apply(self._events.get_nowait())
 
-    def _apply(self, event: StoreEvent | Exception) -> None:
+    def _apply(self, event: StoreEvent | Exception) -> bool:
+        """Take in what has happened; tell whether there can be something to do.
+
+        How nodes go decides nothing by itself, and is told often.
+        """
         if isinstance(event, Exception):
             raise event
         if event.key == self.keys.state:
             # Our own writes are known before they are told.
             self._overtaken = self._overtaken or event.revision > self._state_revision
-            return
+            return True
+        if event.key.startswith(self.keys.all_vitals):
+            self._roster.note_vitals(event.key, event.value)
+            return self._bulletins.vitals_changed(self._job)
         self._roster.apply(self._job, event, self._now())
-        self._waiting_changed()
+        self._bulletins.nodes_changed(self._job)
+        return True
 
     async def _clean_up(self) -> None:
         """Remove the job's keys when everybody else has said goodbye.

@@ -81,9 +81,13 @@ class Joining:
 
     def _tell_progress(self, *, spare: bool) -> None:
         record, elapsed = self.stay.whom_it_waits_for()
+        facts = progress(record, self.stay.settings, elapsed)
+        if spare and (why := self.stay.why_left_out()):
+            # Nobody waits, and nobody tells of those who do.
+            facts["left_out"] = [f"{self.stay.facts.host!r} ({why})"]
         self.params.record(
             EventName.RENDEZVOUS_WAITING,
-            **progress(record, self.stay.settings, elapsed),
+            **facts,
             spare=spare,
             size=self.stay.job.size if self.stay.job else 0,
             address=self.stay.facts.address,

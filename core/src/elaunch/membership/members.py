@@ -65,6 +65,14 @@ class Members:
         others = {key: facts for key, facts in self.facts.items() if key != node_id}
         return attrs.evolve(self, facts=others)
 
+    def addresses(self) -> frozenset[str]:
+        """Return all addresses from which their workers may connect."""
+        return frozenset(
+            address
+            for facts in self.facts.values()
+            for address in (facts.address, *facts.addresses)
+        )
+
     async def stopped(
         self, store: Store, on_waiting: Callable[[Sequence[str]], None]
     ) -> None:
@@ -107,3 +115,19 @@ class Members:
         if record.generation == self.generation:
             return record.phase not in {NodePhase.READY, NodePhase.DONE}
         return record.generation < self.generation
+
+
+async def read_members(store: Store, keys: Keys, sealed: tuple[int, int]) -> Members:
+    """Read the members of a generation: first their places, then the nodes.
+
+    Args:
+        store: Where the job lives.
+        keys: Keys of the job.
+        sealed: Number of the generation, and fencing token of who sealed it.
+
+    Raises:
+        RendezvousUnreachable: If the store does not tell.
+    """
+    assignments = await store.list(keys.assignments)
+    nodes = await store.list(keys.nodes)
+    return Members.read(keys, sealed, assignments, nodes)

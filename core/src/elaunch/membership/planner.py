@@ -165,6 +165,15 @@ def _plan_sealed(
         return Close(
             Outcome(state=OutcomeState.SUCCEEDED, reason="all workers succeeded")
         )
+    asking = view.restarts()
+    if asking:
+        return Form(departure(view, asking), job.restarts)
+    return _plan_joining(view)
+
+
+def _plan_joining(view: View) -> Decision:
+    """Take in the nodes that fit into the sealed generation, if there are any."""
+    job = view.job
     # Whoever is done can't take part in a larger world, so nobody joins a finish.
     size = len(view.members)
     if view.done or len(view.nodes) <= size or size >= job.settings.max_nodes:

@@ -86,13 +86,16 @@ def waiting(
         since: When each node came, by id.
         now: Time on the same clock.
     """
+    left_out = [node_id for node_id in view.nodes if _why_left_out(view, node_id)]
+    others = (node_id for node_id in view.nodes if node_id not in set(left_out))
     here = [
         Sighting(
-            node.record.facts.host,
+            view.nodes[node_id].record.facts.host,
             _state(view, node_id),
             now - since.get(node_id, now),
+            counts=not _why_left_out(view, node_id),
         )
-        for node_id, node in itertools.islice(view.nodes.items(), NAMED)
+        for node_id in itertools.islice((*left_out, *others), NAMED)
     ]
     return WaitingRecord(
         generation=view.job.generation,
@@ -106,12 +109,18 @@ def waiting(
 
 def _state(view: View, node_id: str) -> str:
     record = view.nodes[node_id].record
+    if node_id in view.members and not view.has_stopped(node_id):
+        return "stopping its workers"
+    return _why_left_out(view, node_id) or str(record.phase)
+
+
+def _why_left_out(view: View, node_id: str) -> str:
+    """Return why a node that is here does not count; empty if it does."""
+    record = view.nodes[node_id].record
     differing = differences(record.settings, view.job.settings)
     if differing:
         return f"not counted: {differing}"
-    if node_id in view.members and not view.has_stopped(node_id):
-        return "stopping its workers"
-    return str(record.phase)
+    return f"unfit: {record.unfit}" if record.unfit else ""
 
 
 def _missing(view: View) -> list[str]:
@@ -142,7 +151,7 @@ def _least(settings: JobSettings) -> int:
 def progress(
     record: WaitingRecord | None, settings: JobSettings, elapsed: float
 ) -> dict[str, Value]:
-    """Return the facts of ``rendezvous.waiting`` that the coordinator knows.
+    """Return the facts of ``rendezvous.waiting`` that the coordinator tells.
 
     Args:
         record: What it tells, `None` if it has told nothing yet.
@@ -157,6 +166,7 @@ def progress(
         "hosts": [node.host for node in record.here] if record else [],
         "missing": list(record.missing) if record else [],
         "gone": [_gone(node, elapsed) for node in record.gone] if record else [],
+        "left_out": _left_out(record) if record else [],
     }
 
 
@@ -192,6 +202,10 @@ def who_is_missing(
         gone = ", ".join(_gone(node, elapsed) for node in record.gone)
         parts.append(f"seen before: {gone}")
     return head + "; ".join(parts) + remedy
+
+
+def _left_out(record: WaitingRecord) -> list[str]:
+    return [f"{node.host!r} ({node.state})" for node in record.here if not node.counts]
 
 
 def _gone(node: Sighting, elapsed: float) -> str:

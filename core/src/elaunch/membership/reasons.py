@@ -17,9 +17,11 @@ def names(hosts: Sequence[str]) -> str:
 
 
 def departure(view: View, absent: Sequence[str]) -> str:
-    """Return why members are absent: lost, left for some reason, or run nothing."""
+    """Return why members stop: lost, left for some reason, or asking for a restart."""
     left = [(m, why) for m in absent if (why := view.why_left(m)) is not None]
-    idle = [view.hosts[m] for m in absent if view.is_here(m)]
+    here = [m for m in absent if view.is_here(m)]
+    asking = [(m, why) for m in here if (why := view.why_restart(m))]
+    idle = [view.hosts[m] for m in here if not view.why_restart(m)]
     lost = [
         view.hosts[m]
         for m in absent
@@ -30,6 +32,9 @@ def departure(view: View, absent: Sequence[str]) -> str:
         parts.append(f"{names(lost)} {'was' if len(lost) == 1 else 'were'} lost")
     if idle:
         parts.append(f"{names(idle)} stopped running")
+    parts += [
+        f"node {view.hosts[m]!r} asks for a restart: {why}" for m, why in asking[:NAMED]
+    ]
     parts += [f"node {view.hosts[m]!r} left: {why}" for m, why in left[:NAMED]]
     if len(left) > NAMED:
         parts.append(f"{len(left) - NAMED} more left")

@@ -7,9 +7,12 @@ Keys under ``/<run_id>/``:
   before it seals that generation.
 - ``done/<node_id>``: the generation whose workers all succeeded on a node; written by
   the node, and true also when it is gone.
+- ``vitals/<node_id>``: how a node goes; written by the node, and kept for a while when
+  it is gone.
 - ``job/coordinator`` (leased): who decides. Its revision is the fencing token.
 - ``job/state``: the generation and its phase. One write wakes every node.
 - ``job/waiting`` (leased): whom a generation that can't be formed yet waits for.
+- ``job/pace`` (leased): how long steps take on all nodes of a generation.
 - ``job/notice``: the last notice to the workers of a generation; without a lease, so
   that it is heard also if who announced it is gone.
 - ``job/bootstrap/<g>`` (leased): how the workers of generation ``g`` find each other.
@@ -30,6 +33,7 @@ from elaunch.errors import RendezvousCorrupt
 from elaunch.failures import ProcessFailure
 from elaunch.notice import Notice
 from elaunch.rendezvous import JobSettings, Membership, NodeFacts, Outcome
+from elaunch.vitals import Pace
 
 
 RecordT = TypeVar("RecordT")
@@ -71,6 +75,11 @@ class Keys:
         return f"{self.root}done/"
 
     @property
+    def all_vitals(self) -> str:
+        """Prefix of what nodes tell of how they go."""
+        return f"{self.root}vitals/"
+
+    @property
     def coordinator(self) -> str:
         """Who decides."""
         return f"{self.job}coordinator"
@@ -84,6 +93,11 @@ class Keys:
     def waiting(self) -> str:
         """Whom the job waits for."""
         return f"{self.job}waiting"
+
+    @property
+    def pace(self) -> str:
+        """How long steps take on all nodes."""
+        return f"{self.job}pace"
 
     @property
     def notice(self) -> str:
@@ -101,6 +115,10 @@ class Keys:
     def done(self, node_id: str) -> str:
         """The generation that a node is done with."""
         return f"{self.finished}{node_id}"
+
+    def vitals(self, node_id: str) -> str:
+        """How a node goes."""
+        return f"{self.all_vitals}{node_id}"
 
     def assignment(self, node_id: str) -> str:
         """The place of a node."""
@@ -150,6 +168,9 @@ class NodeRecord:
         preempted: Whether workers of that generation ended for a preemption. Whatever
             the node says next about that generation repeats it, likewise.
         reason: Why it leaves, for ``LEAVING``.
+        restart: Why that generation is to end and the job to form anew; empty if
+            nobody there asks for it. Repeated, likewise.
+        unfit: Why the node does not count although it is ``READY``; empty if it does.
     """
 
     facts: NodeFacts
@@ -160,6 +181,8 @@ class NodeRecord:
     failures: tuple[ProcessFailure, ...] = ()
     preempted: bool = False
     reason: str = ""
+    restart: str = ""
+    unfit: str = ""
 
 
 class JobPhase(enum.StrEnum):
@@ -195,6 +218,7 @@ class JobRecord:
         restarts: Restarts spent on failures so far.
         failed: The last generation whose failure was counted, 0 for none.
         departed: Agents that were members once and are gone.
+        progress: The farthest marker of any worker so far; `None` for none.
         reason: Why this generation is formed, or why the job is over.
         outcome: How the job ended, once closed.
     """
@@ -207,6 +231,7 @@ class JobRecord:
     restarts: int = 0
     failed: int = 0
     departed: int = 0
+    progress: float | None = None
     reason: str = ""
     outcome: Outcome | None = None
 
@@ -242,11 +267,13 @@ class Sighting:
         host: Its host.
         state: How it was seen, for example ``ready``, ``lost`` or ``left: SIGTERM``.
         age: Seconds since that began, when this was written.
+        counts: Whether it can be a member.
     """
 
     host: str
     state: str
     age: float
+    counts: bool = True
 
 
 @attrs.frozen(kw_only=True)
@@ -257,7 +284,7 @@ class WaitingRecord:
         generation: The generation that is forming.
         ready: Nodes that could be members.
         seen: Nodes that are here.
-        here: Some of them.
+        here: Some of them; first those that don't count.
         gone: The last of those that were here.
         missing: Who should be here and is not, one text for each or for many.
     """
@@ -268,6 +295,19 @@ class WaitingRecord:
     here: tuple[Sighting, ...]
     gone: tuple[Sighting, ...]
     missing: tuple[str, ...]
+
+
+@attrs.frozen
+class PaceRecord:
+    """How long steps take in a generation.
+
+    Attributes:
+        generation: The generation.
+        pace: How long they take, over all its nodes.
+    """
+
+    generation: int
+    pace: Pace
 
 
 @attrs.frozen

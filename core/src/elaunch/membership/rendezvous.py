@@ -15,9 +15,11 @@ from elaunch.errors import (
 )
 from elaunch.events import EventName
 from elaunch.failures import ProcessFailure
+from elaunch.membership.access import StoreAccess
 from elaunch.membership.joining import Joining
-from elaunch.membership.members import Members
-from elaunch.membership.notices import Heard, announce
+from elaunch.membership.members import Members, read_members
+from elaunch.membership.news import News
+from elaunch.membership.notices import announce
 from elaunch.membership.office import stand_by
 from elaunch.membership.options import RendezvousOptions
 from elaunch.membership.progress import Patience
@@ -27,15 +29,14 @@ from elaunch.membership.records import (
     JobRecord,
     Keys,
     NodePhase,
-    decode,
     encode,
     node_id_of,
 )
-from elaunch.membership.stay import Stay
+from elaunch.membership.statuses import statuses
+from elaunch.membership.stay import Account, Stay
 from elaunch.notice import Notice
 from elaunch.rendezvous import (
     Change,
-    ChangeKind,
     JobSettings,
     Membership,
     NodeFacts,
@@ -43,7 +44,8 @@ from elaunch.rendezvous import (
     Outcome,
     RendezvousParameters,
 )
-from elaunch.store import Lease, Store
+from elaunch.store import Store
+from elaunch.vitals import MemberStatus, Pace, Vitals
 
 
 LAST_DECISION_TIMEOUT = 1.0
@@ -52,8 +54,9 @@ LAST_DECISION_TIMEOUT = 1.0
 GOODBYE_TIMEOUT = 5.0
 """Seconds that a node which leaves tries to say so; its lease says it else."""
 
-REUSE_TIMEOUT = 2.0
-"""Seconds that a store which was just lost gets to prove that it is there."""
+TELL_RATE = 500
+"""Most nodes that tell how they go in a second: in a large job each does so less often.
+"""
 
 
 def _new_agent_id() -> str:
@@ -82,17 +85,21 @@ class StoreRendezvous:
     _facts: NodeFacts = attrs.field(init=False)
     _settings: JobSettings = attrs.field(init=False)
 
-    _store: Store | None = attrs.field(default=None, init=False)
+    _access: StoreAccess = attrs.field(init=False)
     _stay: Stay | None = attrs.field(default=None, init=False)
     _stays: int = attrs.field(default=0, init=False)
     _membership: Membership | None = attrs.field(default=None, init=False)
     _others: Members | None = attrs.field(default=None, init=False)
-    _failures: tuple[ProcessFailure, ...] = attrs.field(default=(), init=False)
-    _preempted: bool = attrs.field(default=False, init=False)
+    _account: Account = attrs.field(factory=Account, init=False)
+    _unfit: str = attrs.field(default="", init=False)
+    _tells_from: float = attrs.field(default=0.0, init=False)
     _last_job: JobRecord | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         params = self._params
+        self._access = StoreAccess(
+            self._open_store, self._options.silence_limit, self._forget_job
+        )
         host = socket.gethostname()
         self._keys = Keys(params.run_id)
         self._facts = params.node or NodeFacts(
@@ -123,8 +130,7 @@ class StoreRendezvous:
             stay = self._stay or await self._begin_stay(patience)
             membership = await self._become_member(stay, patience)
             if membership:
-                self._membership, self._failures = membership, ()
-                self._preempted = False
+                self._membership, self._account = membership, Account()
                 return membership
 
     async def _become_member(self, stay: Stay, patience: Patience) -> Membership | None:
@@ -154,14 +160,19 @@ class StoreRendezvous:
         return membership
 
     async def _begin_stay(self, patience: Patience) -> Stay:
-        store, lease = await self._hold_lease(patience)
+        store, lease = await self._access.hold_lease(patience)
         self._params.record(EventName.RENDEZVOUS_JOINING, address=self._facts.address)
         self._stays += 1
         node_id = node_id_of(f"{self._facts.host}-{self._agent_id}", self._stays)
         self._stay = Stay(
             store, self._keys, lease, node_id, self._facts, self._settings
         )
+        self._stay.unfit = self._unfit
         return self._stay
+
+    def _forget_job(self) -> None:
+        """Take what the store that was just opened holds for all that there is."""
+        self._last_job = None
 
     async def _enter(self, stay: Stay) -> None:
         """Read the job, and take part in it if it can be taken part in."""
@@ -174,71 +185,9 @@ class StoreRendezvous:
         await stay.enter()
         stay.office = stay.run(lambda: stand_by(stay, self._params, self._options))
 
-    async def _hold_lease(self, patience: Patience) -> tuple[Store, Lease]:
-        """Return a store that answers, with a lease of it.
-
-        A store that was in use before is tried first: whoever hosts it must keep it.
-        If it is gone, opening it again may find it elsewhere, or host it here.
-
-        Raises:
-            RendezvousUnreachable: If it can't be opened, or does not answer for as long
-                as a join waits.
-        """
-        ttl = self._options.silence_limit
-        while True:
-            if self._store:
-                with contextlib.suppress(RendezvousUnreachable, TimeoutError):
-                    async with asyncio.timeout(REUSE_TIMEOUT):
-                        return self._store, await self._store.lease(ttl)
-                await self._store.close()
-                self._store = None
-            self._store, self._last_job = await self._open_store(), None
-            try:
-                return self._store, await self._store.lease(ttl)
-            except RendezvousUnreachable as error:
-                await patience.endure(error)
-
-    async def changes(self) -> AsyncGenerator[Change, None]:
+    def changes(self) -> AsyncGenerator[Change, None]:
         """Yield what happens to the current membership, and each notice to it."""
-        stay, membership = self._joined()
-        superseded, heard = False, Heard(membership.generation)
-        while True:
-            news = stay.news()
-            if notice := heard.next(stay):
-                yield notice
-            change = self._change(stay, membership)
-            if change and change.kind is not ChangeKind.SUPERSEDED:
-                yield change
-                return
-            if change and not superseded:
-                superseded = True
-                yield change
-            else:
-                await news.wait()
-
-    def _change(self, stay: Stay, membership: Membership) -> Change | None:
-        if stay.broken:
-            raise stay.broken
-        job = stay.job
-        # A job that is over is over, also for a node that has lost the store since.
-        if job and job.phase is JobPhase.CLOSED:
-            return Change(
-                kind=ChangeKind.CLOSED, reason=job.reason, outcome=job.outcome
-            )
-        if stay.lost:
-            self._params.record(EventName.RENDEZVOUS_LOST, reason=stay.lost)
-            return Change(
-                kind=ChangeKind.LOST,
-                reason=stay.lost,
-                grace=self._options.fence_grace,
-            )
-        if job and job.generation > membership.generation:
-            return Change(
-                kind=ChangeKind.SUPERSEDED,
-                reason=job.reason,
-                failed=job.failed >= membership.generation,
-            )
-        return None
+        return self._news().changes()
 
     def outcome(self) -> Outcome | None:
         """Return how the job ended, or `None` while it has not."""
@@ -253,24 +202,16 @@ class StoreRendezvous:
         job = stay.job
         if membership.group_size == 1 or job is None:
             return frozenset(own)
-        assignments = await stay.store.list(self._keys.assignments)
-        nodes = await stay.store.list(self._keys.nodes)
         sealed = membership.generation, job.token
-        members = Members.read(self._keys, sealed, assignments, nodes)
+        members = await read_members(stay.store, self._keys, sealed)
         self._others = members.without(stay.node_id)
-        return frozenset(
-            own.union(
-                *((facts.address, *facts.addresses) for facts in members.facts.values())
-            )
-        )
+        return members.addresses() | own
 
     async def others_stopped(self) -> None:
         """Wait until no other node runs workers of this node's last generation."""
         if self._others is None:
             return
-        if self._store is None:
-            raise RendezvousUnreachable("the store is not open any more")
-        await self._others.stopped(self._store, self._tell_lingering)
+        await self._others.stopped(self._open(), self._tell_lingering)
 
     def _tell_lingering(self, hosts: Sequence[str]) -> None:
         # While this node is here it has other things to wait for, and tells those.
@@ -302,14 +243,55 @@ class StoreRendezvous:
     ) -> None:
         """Tell the job how this node's workers are."""
         stay, membership = self._joined()
-        self._failures = failures
-        self._preempted = state is NodeState.PREEMPTED
+        self._account = attrs.evolve(
+            self._account,
+            failures=failures,
+            preempted=state is NodeState.PREEMPTED,
+        )
         await self._say(stay, NodePhase(state.value), membership.generation)
 
     async def announce(self, notice: Notice) -> None:
         """Let every member of this node's generation know of a notice."""
         stay, membership = self._joined()
         await announce(stay, membership.generation, notice)
+
+    async def withhold(self, reason: str) -> None:
+        """Keep this node out of generations, or no longer with ``""``."""
+        self._unfit = reason
+        stay = self._stay
+        if stay and not stay.lost:
+            try:
+                await stay.withhold(reason)
+            except RendezvousUnreachable as error:
+                stay.lose(str(error))  # the next stay begins with it
+
+    async def restart(self, reason: str) -> None:
+        """Let the job form anew, at no cost."""
+        stay, membership = self._joined()
+        job = stay.job
+        sealed = job is not None and job.phase is JobPhase.SEALED
+        if job and sealed and job.generation == membership.generation:
+            self._account = attrs.evolve(self._account, restart=reason)
+            await stay.ask_for_restart(membership.generation, reason)
+
+    async def tell(self, vitals: Vitals) -> None:
+        """Tell the job how this node goes; in a large job less often."""
+        stay, membership = self._joined()
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(self._tells_from - loop.time())
+        self._tells_from = loop.time() + membership.group_size / TELL_RATE
+        await stay.store.put(self._keys.vitals(stay.node_id), encode(vitals))
+
+    def job_pace(self) -> Pace | None:
+        """Return how long steps take on all nodes, as the coordinator told last."""
+        told = self._stay.pace if self._stay else None
+        member = self._membership
+        current = told and member and told.generation == member.generation
+        return told.pace if told and current else None
+
+    async def members(self) -> Sequence[MemberStatus]:
+        """Read how all nodes of the job are."""
+        return await statuses(self._open(), self._keys)
 
     async def retire(self, reason: str) -> None:
         """Tell the job that this node leaves as soon as its workers have stopped."""
@@ -346,37 +328,23 @@ class StoreRendezvous:
         sealed = stay.job is not None and stay.job.phase is JobPhase.SEALED
         if not (self._membership and sealed):
             return
+        news = self._news()
         async with asyncio.timeout(LAST_DECISION_TIMEOUT):
             while not (stay.office and stay.office.done()):
-                news = stay.news()
-                if self._change(stay, self._membership):
+                told = stay.news()
+                if news.change():
                     return
-                await news.wait()
+                await told.wait()
 
     async def close(self, outcome: Outcome) -> None:
         """End the job for everybody. The first outcome stays."""
         stay, _ = self._joined()
-        while True:
-            entry = await stay.store.get(self._keys.state)
-            if entry is None:
-                return
-            job = decode(JobRecord, entry.key, entry.value)
-            if job.phase is JobPhase.CLOSED:
-                return
-            closed = attrs.evolve(
-                job, phase=JobPhase.CLOSED, reason=outcome.reason, outcome=outcome
-            )
-            if await stay.store.compare_and_set(
-                entry.key, encode(closed), expected=entry.revision
-            ):
-                return
+        await stay.close_job(outcome)
 
     async def aclose(self) -> None:
         """Leave if need be and release everything. Twice is fine."""
         await self.leave("the agent is closing")
-        store, self._store = self._store, None
-        if store:
-            await store.close()
+        await self._access.close()
 
     async def _end_stay(self) -> None:
         stay, self._stay, self._membership = self._stay, None, None
@@ -386,13 +354,22 @@ class StoreRendezvous:
 
     async def _say(self, stay: Stay, phase: NodePhase, generation: int) -> None:
         """Say where this node stands, and again how its workers have ended."""
-        failures, preempted = self._failures, self._preempted
-        await stay.say(phase, generation, failures=failures, preempted=preempted)
+        await stay.say(phase, generation, self._account)
 
     async def _say_goodbye(self, stay: Stay, generation: int, reason: str) -> None:
-        leaving, preempted = NodePhase.LEAVING, self._preempted
+        account = Account(preempted=self._account.preempted)
         async with asyncio.timeout(GOODBYE_TIMEOUT):
-            await stay.say(leaving, generation, preempted=preempted, reason=reason)
+            await stay.say(NodePhase.LEAVING, generation, account, reason)
+
+    def _news(self) -> News:
+        stay, membership = self._joined()
+        grace = self._options.fence_grace
+        return News(stay, membership, grace, self._params.record)
+
+    def _open(self) -> Store:
+        if self._access.store is None:
+            raise RendezvousUnreachable("the store is not open: join first")
+        return self._access.store
 
     def _joined(self) -> tuple[Stay, Membership]:
         if self._stay is None or self._membership is None:

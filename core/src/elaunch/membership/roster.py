@@ -4,6 +4,7 @@ from collections import deque
 
 import attrs
 
+from elaunch.membership.job_vitals import JobVitals, farthest
 from elaunch.membership.progress import NAMED, waiting
 from elaunch.membership.ranks import Candidate
 from elaunch.membership.records import (
@@ -21,6 +22,7 @@ from elaunch.membership.records import (
 )
 from elaunch.membership.view import Node, View
 from elaunch.store import Listing, StoreEvent
+from elaunch.vitals import Vitals
 
 
 @attrs.define(eq=False)
@@ -30,10 +32,12 @@ class Roster:
     Attributes:
         keys: Keys of the job.
         assigned: Revision of each assignment in the store, by node.
+        vitals: How the nodes go.
     """
 
     keys: Keys
     assigned: dict[str, int] = attrs.field(factory=dict, init=False)
+    vitals: JobVitals = attrs.field(factory=JobVitals, init=False)
     _nodes: dict[str, Node] = attrs.field(factory=dict, init=False)
     _stays: dict[str, str] = attrs.field(factory=dict, init=False)
     _members: dict[str, int] = attrs.field(factory=dict, init=False)
@@ -81,6 +85,7 @@ class Roster:
         A listing is sorted: places come before what their nodes are done with.
         """
         self._nodes, self._stays, self._members, self.assigned = {}, {}, {}, {}
+        self.vitals = JobVitals(farthest((self.vitals.progress, job.progress)))
         for entry in listing.entries:
             if entry.key.startswith(self.keys.nodes):
                 self._take(job, entry.key, entry.value, entry.revision, now)
@@ -95,6 +100,8 @@ class Roster:
             elif entry.key.startswith(self.keys.finished):
                 node_id = entry.key.removeprefix(self.keys.finished)
                 self._note_done(job, node_id, decode(int, entry.key, entry.value))
+            elif entry.key.startswith(self.keys.all_vitals):
+                self.note_vitals(entry.key, entry.value)
         self._forming_since = now
 
     def apply(self, job: JobRecord, event: StoreEvent, now: float) -> None:
@@ -103,6 +110,14 @@ class Roster:
             self._take(job, event.key, event.value, event.revision, now)
         else:
             self.remove(event.key.removeprefix(self.keys.nodes), now)
+
+    def note_vitals(self, key: str, value: bytes | None) -> None:
+        """Take in how a node goes, or that nobody needs to know any more."""
+        node_id = key.removeprefix(self.keys.all_vitals)
+        if value is None:
+            self.vitals.drop(node_id)
+        else:
+            self.vitals.take(node_id, decode(Vitals, key, value))
 
     def remove(self, node_id: str, now: float) -> None:
         """Note that a node is gone."""
@@ -159,6 +174,10 @@ class Roster:
         """Return the nodes whose assignments nobody needs any more."""
         needed = self._members.keys() | self._nodes.keys()
         return [node_id for node_id in self.assigned if node_id not in needed]
+
+    def stale_vitals(self) -> list[str]:
+        """Return the nodes whose vitals nobody needs any more."""
+        return self.vitals.stale(self._members.keys() | self._nodes.keys())
 
     @property
     def count(self) -> int:

@@ -26,14 +26,38 @@ from elaunch.membership.records import (
     NodePhase,
     NodeRecord,
     NoticeRecord,
+    PaceRecord,
     WaitingRecord,
     decode,
     decode_info,
     differences,
     encode,
 )
-from elaunch.rendezvous import JobSettings, Membership, NodeFacts, OutcomeState
+from elaunch.rendezvous import (
+    JobSettings,
+    Membership,
+    NodeFacts,
+    Outcome,
+    OutcomeState,
+)
 from elaunch.store import ABSENT, Lease, Store, WatchCompacted
+
+
+@attrs.frozen(kw_only=True)
+class Account:
+    """What a node says of its workers beside where it stands, and says again.
+
+    Two records of a node can come so fast that only the last one is seen.
+
+    Attributes:
+        failures: How they failed.
+        preempted: Whether any has ended for a preemption.
+        restart: Why the job is to form anew, or empty.
+    """
+
+    failures: tuple[ProcessFailure, ...] = ()
+    preempted: bool = False
+    restart: str = ""
 
 
 @attrs.define(eq=False)
@@ -49,6 +73,7 @@ class Stay:
         settings: The job's settings as the node knows them.
         joined: Revision of the node's first record.
         stopped: The last generation of which this node has no workers (any more).
+        unfit: Why this node does not count when it is ready; empty if it does.
         published: Key of the bootstrap that this node published last, or empty.
         office: Takes the office of the coordinator when it is free, once that began.
         in_office: Whether this node is the coordinator.
@@ -58,6 +83,7 @@ class Stay:
         bootstraps: What was published for each generation, by key.
         waiting: Whom the job waits for, as the coordinator told last.
         waiting_since: When it was told, by the loop's clock.
+        pace: How long steps take in the job, as the coordinator told last.
         notice: The last notice to workers of the job.
         notice_revision: Its revision; 0 while there is none.
         notice_since: When it was told, by the loop's clock.
@@ -73,6 +99,7 @@ class Stay:
     settings: JobSettings
     joined: int = ABSENT
     stopped: int = 0
+    unfit: str = ""
     published: str = ""
     office: asyncio.Task[None] | None = None
     in_office: bool = False
@@ -82,11 +109,14 @@ class Stay:
     bootstraps: dict[str, Mapping[str, str]] = attrs.field(factory=dict)
     waiting: WaitingRecord | None = None
     waiting_since: float = 0.0
+    pace: PaceRecord | None = None
     notice: NoticeRecord | None = None
     notice_revision: int = ABSENT
     notice_since: float = 0.0
     lost: str = ""
     broken: Exception | None = None
+    _said: NodeRecord | None = None
+    _turn: asyncio.Lock = attrs.field(factory=asyncio.Lock)
     _news: asyncio.Event = attrs.field(factory=asyncio.Event)
     _tasks: list[asyncio.Task[None]] = attrs.field(factory=list)
 
@@ -154,36 +184,79 @@ class Stay:
 
     async def enter(self) -> None:
         """Say for the first time that this node is ready."""
-        revision = await self.store.compare_and_set(
-            self.keys.node(self.node_id),
-            encode(self._record(NodePhase.READY, 0)),
-            expected=ABSENT,
-            lease=self.lease,
-        )
-        self.joined = revision or ABSENT
+        async with self._turn:
+            self._said = self._record(NodePhase.READY, 0)
+            revision = await self.store.compare_and_set(
+                self.keys.node(self.node_id),
+                encode(self._said),
+                expected=ABSENT,
+                lease=self.lease,
+            )
+            self.joined = revision or ABSENT
 
     async def say(
         self,
         phase: NodePhase,
         generation: int,
-        *,
-        failures: tuple[ProcessFailure, ...] = (),
-        preempted: bool = False,
+        account: Account = Account(),
         reason: str = "",
     ) -> None:
         """Say where this node stands."""
         if phase is NodePhase.DONE:
             # Without a lease: it stays true, also for a coordinator that comes later.
             await self.store.put(self.keys.done(self.node_id), encode(generation))
-        record = attrs.evolve(
-            self._record(phase, generation),
-            failures=failures,
-            preempted=preempted,
-            reason=reason,
-        )
-        await self.store.put(
-            self.keys.node(self.node_id), encode(record), lease=self.lease
-        )
+        async with self._turn:
+            await self._put(
+                attrs.evolve(
+                    self._record(phase, generation),
+                    failures=account.failures,
+                    preempted=account.preempted,
+                    restart=account.restart,
+                    reason=reason,
+                )
+            )
+
+    async def withhold(self, reason: str) -> None:
+        """Say why this node does not count, or ``""`` for that it does."""
+        self.unfit = reason
+        async with self._turn:
+            said = self._said
+            ready = said is not None and said.phase is NodePhase.READY
+            if said and ready and said.unfit != self.unfit:
+                await self._put(
+                    attrs.evolve(said, joined=self.joined, unfit=self.unfit)
+                )
+
+    async def ask_for_restart(self, generation: int, reason: str) -> None:
+        """Say that the job is to form anew, beside what this node has said.
+
+        Args:
+            generation: The generation that is to end; this node is a member of it.
+            reason: Why.
+        """
+        async with self._turn:
+            said = self._said
+            if said is None or said.generation < generation:
+                # Its workers only start, and it has said nothing of this generation.
+                said = self._record(NodePhase.RUNNING, generation)
+            await self._put(attrs.evolve(said, restart=reason))
+
+    async def close_job(self, outcome: Outcome) -> None:
+        """End the job for everybody, unless it has ended."""
+        while True:
+            entry = await self.store.get(self.keys.state)
+            if entry is None:
+                return
+            job = decode(JobRecord, entry.key, entry.value)
+            if job.phase is JobPhase.CLOSED:
+                return
+            closed = attrs.evolve(
+                job, phase=JobPhase.CLOSED, reason=outcome.reason, outcome=outcome
+            )
+            if await self.store.compare_and_set(
+                entry.key, encode(closed), expected=entry.revision
+            ):
+                return
 
     def whom_it_waits_for(self) -> tuple[WaitingRecord | None, float]:
         """Return what was told of the forming generation, and seconds since then."""
@@ -191,6 +264,10 @@ class Stay:
         if told is None or self.job is None or told.generation != self.job.generation:
             return None, 0.0
         return told, asyncio.get_running_loop().time() - self.waiting_since
+
+    def why_left_out(self) -> str:
+        """Return why this node is not counted, as far as it knows; empty if it is."""
+        return f"unfit: {self.unfit}" if self.unfit else ""
 
     def news(self) -> asyncio.Event:
         """Return an event that is set at the next news.
@@ -243,6 +320,8 @@ class Stay:
         elif key == self.keys.waiting:
             self.waiting = decode(WaitingRecord, key, value) if value else None
             self.waiting_since = asyncio.get_running_loop().time()
+        elif key == self.keys.pace:
+            self.pace = decode(PaceRecord, key, value) if value else None
         elif key == self.keys.notice:
             self._note_notice(key, value, revision)
         elif value is None:
@@ -257,6 +336,13 @@ class Stay:
             self.notice_revision = revision
             self.notice_since = asyncio.get_running_loop().time()
 
+    async def _put(self, record: NodeRecord) -> None:
+        """Say something, in turn: what is said last is what the job knows."""
+        self._said = record
+        await self.store.put(
+            self.keys.node(self.node_id), encode(record), lease=self.lease
+        )
+
     def _record(self, phase: NodePhase, generation: int) -> NodeRecord:
         return NodeRecord(
             facts=self.facts,
@@ -264,6 +350,7 @@ class Stay:
             phase=phase,
             generation=generation,
             joined=self.joined,
+            unfit=self.unfit if phase is NodePhase.READY else "",
         )
 
     def _wake(self) -> None:

@@ -1,5 +1,7 @@
 """What a decision depends on: the job and its nodes as the coordinator sees them."""
 
+import functools
+from collections import Counter
 from collections.abc import Mapping
 
 import attrs
@@ -88,6 +90,26 @@ class View:
         """Return the members that are here and run nothing, for whatever reason."""
         return [m for m in self.members if self.is_here(m) and self.has_stopped(m)]
 
+    def name_of(self, node_id: str) -> str:
+        """Return a node's name among the nodes of the job.
+
+        It is the host, so that whatever starts there is the same node; where several
+        nodes of the job share it, the agent.
+        """
+        node = self.nodes.get(node_id)
+        host = node.record.facts.host if node else self.hosts[node_id]
+        return agent_of(node_id) if host in self._shared_hosts else host
+
+    def restarts(self) -> list[str]:
+        """Return the members that ask for their generation to end."""
+        return [m for m in self.members if self.is_here(m) and self.why_restart(m)]
+
+    def why_restart(self, node_id: str) -> str:
+        """Return why a member asks for its generation to end; empty if it does not."""
+        node = self.nodes.get(node_id)
+        asks = node is not None and node.record.generation == self.job.members_of
+        return node.record.restart if node and asks else ""
+
     def candidates(self) -> tuple[Candidate, ...]:
         """Return the nodes that are ready for the next generation."""
         before = self._ranks_of_absent_agents()
@@ -102,6 +124,7 @@ class View:
             )
             for node in self.nodes.values()
             if node.record.phase is NodePhase.READY
+            and not node.record.unfit
             and self.is_admitted(node)
             and (node.node_id not in self.members or self.has_stopped(node.node_id))
         )
@@ -153,6 +176,15 @@ class View:
             and node.record.generation == self.job.members_of
             for failure in node.record.failures
         )
+
+    @functools.cached_property
+    def _shared_hosts(self) -> frozenset[str]:
+        """Hosts of several nodes of the job."""
+        hosts = {agent_of(m): self.hosts[m] for m in self.members if m in self.hosts}
+        for node_id, node in self.nodes.items():
+            hosts[agent_of(node_id)] = node.record.facts.host
+        counts = Counter(hosts.values())
+        return frozenset(host for host, count in counts.items() if count > 1)
 
     def _ranks_of_absent_agents(self) -> dict[str, int]:
         """Return the ranks that agents had which may be here again under another id."""

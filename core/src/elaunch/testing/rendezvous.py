@@ -19,6 +19,7 @@ from elaunch.api import (
     RendezvousTimeout,
 )
 from elaunch.testing.rendezvous_meeting import MeetingTests
+from elaunch.testing.rendezvous_members import MemberTests
 from elaunch.testing.rendezvous_nodes import (
     LIMIT,
     NewHandler,
@@ -32,7 +33,7 @@ from elaunch.testing.rendezvous_notices import NoticeTests
 
 
 @pytest.mark.asyncio
-class RendezvousContract(MeetingTests, NoticeTests):
+class RendezvousContract(MeetingTests, MemberTests, NoticeTests):
     """Inherit from it in a class named ``Test...`` and override `new_handler`."""
 
     @pytest.mark.parametrize("size", [1, 2, 4])
