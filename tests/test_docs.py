@@ -21,11 +21,14 @@ from elaunch.config import checks
 from elaunch.control_plane.main import SOCKETS
 from elaunch.environ import BY_BOOTSTRAP, BY_SPAWNER, TABLE, WITHHELD
 from elaunch.events import Event, EventName
+from elaunch.failure_table import Kind, Treatment
+from elaunch.failures import Ending, Request
 from elaunch.inventory import ways
 from elaunch.launcher import switches
 from elaunch.membership.options import RendezvousOptions
 from elaunch.plugins import BLOCK_VARIABLE
 from elaunch.plugins.loader import HOOKS, declared
+from elaunch.restart_budget import BudgetOptions
 from elaunch.schedulers import kubernetes, mpi, pbs, slurm
 from elaunch.templates import NAMES
 from elaunch_events_log import plugin as events_log
@@ -250,6 +253,31 @@ def test_every_option_of_the_rendezvous_is_documented() -> None:
     for name, default in rows.items():
         value = options.join_limit if name == "join_timeout" else getattr(options, name)
         assert value == (None if default == "none" else float(default))
+
+
+def test_every_option_of_the_restart_policy_is_documented_with_its_default() -> None:
+    section = page("policies.md").split("## Budgets")[1].split("\n## ")[0]
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([\w.-]+) \|", section, LINES))
+
+    assert rows == {
+        field.name: f"{field.default:g}"
+        if isinstance(field.default, float)
+        else str(field.default or "none")
+        for field in attrs.fields(BudgetOptions)
+    }
+
+
+def test_every_kind_of_row_and_what_follows_is_documented() -> None:
+    section = page("policies.md").split("## What follows")[1].split("\n## ")[0]
+    when, then = section.split("| then |")
+    kinds = [cell.strip("`").partition(":")[0] for cell in first_cells(when)]
+
+    assert kinds == list(Kind)
+    assert {cell.strip("`").partition(":")[0] for cell in first_cells(then)} == set(
+        Treatment
+    )
+    for word in (*Ending, *Request):
+        assert f"`{word}`" in when
 
 
 def test_every_name_of_a_template_is_documented() -> None:

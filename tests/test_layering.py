@@ -33,14 +33,15 @@ LAYERS = (
     ("membership",),
     ("environ",),
     ("rendezvous", "spawner", "memory_store", "file_store", "bootstraps"),
-    ("log_layout", "monitor", "torchelastic_translation"),
+    ("log_layout", "monitor", "torchelastic_translation", "decisions"),
+    ("restart_budget",),
     ("output",),
     (
         *("command", "bootstrap", "policy", "events", "keyspace"),
         *("workers", "binding", "devices", "signals", "accelerators", "scheduler"),
         "metric_handler",
     ),
-    ("polling_store", "locked_document", "torchelastic_events"),
+    ("polling_store", "locked_document", "torchelastic_events", "failure_table"),
     ("polling",),
     (
         *("store", "provider", "errors", "notice", "metrics", "timer", "health"),

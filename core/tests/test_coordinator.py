@@ -20,8 +20,8 @@ from elaunch.membership.records import (
     encode,
 )
 from elaunch.memory_store import MemoryStore
-from elaunch.policy import BudgetPolicy
 from elaunch.rendezvous import JobSettings, Membership
+from elaunch.restart_budget import BudgetPolicy
 from elaunch.store import Entry
 
 

@@ -26,8 +26,8 @@ from elaunch.membership.planner import (
 from elaunch.membership.ranks import order
 from elaunch.membership.records import JobPhase, JobRecord, NodePhase, NodeRecord
 from elaunch.membership.view import Node, View
-from elaunch.policy import BudgetPolicy
 from elaunch.rendezvous import JobSettings, NodeFacts, OutcomeState
+from elaunch.restart_budget import BudgetPolicy
 
 
 SETTINGS = JobSettings(min_nodes=2, max_nodes=3, max_restarts=1, shutdown_timeout=30)

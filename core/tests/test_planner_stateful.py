@@ -26,8 +26,8 @@ from elaunch.membership.planner import (
 )
 from elaunch.membership.ranks import Candidate, memberships
 from elaunch.membership.records import JobPhase, NodePhase, agent_of
-from elaunch.policy import BudgetPolicy
 from elaunch.rendezvous import JobSettings, OutcomeState
+from elaunch.restart_budget import BudgetPolicy
 
 
 T = TypeVar("T")

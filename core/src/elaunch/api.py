@@ -60,7 +60,6 @@ from elaunch.monitor import (
 from elaunch.notice import Notice, NoticeKind
 from elaunch.output import OutputSettings, RankSet, Route, Std, WorkerRoutes
 from elaunch.policy import (
-    BudgetPolicy,
     Decision,
     FailureReport,
     History,
@@ -84,6 +83,7 @@ from elaunch.rendezvous import (
     RendezvousParameters,
     RendezvousProvider,
 )
+from elaunch.restart_budget import BudgetOptions, BudgetPolicy
 from elaunch.scheduler import (
     Detected,
     Scheduler,
@@ -127,6 +127,12 @@ from elaunch.workers import (
 
 
 if TYPE_CHECKING:
+    from elaunch.failure_table import (
+        FailureMatch,
+        FailureRow,
+        FailureTable,
+        Treatment,
+    )
     from elaunch.file_store import FileStore
     from elaunch.polling_store import PollingStore
     from elaunch.torchelastic_events import get_logger as torchelastic_logger
@@ -140,6 +146,7 @@ __all__ = [
     "Bootstrap",
     "BootstrapParameters",
     "BootstrapProvider",
+    "BudgetOptions",
     "BudgetPolicy",
     "Change",
     "ChangeKind",
@@ -157,7 +164,10 @@ __all__ = [
     "EventName",
     "EventRecorder",
     "EventRecorderProvider",
+    "FailureMatch",
     "FailureReport",
+    "FailureRow",
+    "FailureTable",
     "Feed",
     "FileStore",
     "Finding",
@@ -243,6 +253,7 @@ __all__ = [
     "Suggestion",
     "ToldFinding",
     "Translation",
+    "Treatment",
     "UnknownLease",
     "UsageError",
     "Verdict",
@@ -266,6 +277,10 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     # Every command imports this module, and few need these: they are imported late.
+    if name in ("FailureMatch", "FailureRow", "FailureTable", "Treatment"):
+        from elaunch import failure_table
+
+        return getattr(failure_table, name)
     if name == "FileStore":
         from elaunch.file_store import FileStore
 

@@ -8,6 +8,7 @@ import attrs
 from elaunch.api import (
     BootstrapParameters,
     BootstrapProvider,
+    BudgetOptions,
     BudgetPolicy,
     MetricHandler,
     MetricHandlerParameters,
@@ -89,8 +90,8 @@ def _create_console(_: MetricHandlerParameters, __: NoOptions) -> MetricHandler:
     return ConsoleMetricHandler()
 
 
-def _create_default(params: PolicyParameters, _: NoOptions) -> RestartPolicy:
-    return BudgetPolicy(params.max_restarts)
+def _create_default(params: PolicyParameters, options: BudgetOptions) -> RestartPolicy:
+    return BudgetPolicy(params.max_restarts, options, params.on_failure)
 
 
 def _create_mpi(_: SchedulerParameters, __: NoOptions) -> Scheduler:
@@ -176,7 +177,8 @@ def elaunch_register_monitors() -> Iterable[MonitorProvider]:
 @hookimpl
 def elaunch_register_restart_policies() -> Iterable[RestartPolicyProvider]:
     """Declare ``default``."""
-    return (Provider("default", "restart while --max-restarts lasts", _create_default),)
+    summary = "restart while --max-restarts and budgets of its own last"
+    return (Provider("default", summary, _create_default, BudgetOptions),)
 
 
 @hookimpl

@@ -20,7 +20,8 @@
     ├── SpawnError                      exit 5    a worker could not be started
     ├── WorkersLeft                     exit 1    workers that can't be killed
     ├── ChildFailedError                exit of the root cause, 128 + n for a signal n;
-    │                                   exit 8 where it has none of its own
+    │   │                               exit 8 where it has none of its own
+    │   └── HandedBack                  exit 93   the scheduler is to go on
     ├── Preempted                       exit 75   the node or the job was preempted
     ├── SignalException                 exit 128 + n: the agent was told to stop
     └── InvalidTransition               exit 70   a bug of ours; carries its story
@@ -39,6 +40,9 @@ from elaunch.failures import ProcessFailure, root_cause, signal_name, summary
 
 PREEMPTED_EXIT = 75
 """Exit code of whoever ends for a preemption, worker or agent (EX_TEMPFAIL)."""
+
+HANDED_BACK_EXIT = 93
+"""Exit code of a job that no restart of its own helps: its scheduler is to go on."""
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:
@@ -295,6 +299,9 @@ class ChildFailedError(ElaunchError):
         ), first
 
     def __str__(self) -> str:
+        return self._report()
+
+    def _report(self) -> str:
         rank, first = self.get_first_failure()
         lines = [f"{self.name} failed; root cause: {first.render()}"]
         others = [f for r, f in self.failures.items() if r != rank]
@@ -307,6 +314,28 @@ class ChildFailedError(ElaunchError):
         if self.report:
             lines.append(f"the same as JSON: {self.report}")
         return "\n".join(lines)
+
+
+@attrs.frozen
+class HandedBack(ChildFailedError):
+    """The workers failed, and the restart policy hands the job back to its scheduler.
+
+    Attributes:
+        reason: Why it does.
+    """
+
+    exit_code: ClassVar[int] = HANDED_BACK_EXIT
+
+    reason: str = ""
+
+    @property
+    def status(self) -> int:
+        """The exit code by which a scheduler knows, whatever the root cause's."""
+        return self.exit_code
+
+    def __str__(self) -> str:
+        why = f": {self.reason}" if self.reason else ""
+        return f"the job is handed back to its scheduler{why}\n{self._report()}"
 
 
 class Preempted(ElaunchError):

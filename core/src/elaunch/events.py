@@ -55,6 +55,7 @@ class EventName(enum.StrEnum):
     WATCHDOG_STOPPED = "watchdog.stopped"
     TIMER_EXPIRED = "timer.expired"
     TIMER_KILLED = "timer.killed"
+    POLICY_DECIDED = "policy.decided"
     JOB_SUCCEEDED = "job.succeeded"
     JOB_FAILED = "job.failed"
     EVENTS_LOST = "events.lost"

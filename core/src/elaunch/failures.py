@@ -20,6 +20,10 @@ STDERR_TAIL_LINES = 20
 """How many last stderr lines of a failed worker are kept and shown."""
 
 
+_KEPT = 1000
+"""Characters of a text that a history keeps."""
+
+
 class Ending(enum.StrEnum):
     """How a worker came to its end."""
 
@@ -112,6 +116,20 @@ class ProcessFailure:
     monitor: str = ""
     request: Request | None = None
     stacks: tuple[str, ...] = ()
+
+    def trimmed(self) -> "ProcessFailure":
+        """Return it without what only people read: its size is bounded."""
+        return attrs.evolve(
+            self,
+            message=self.message[:_KEPT],
+            location=self.location[:_KEPT],
+            context=self.context[:_KEPT],
+            traceback="",
+            stderr_tail=(),
+            error_file="",
+            log_paths=(),
+            stacks=(),
+        )
 
     @property
     def status(self) -> int:

@@ -11,6 +11,11 @@ from elaunch.provider import Provider
 from elaunch.vitals import ToldFinding
 
 
+MAX_FAILURES = 32
+"""Most failures of one generation that are told and kept: what is sent stays bounded.
+"""
+
+
 class Verdict(enum.StrEnum):
     """What to do after a failure."""
 
@@ -70,6 +75,15 @@ class FailureReport:
     min_nodes: int = 1
     spares: int = 0
 
+    def trimmed(self) -> "FailureReport":
+        """Return what a history and an event keep of it: its size is bounded.
+
+        It has the first `MAX_FAILURES` failures, without what only people read.
+        """
+        kept = sorted(self.failures, key=lambda failure: failure.timestamp)
+        failures = tuple(failure.trimmed() for failure in kept[:MAX_FAILURES])
+        return attrs.evolve(self, failures=failures)
+
 
 @attrs.frozen
 class PastFailure:
@@ -101,27 +115,12 @@ class PolicyParameters:
 
     Attributes:
         max_restarts: Restarts that failures may cost the job; memberships are free.
+        on_failure: What follows from which failure, as rows of ``--on-failure``, which
+            `elaunch.failure_table.FailureTable` reads.
     """
 
     max_restarts: int
+    on_failure: tuple[str, ...] = ()
 
 
 RestartPolicyProvider = Provider[PolicyParameters, RestartPolicy]
-
-
-@attrs.frozen
-class BudgetPolicy:
-    """Restart while the job's budget lasts, whatever failed."""
-
-    max_restarts: int
-
-    def on_failure(self, report: FailureReport, _: History) -> Decision:
-        """Restart while fewer than ``max_restarts`` restarts are spent."""
-        if report.restarts < self.max_restarts:
-            return Decision(
-                Verdict.RESTART, f"restart {report.restarts + 1} of {self.max_restarts}"
-            )
-        spent = f"all {self.max_restarts} restarts are spent"
-        return Decision(
-            Verdict.FAIL, spent if self.max_restarts else "no restarts are allowed"
-        )

@@ -11,8 +11,9 @@ import attrs
 from elaunch.events import Record, discard
 from elaunch.failures import ProcessFailure
 from elaunch.notice import Notice
-from elaunch.policy import BudgetPolicy, RestartPolicy
+from elaunch.policy import RestartPolicy
 from elaunch.provider import Provider
+from elaunch.restart_budget import BudgetPolicy
 from elaunch.vitals import MemberStatus, Pace, Vitals
 
 
@@ -46,6 +47,7 @@ class JobSettings:
         max_nodes: Most nodes a generation may have.
         max_restarts: Restarts that failures may cost the job.
         restart_policy: Name of the restart policy with its options.
+        on_failure: What follows from which failure, row by row.
         shutdown_timeout: Seconds that workers get between signal and SIGKILL.
         node_unit: A generation has a multiple of so many nodes.
         population: How many nodes will ever come, `None` if replacements may. It lets
@@ -56,6 +58,7 @@ class JobSettings:
     max_nodes: int
     max_restarts: int = 0
     restart_policy: str = "default"
+    on_failure: tuple[str, ...] = ()
     shutdown_timeout: float = 30.0
     node_unit: int = 1
     population: int | None = None
@@ -157,16 +160,12 @@ class Outcome:
         state: Success, or which other end.
         reason: Why, in one line.
         failures: The failures behind it, the root cause among them; at most
-            `MAX_FAILURES`.
+            `elaunch.policy.MAX_FAILURES`.
     """
 
     state: OutcomeState
     reason: str
     failures: tuple[ProcessFailure, ...] = ()
-
-
-MAX_FAILURES = 32
-"""Most failures that travel with an outcome: what is sent stays bounded."""
 
 
 class ChangeKind(enum.StrEnum):

@@ -7,6 +7,7 @@ import attrs
 from elaunch.agent.messages import Result, Signalled
 from elaunch.errors import (
     ChildFailedError,
+    HandedBack,
     Preempted,
     QuorumLost,
     RendezvousClosed,
@@ -88,6 +89,8 @@ def of_job(name: str, outcome: Outcome, ends: Ends) -> Result:
     for end in (*missed, *others):
         failure = failure_of(end, role=ends.role, host=ends.host)
         failures.setdefault(failure.rank, failure)
+    if outcome.state is OutcomeState.HANDED_BACK:
+        return Result(error=HandedBack(name, failures, reason=outcome.reason))
     return Result(error=ChildFailedError(name, failures))
 
 

@@ -6,8 +6,8 @@ it gives for each round:
 - ranks (`elaunch.blocking.ranks`), and the bootstrap;
 - that nodes wait to join, by a look every ``interval`` seconds;
 - what follows from a failure. Nobody decides for the job: the node whose workers fail
-  asks the policy, and joins again, which the others see as a node that waits; likewise
-  one that is told to restart;
+  asks the policy about what it knows itself, and joins again, which the others see as
+  a node that waits; likewise one that is told to restart; no node can be left out;
 - that a node which is not fit stays out: it comes to the others when it is fit again;
 - that all are done: torchelastic's exit barrier.
 
@@ -18,6 +18,7 @@ fails for good, and not when a signal ends it.
 import asyncio
 import json
 import logging
+import math
 import socket
 import threading
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -30,6 +31,7 @@ from elaunch.blocking.collectives import barrier
 from elaunch.blocking.ranks import Past, agree
 from elaunch.blocking.standing import Standing
 from elaunch.blocking.trouble import translated
+from elaunch.decisions import decided
 from elaunch.errors import (
     RendezvousClosed,
     RendezvousCorrupt,
@@ -37,7 +39,7 @@ from elaunch.errors import (
 )
 from elaunch.failures import ProcessFailure
 from elaunch.notice import Notice
-from elaunch.policy import FailureReport, Verdict
+from elaunch.policy import FailureReport, PastFailure, Verdict
 from elaunch.rendezvous import (
     Change,
     ChangeKind,
@@ -85,6 +87,8 @@ class BlockingRendezvous:
     _membership: Membership | None = attrs.field(default=None, init=False)
     _addresses: frozenset[str] = attrs.field(default=frozenset(), init=False)
     _past: Past = attrs.field(factory=Past, init=False)
+    _history: list[PastFailure] = attrs.field(factory=list, init=False)
+    _not_before: float = attrs.field(default=-math.inf, init=False)
     _news: "asyncio.Queue[Change | Exception]" = attrs.field(
         factory=asyncio.Queue, init=False
     )
@@ -111,6 +115,8 @@ class BlockingRendezvous:
         self._standing.state = "ready"
         await self._standing.fit()
         try:
+            # Where others fail, too, the longest back-off counts: they wait for all.
+            await asyncio.sleep(self._not_before - asyncio.get_running_loop().time())
             membership, self._addresses = await self._call(self._meet)
         except asyncio.CancelledError:
             self._signalled = True  # nothing else gives up a join
@@ -238,17 +244,28 @@ class BlockingRendezvous:
             generation=self._membership.generation,
             restarts=self._membership.restart_count,
             failures=failures,
+            time=self._params.clock(),
+            group_size=self._membership.group_size,
+            min_nodes=self._params.min_nodes,
         )
-        decision = self._params.policy.on_failure(report, ())
+        # A second report of one generation takes the place of the first.
+        before = [p for p in self._history if p.report.generation < report.generation]
+        decision = self._params.policy.on_failure(report, before)
+        decided(self._params.record, report, before, decision)
+        self._history = [*before, PastFailure(report.trimmed(), decision)]
         first = failures[0]
         what = f"rank {first.rank} failed: {first.message}; {decision.reason}"
         if decision.verdict is Verdict.RESTART:
             self._note(what, failed=True)
+            self._not_before = asyncio.get_running_loop().time() + decision.delay
             change = Change(kind=ChangeKind.SUPERSEDED, reason=what, failed=True)
             self._news.put_nowait(change)
         else:
-            failed = OutcomeState.FAILED
-            self._close(Outcome(state=failed, reason=what, failures=failures))
+            if decision.verdict is Verdict.EXCLUDE:
+                what += f"; rendezvous backend {self.backend!r} can't leave out a node"
+            handed_back = decision.verdict is Verdict.HAND_BACK
+            state = OutcomeState.HANDED_BACK if handed_back else OutcomeState.FAILED
+            self._close(Outcome(state=state, reason=what, failures=failures))
 
     async def _finish(self) -> None:
         """Wait for the others in torchelastic's exit barrier; who is late is left."""
@@ -265,7 +282,7 @@ class BlockingRendezvous:
 
     def _close(self, outcome: Outcome) -> None:
         # A second report of a failure knows what came before the first.
-        failed = outcome.state is OutcomeState.FAILED
+        failed = bool(outcome.failures)
         if self._outcome is None or (failed and self._outcome.failures):
             self._outcome = outcome
         self._news.put_nowait(

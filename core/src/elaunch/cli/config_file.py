@@ -185,7 +185,7 @@ def _texts(action: argparse.Action, value: Any, source: str) -> tuple[str, ...]:
 def _of_table(
     setting: str, table: Mapping[str, Any], source: str, *, several: bool
 ) -> tuple[str, ...]:
-    if setting == "env":
+    if setting in ("env", "on_failure"):
         return tuple(f"{name}={_word(v, source)}" for name, v in table.items())
     if setting in _PAIRS:
         return (_pairs(table, source),)

@@ -37,4 +37,12 @@ def add_flags(group: argparse._ActionsContainer) -> None:
         default="default",
         help="who decides after a failure (default: default)",
     )
+    group.add_argument(
+        "--on-failure",
+        metavar="WHEN=THEN",
+        action="append",
+        default=[],
+        help="what follows from some failures, for example exit:3=fail or "
+        "exception:OutOfMemoryError=hand-back; may be given several times",
+    )
     report.add_flags(group)

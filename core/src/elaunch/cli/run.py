@@ -129,6 +129,7 @@ def config_of(resolved: Resolved) -> LaunchConfig:
         **signals.settings_of(args),
         exit_barrier_timeout=args.exit_barrier_timeout,
         restart_policy=args.restart_policy,
+        on_failure=tuple(args.on_failure),
         **fields_of(args),
         **backends.settings_of(args),
         **binding.settings_of(args),

@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, SupportsIndex
 
 from elaunch.binding import NumaBinding, mode_of
@@ -61,6 +61,11 @@ def seconds_to_stop(given: float | None) -> float:
     return seconds
 
 
+def rows(given: str | Iterable[str] | None) -> tuple[str, ...]:
+    """Return rows of a table as given: one, several or none."""
+    return (given,) if isinstance(given, str) else tuple(given or ())
+
+
 def check(config: "LaunchConfig") -> None:
     """Check a configuration.
 
@@ -73,6 +78,7 @@ def check(config: "LaunchConfig") -> None:
     _check_start(config)
     _check_workers(config)
     _check_health(config)
+    _check_rows(config)
     _check_logs_specs(config)
     _check_output(config, config.output_settings)  # which validates the rest
 
@@ -162,6 +168,13 @@ def _check_health(config: "LaunchConfig") -> None:
         parse_place(config.health_check)
     except ValueError as error:
         raise UsageError(f"health_check: {error}") from error
+
+
+def _check_rows(config: "LaunchConfig") -> None:
+    if config.on_failure:  # few jobs have any
+        from elaunch.failure_table import FailureTable
+
+        FailureTable.parse(config.on_failure)
 
 
 def _check_start(config: "LaunchConfig") -> None:

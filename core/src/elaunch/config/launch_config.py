@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 
 from elaunch.binding import BindingSettings, NumaBinding, mode_of
-from elaunch.config.checks import LOG_BACKUPS, check, seconds_to_stop
+from elaunch.config.checks import LOG_BACKUPS, check, rows, seconds_to_stop
 from elaunch.environ import EnvironmentSettings, names_only
 from elaunch.output import OutputSettings, RankSet, StdOrMap, texts
 from elaunch.signals import AgentSignals, agent_signals
@@ -94,6 +94,8 @@ class LaunchConfig:
         bootstrap: Bootstrap, likewise; ``auto`` is ``c10d`` where it is installed and
             ``port`` otherwise.
         restart_policy: Restart policy, likewise.
+        on_failure: What follows from which failure, as rows ``WHEN=THEN``
+            (`docs/policies.md`).
         monitors: Monitors, likewise.
         event_recorders: Event recorders, likewise.
         log_dir: Directory for workers' output. With it alone all of it is written
@@ -161,6 +163,7 @@ class LaunchConfig:
     preload_anyway: bool = False
     bootstrap: str = "auto"
     restart_policy: str = "default"
+    on_failure: tuple[str, ...] = attrs.field(default=(), converter=rows)
     monitors: tuple[str, ...] = ()
     event_recorders: tuple[str, ...] = ()
     log_dir: str = ""

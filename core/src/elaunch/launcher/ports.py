@@ -103,6 +103,7 @@ class Ports:
                 max_nodes=config.max_nodes,
                 max_restarts=config.max_restarts,
                 restart_policy=config.restart_policy,
+                on_failure=config.on_failure,
                 shutdown_timeout=config.shutdown_timeout,
             ),
             policy=self.policy(),
@@ -114,7 +115,7 @@ class Ports:
     def policy(self) -> RestartPolicy:
         """Return who decides what follows from a failure."""
         config = self.config
-        params = PolicyParameters(config.max_restarts)
+        params = PolicyParameters(config.max_restarts, config.on_failure)
         return self.plugins.policies.build(
             config.restart_policy, "--restart-policy", params
         )

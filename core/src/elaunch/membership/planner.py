@@ -25,8 +25,8 @@ from elaunch.membership.ranks import Candidate, choose, order
 from elaunch.membership.reasons import departure, names
 from elaunch.membership.records import JobPhase
 from elaunch.membership.view import View
-from elaunch.policy import FailureReport, RestartPolicy, Verdict
-from elaunch.rendezvous import MAX_FAILURES, Outcome, OutcomeState
+from elaunch.policy import MAX_FAILURES, FailureReport, RestartPolicy, Verdict
+from elaunch.rendezvous import Outcome, OutcomeState
 
 
 STOP_MARGIN = 10.0

@@ -358,6 +358,7 @@ def decode_info(key: str, value: bytes) -> Mapping[str, str]:
 _FLAGS: Mapping[str, str] = {
     "max_restarts": "--max-restarts",
     "restart_policy": "--restart-policy",
+    "on_failure": "--on-failure",
     "shutdown_timeout": "--shutdown-timeout",
     "node_unit": "--rdzv-conf node_unit",
     "population": "--rdzv-conf population",
@@ -375,5 +376,12 @@ def differences(ours: JobSettings, jobs: JobSettings) -> str:
     for field, flag in _FLAGS.items():
         here, there = getattr(ours, field), getattr(jobs, field)
         if here != there:
-            found.append(f"{flag} is {here} here and {there} in the job")
+            found.append(f"{flag} is {_said(here)} here and {_said(there)} in the job")
     return "; ".join(found)
+
+
+def _said(value: object) -> str:
+    """Return a setting as a user would have given it."""
+    if isinstance(value, tuple):
+        return " ".join(map(repr, value)) or "not given"
+    return str(value)

@@ -160,7 +160,7 @@ def _root_cause(error: BaseException) -> dict[str, Any] | None:
 
     Its error is known by its looks: importing either of the two is not for here.
     """
-    if type(error).__name__ != "ChildFailedError":
+    if type(error).__name__ not in ("ChildFailedError", "HandedBack"):
         return None
     try:
         failure = error.get_first_failure()[1]  # type: ignore[attr-defined] # see above
