@@ -12,7 +12,16 @@ from pathlib import Path
 import attrs
 import pytest
 
-from elaunch import accelerators, devices, errors, hookspecs, output, slots, templates
+from elaunch import (
+    accelerators,
+    builtin,
+    devices,
+    errors,
+    hookspecs,
+    output,
+    slots,
+    templates,
+)
 from elaunch.binding import NumaBinding
 from elaunch.cli import variables
 from elaunch.cli.actions import flag_of, settings_of
@@ -37,6 +46,8 @@ from elaunch_events_log.story.text import PHASES
 from elaunch_rdzv_c10d import job_token
 from elaunch_rdzv_etcd.local import binary
 from elaunch_rdzv_etcd.local.command import parser
+from elaunch_spawn_local import plugin as spawn_local
+from elaunch_spawn_local.plugin import PROCESS_INTERVAL
 
 
 ROOT = Path(__file__).parent.parent
@@ -200,7 +211,7 @@ def test_every_flag_of_the_reader_of_events_is_documented() -> None:
 
 def test_every_phase_of_a_generation_is_documented() -> None:
     section = page("events.md").split("## `elaunch events`")[1].split("\n## ")[0]
-    rows = dict(re.findall(r"^\| `(\w+)` \| (from .+) \|$", section, LINES))
+    rows = dict(re.findall(r"^\| `([\w ]+)` \| (from .+) \|$", section, LINES))
 
     assert rows == PHASES
 
@@ -215,6 +226,25 @@ def test_every_option_of_a_recorder_is_documented_with_its_default() -> None:
         for known in events_log.elaunch_register_event_recorders()
         for field in attrs.fields(known.options)
     }
+
+
+def test_every_option_of_a_monitor_is_documented_with_its_default() -> None:
+    for known in (
+        *builtin.elaunch_register_monitors(),
+        *spawn_local.elaunch_register_monitors(),
+    ):
+        section = page("monitors.md").split(f"\n## `{known.name}`\n")[1]
+        rows = re.findall(
+            r"^\| `(\w+)` \| `(.*?)` \|", section.split("\n## ")[0], LINES
+        )
+
+        assert dict(rows) == {
+            field.name: str(
+                PROCESS_INTERVAL if field.default is None else field.default
+            )
+            for field in attrs.fields(known.options)
+        }
+        assert f"| [`{known.name}`](#{known.name}) |" in page("monitors.md")
 
 
 def test_every_error_is_in_the_table_of_exit_codes() -> None:

@@ -215,6 +215,7 @@ def test_backends_are_told_with_where_they_are_from(
         ("log layout", "default", "elaunch-spawn-local"),
         ("monitor", "process", "elaunch-spawn-local"),
         ("monitor", "timer", "elaunch"),
+        ("monitor", "sections", "elaunch"),
         ("event recorder", "jsonl", "elaunch-events-log"),
         ("metric handler", "console", "elaunch"),
     }

@@ -28,7 +28,7 @@ LAYERS = (
         "inventory",
     ),
     ("schedulers",),
-    ("hookspecs", "watchdog"),
+    ("hookspecs", "watchdog", "monitors"),
     ("api",),
     ("membership",),
     ("environ",),

@@ -9,10 +9,15 @@ class TestPlugin(PluginContract):
         {
             *(("rendezvous", "file"), ("bootstrap", "port"), ("bootstrap", "none")),
             *(("bootstrap", "jax"), ("restart policy", "default")),
-            *(("monitor", "timer"), ("metric handler", "null")),
+            *(("monitor", "timer"), ("monitor", "heartbeat"), ("monitor", "sections")),
+            *(("monitor", "straggler"), ("monitor", "deadline")),
+            ("metric handler", "null"),
             *(("metric handler", "console"), ("scheduler", "mpi")),
             *(("scheduler", "slurm"), ("scheduler", "pbs")),
             ("scheduler", "kubernetes"),
         }
     )
-    heavy_modules = ("elaunch.file_store", "elaunch.watchdog", "elaunch.timer")
+    heavy_modules = (
+        *("elaunch.file_store", "elaunch.watchdog", "elaunch.timer"),
+        "elaunch.monitors.waiting",
+    )

@@ -242,7 +242,7 @@ def test_a_system_without_proc_has_a_private_directory(
 
 
 def create(told: Told, **options: str) -> Monitor:
-    (provider,) = builtin.elaunch_register_monitors()
+    provider, *_ = builtin.elaunch_register_monitors()
     parameters = MonitorParameters("job", 0.1, told)
     return provider.create(parameters, builtin.TimerOptions(**options))
 

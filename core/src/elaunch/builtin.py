@@ -34,6 +34,12 @@ from elaunch.api import (
 from elaunch.bootstraps import JaxBootstrap, NoBootstrap, PortBootstrap
 from elaunch.hookspecs import hookimpl
 from elaunch.metrics import ConsoleMetricHandler, NullMetricHandler
+from elaunch.monitors.options import (
+    DeadlineOptions,
+    HeartbeatOptions,
+    SectionsOptions,
+    StragglerOptions,
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -167,11 +173,70 @@ def _create_timer(params: MonitorParameters, options: TimerOptions) -> Monitor:
     return watchdog
 
 
+def _create_heartbeat(params: MonitorParameters, options: HeartbeatOptions) -> Monitor:
+    from elaunch.monitors.heartbeat import Heartbeat
+
+    return Heartbeat(params, options)
+
+
+def _create_sections(params: MonitorParameters, options: SectionsOptions) -> Monitor:
+    from elaunch.monitors.sections import Sections
+
+    return Sections(params, options)
+
+
+def _create_straggler(params: MonitorParameters, options: StragglerOptions) -> Monitor:
+    from elaunch.monitors.straggler import Straggler
+
+    return Straggler(params, options)
+
+
+def _create_deadline(_: MonitorParameters, options: DeadlineOptions) -> Monitor:
+    from elaunch.monitors.deadline import Deadline
+
+    if not options.job and not options.generation:
+        raise UsageError(
+            "monitor 'deadline' has no limit; write for example "
+            "--monitor deadline:job=3600, or generation=3600"
+        )
+    return Deadline(options)
+
+
 @hookimpl
 def elaunch_register_monitors() -> Iterable[MonitorProvider]:
-    """Declare ``timer``."""
-    summary = "kills workers whose timers (elaunch.timer, torch's too) expire"
-    return (Provider("timer", summary, _create_timer, TimerOptions),)
+    """Declare ``timer`` and those of what workers say of themselves."""
+    return (
+        Provider(
+            "timer",
+            "kills workers whose timers (elaunch.timer, torch's too) expire",
+            _create_timer,
+            TimerOptions,
+        ),
+        Provider(
+            "heartbeat",
+            "finds workers that say nothing any more",
+            _create_heartbeat,
+            HeartbeatOptions,
+        ),
+        Provider(
+            "sections",
+            "finds sections of workers' code that take too long; always there",
+            _create_sections,
+            SectionsOptions,
+        ),
+        Provider(
+            "straggler",
+            "reports how long steps take, and names who is always slow",
+            _create_straggler,
+            StragglerOptions,
+        ),
+        Provider(
+            "deadline",
+            "limits the time of the job, or of a generation",
+            _create_deadline,
+            DeadlineOptions,
+        ),
+    )
 
 
 @hookimpl

@@ -1,7 +1,7 @@
 """The monitor port: somebody who watches a running group and says what he finds."""
 
 import enum
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Protocol
 
 import attrs
@@ -10,6 +10,7 @@ from elaunch.events import Record, discard
 from elaunch.failures import Request
 from elaunch.feed import Feed
 from elaunch.provider import Provider
+from elaunch.vitals import Pace
 from elaunch.worker_message import OutputBlock, WorkerMessage
 
 
@@ -81,6 +82,10 @@ class Monitor(Protocol):
         """
 
 
+def _unknown() -> None:
+    """Return nothing: the pace of a job of which nobody tells."""
+
+
 @attrs.frozen
 class MonitorParameters:
     """What every monitor is built with.
@@ -93,6 +98,9 @@ class MonitorParameters:
         messages: What workers tell, told on the agent's loop.
         output: What they write, told in a thread of the spawner; for who subscribes
             when it is created.
+        paces: Where a monitor tells how long steps take on this node.
+        job_pace: Returns how long they take in the whole job; `None` if that is not
+            known.
     """
 
     run_id: str
@@ -100,6 +108,8 @@ class MonitorParameters:
     record: Record = discard
     messages: Feed[WorkerMessage] = attrs.field(factory=Feed)
     output: Feed[OutputBlock] = attrs.field(factory=Feed)
+    paces: Feed[Pace] = attrs.field(factory=Feed)
+    job_pace: Callable[[], Pace | None] = _unknown
 
 
 @attrs.frozen

@@ -50,6 +50,7 @@ from elaunch.environ import EnvironmentSettings
 from elaunch.errors import ElaunchError, RendezvousUnreachable
 from elaunch.events import EventName, Record
 from elaunch.failures import signal_name
+from elaunch.feed import Feed
 from elaunch.monitor import NamedMonitor
 from elaunch.notice import Notice
 from elaunch.rendezvous import (
@@ -62,6 +63,7 @@ from elaunch.rendezvous import (
 )
 from elaunch.signals import PREEMPTION_SIGNAL, AgentSignals
 from elaunch.spawner import Spawner
+from elaunch.worker_message import WorkerMessage
 from elaunch.workers import WorkerEntry
 
 
@@ -108,6 +110,7 @@ class Agent:
     line_prefix: str | None = None
     record: Record
     environment: EnvironmentSettings = attrs.field(factory=EnvironmentSettings)
+    messages: Feed[WorkerMessage] = attrs.field(factory=Feed)
 
     _machine: Machine = attrs.field(init=False)
     _meeting: MeetingPoint = attrs.field(init=False)
@@ -149,6 +152,7 @@ class Agent:
             spawner=self.spawner,
             entry=self.entry,
             monitors=self.monitors,
+            messages=self.messages,
             notices=self.notices,
             placement=placement,
             meeting=self._meeting,

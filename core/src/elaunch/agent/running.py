@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 import attrs
 
+from elaunch.agent.first_beats import FirstBeats
 from elaunch.agent.happenings import Happenings
 from elaunch.agent.meeting import MeetingPoint
 from elaunch.agent.messages import Exited, Started, Stimulus, Stop, Stopped
@@ -14,10 +15,12 @@ from elaunch.agent.stopping import Steps
 from elaunch.agent.tasks import Task, Tasks, cancel
 from elaunch.agent.watching import variables, watch
 from elaunch.events import EventName, Record
+from elaunch.feed import Feed
 from elaunch.monitor import NamedMonitor, WatchedGroup
 from elaunch.notice import Notice
 from elaunch.rendezvous import Membership
 from elaunch.spawner import Spawner, StopSchedule, WorkerGroup
+from elaunch.worker_message import WorkerMessage
 from elaunch.workers import WorkerEntry, WorkerExit
 
 
@@ -33,6 +36,7 @@ class RunningWorkers:
         spawner: Starts them.
         entry: What they run.
         monitors: Who watches them.
+        messages: What they tell.
         notices: What they are told, and how they are stopped.
         placement: What each is started with.
         meeting: Where they meet those of other nodes.
@@ -46,6 +50,7 @@ class RunningWorkers:
     spawner: Spawner
     entry: WorkerEntry
     monitors: Sequence[NamedMonitor]
+    messages: Feed[WorkerMessage]
     notices: Notices
     placement: Placement
     meeting: MeetingPoint
@@ -59,9 +64,11 @@ class RunningWorkers:
     _reaping: Task | None = attrs.field(default=None, init=False)
     _terminating: bool = attrs.field(default=False, init=False)
     _steps: Steps = attrs.field(init=False)
+    _first_beats: FirstBeats = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._steps = Steps(self.happenings)
+        self._first_beats = FirstBeats(self.messages, self.record)
 
     async def start(self, membership: Membership) -> None:
         """Find where they meet, start them, watch them.
@@ -75,8 +82,10 @@ class RunningWorkers:
         told = variables(self.monitors, self.record)
         specs = self.placement.specs(membership, {**told, **meeting})
         self._terminating = False
+        self._first_beats.begin(specs)
         self._group = group = await self.spawner.start(self.entry, specs)
         self.happenings.started(membership, specs, group.pids)
+        self._first_beats.started()
         # The machine must hear of the start before it hears of an exit.
         self.feed(Started(dict(group.pids)))
         self._reaping = self.tasks.start(self._reap(group, len(specs)))
@@ -101,6 +110,8 @@ class RunningWorkers:
         self._steps = Steps(self.happenings)
         if self._group:
             self._terminating = True
+            for task in self._watching:
+                task.cancel()  # that they are slow, or silent, is no news any more
             self.record(EventName.GROUP_STOPPING, reason=stop.reason)
             schedule = self.notices.schedule(stop)
             await self._group.stop(schedule, self._steps)
@@ -125,6 +136,7 @@ class RunningWorkers:
     async def close(self) -> None:
         """Release the group; kills what still runs. Twice is fine."""
         group, self._group = self._group, None
+        self._first_beats.end()
         if group:
             await cancel(self._reaping)
             await group.close()

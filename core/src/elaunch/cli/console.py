@@ -118,7 +118,8 @@ def _stopping(facts: Facts) -> str | None:
 
 
 def _finding(facts: Facts) -> str:
-    worker = f"rank {facts['rank']} " if "rank" in facts else ""
+    rank = facts.get("rank")  # `None` if it is about the node
+    worker = "" if rank is None else f"rank {rank} "
     return f"{worker}{facts['severity']}: {facts['reason']}"
 
 

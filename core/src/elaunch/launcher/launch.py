@@ -166,6 +166,7 @@ class Launch:
             line_prefix=config.log_line_prefix_template,
             record=recording,
             environment=config.environment_settings,
+            messages=ports.messages,
         )
 
     def _keep(self, error: ChildFailedError, stacks: Sequence[str]) -> ChildFailedError:

@@ -10,7 +10,7 @@ from elaunch.bootstrap import Bootstrap, BootstrapParameters
 from elaunch.config import LaunchConfig
 from elaunch.events import EventRecorder, Record, RecorderParameters
 from elaunch.feed import Feed
-from elaunch.launcher.switches import switched_on
+from elaunch.launcher.switches import always_on, switched_on
 from elaunch.log_layout import LogLayout, LogLayoutParameters, run_name
 from elaunch.monitor import MonitorParameters, NamedMonitor
 from elaunch.options import parse_spec
@@ -23,6 +23,7 @@ from elaunch.rendezvous import (
     RendezvousParameters,
 )
 from elaunch.spawner import Spawner, SpawnerParameters
+from elaunch.vitals import Pace
 from elaunch.worker_message import OutputBlock, WorkerMessage
 
 
@@ -65,12 +66,14 @@ class Ports:
         plugins: Where names are looked up.
         messages: What workers tell.
         output: What they write.
+        paces: How long steps take on this node.
     """
 
     config: LaunchConfig
     plugins: Plugins
     messages: Feed[WorkerMessage] = attrs.field(factory=Feed, init=False)
     output: Feed[OutputBlock] = attrs.field(factory=Feed, init=False)
+    paces: Feed[Pace] = attrs.field(factory=Feed, init=False)
 
     def spawner(self) -> Spawner:
         """Return who starts the workers."""
@@ -135,6 +138,7 @@ class Ports:
             record,
             messages=self.messages,
             output=self.output,
+            paces=self.paces,
         )
         return [
             NamedMonitor(
@@ -176,9 +180,9 @@ class Ports:
 
     @property
     def monitor_specs(self) -> Sequence[str]:
-        """Monitors as they are named, with those that the environment adds."""
+        """Monitors as they are named, with those that are added to them."""
         named = self.config.monitors
-        return (*named, *switched_on(named, os.environ))
+        return (*named, *switched_on(named, os.environ), *always_on(named))
 
     @property
     def layout_spec(self) -> Spec | None:

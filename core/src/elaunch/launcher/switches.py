@@ -1,4 +1,4 @@
-"""Variables by which torchelastic's users switch on what is a monitor here."""
+"""Monitors that nobody names: those of every run, and of torchelastic's variables."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ def switched_on(monitors: Sequence[str], environment: Mapping[str, str]) -> list
         monitors: Those that are named, as ``NAME[:key=value,...]``.
         environment: The agent's environment.
     """
-    named = {parse_spec(spec, "--monitor")[0] for spec in monitors}
+    named = _names(monitors)
     found = {}
     if environment.get("TORCHELASTIC_ENABLE_FILE_TIMER") == "1":
         found["timer"] = "timer"
@@ -40,6 +40,18 @@ def switched_on(monitors: Sequence[str], environment: Mapping[str, str]) -> list
     if _is_positive(stuck):
         found["process"] = f"process:max_stuck={stuck.strip()}"
     return [spec for name, spec in found.items() if name not in named]
+
+
+def always_on(monitors: Sequence[str]) -> list[str]:
+    """Return the monitors that every run has, but for those that are named.
+
+    What a worker itself wants to be limited is limited, whatever the command says.
+    """
+    return [name for name in ("sections",) if name not in _names(monitors)]
+
+
+def _names(monitors: Sequence[str]) -> set[str]:
+    return {parse_spec(spec, "--monitor")[0] for spec in monitors}
 
 
 def _is_positive(text: str) -> bool:

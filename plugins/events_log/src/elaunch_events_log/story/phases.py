@@ -3,6 +3,7 @@
 A phase on one node is measured by that node's clock; of all nodes the slowest counts.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from elaunch_events_log.reading.entry import Entry
@@ -38,6 +39,7 @@ def phases_of(
     found = [
         _slowest("rendezvous", began, joined),
         _slowest("spawn", joined, started),
+        _slowest("first heartbeat", started, _all_heard(own, label)),
         _ran(started, ends),
         _detect(own, stopping, label),
         _slowest("stop", stopping, stopped),
@@ -52,6 +54,18 @@ def _first(own: Iterable[Entry], names: Sequence[str], label: Label) -> Moments:
         if entry.name in names:
             moments.setdefault(label(entry), entry.time)
     return moments
+
+
+def _all_heard(own: Sequence[Entry], label: Label) -> Moments:
+    """Return when the last worker of each node sent its first heartbeat."""
+    started = Counter(label(e) for e in own if e.name == "worker.started")
+    heard: dict[str, list[float]] = {}
+    for entry in own:
+        if entry.name == "worker.first_heartbeat":
+            heard.setdefault(label(entry), []).append(entry.time)
+    return {
+        node: max(times) for node, times in heard.items() if len(times) == started[node]
+    }
 
 
 def _slowest(name: str, since: Moments, until: Moments) -> Phase | None:

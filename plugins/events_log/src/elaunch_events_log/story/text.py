@@ -139,7 +139,8 @@ def _some(items: Sequence[str]) -> list[str]:
 PHASES: Mapping[str, str] = {
     "rendezvous": "from a node's wish to join to its membership",
     "spawn": "from membership to the start of all its workers",
-    "ran": "from there to the first end",
+    "first heartbeat": "from there to the first heartbeat of all its workers",
+    "ran": "from the start of all its workers to the first end",
     "detect": "from the first failure to the moment a node begins to stop its workers",
     "stop": "from there to the end of all its workers",
     "down": "from what ended the generation before to the start of all workers",

@@ -1,0 +1,136 @@
+"""Options of the core's monitors; every command imports this, so they are spare."""
+
+from typing import Any
+
+import attrs
+
+
+SEVERITIES = ("unhealthy", "degraded", "info")
+SEPARATOR = ";"
+"""What separates the limits of sections: a value of an option has no comma."""
+
+
+def _check_severity(_: object, field: "attrs.Attribute[str]", value: str) -> None:
+    if value not in SEVERITIES:
+        words = ", ".join(map(repr, SEVERITIES))
+        raise ValueError(f"{field.name!r} is one of {words}, not {value!r}")
+
+
+def _check_limits(_: object, __: object, value: str) -> None:
+    parsed_limits(value)
+
+
+def parsed_limits(text: str) -> dict[str, float]:
+    """Read ``NAME=SECONDS;NAME=SECONDS``; a name may have wildcards.
+
+    Raises:
+        ValueError: If it is not of that form.
+    """
+    limits: dict[str, float] = {}
+    for part in filter(None, map(str.strip, text.split(SEPARATOR))):
+        name, _, seconds = part.rpartition("=")
+        if not name.strip() or not _is_duration(seconds):
+            raise ValueError(
+                f"'limits' is NAME=SECONDS;NAME=SECONDS, and {part!r} is not of that "
+                f"form"
+            )
+        limits[name.strip()] = float(seconds)
+    return limits
+
+
+def _is_duration(text: str) -> bool:
+    try:
+        return float(text) >= 0
+    except ValueError:
+        return False
+
+
+def _seconds(default: float) -> Any:
+    return attrs.field(default=default, validator=attrs.validators.ge(0))
+
+
+def _above(default: float, bound: float) -> Any:
+    return attrs.field(default=default, validator=attrs.validators.gt(bound))
+
+
+def _severity(default: str) -> Any:
+    return attrs.field(default=default, validator=_check_severity)
+
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class HeartbeatOptions:
+    """Options of the monitor ``heartbeat``.
+
+    Attributes:
+        limit: Seconds for which a worker may be silent; 0 for a limit that is learned.
+        startup: Seconds that it may be silent at its start, and until a limit is known;
+            0 for no limit.
+        warmup: How many first heartbeats of a worker belong to its start.
+        factor: How many times the longest silence so far the learned limit is.
+        floor: Seconds that a learned limit has at least.
+        severity: What silence is.
+    """
+
+    limit: float = _seconds(0.0)
+    startup: float = _seconds(1800.0)
+    warmup: int = attrs.field(default=3, validator=attrs.validators.ge(0))
+    factor: float = _above(5.0, 1)
+    floor: float = _above(300.0, 0)
+    severity: str = _severity("unhealthy")
+
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class SectionsOptions:
+    """Options of the monitor ``sections``.
+
+    Attributes:
+        limits: Limits by section, as ``NAME=SECONDS;NAME=SECONDS``, before those that
+            workers set; a name may have wildcards, the first that fits counts, and 0 is
+            no limit.
+        outside: Seconds that a worker may be outside of any section, from the end of
+            its first one on; 0 for no limit.
+        learn: Whether sections without a limit have one that is learned.
+        factor: How many times the longest time so far a learned limit is.
+        floor: Seconds that a learned limit has at least.
+        severity: What a section over its limit is.
+    """
+
+    limits: str = attrs.field(default="", validator=_check_limits)
+    outside: float = _seconds(0.0)
+    learn: bool = False
+    factor: float = _above(5.0, 1)
+    floor: float = _above(300.0, 0)
+    severity: str = _severity("unhealthy")
+
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class StragglerOptions:
+    """Options of the monitor ``straggler``.
+
+    Attributes:
+        interval: Seconds between two reports.
+        ratio: How many times the median of the job a slow worker's step takes.
+        chronic: In how many reports in a row a worker must be slow to be named.
+        severity: What a chronic straggler is.
+        exclude: Whether it is asked to leave its node out.
+    """
+
+    interval: float = _above(60.0, 0)
+    ratio: float = _above(1.5, 1)
+    chronic: int = attrs.field(default=3, validator=attrs.validators.ge(1))
+    severity: str = _severity("degraded")
+    exclude: bool = False
+
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class DeadlineOptions:
+    """Options of the monitor ``deadline``.
+
+    Attributes:
+        job: Seconds that the job may take, from the start of this agent; 0 for no
+            limit.
+        generation: Seconds for which workers may run without a restart; 0 for no limit.
+    """
+
+    job: float = _seconds(0.0)
+    generation: float = _seconds(0.0)

@@ -1,0 +1,94 @@
+"""Waits for the moment at which a monitor has to judge, and sees pauses of the agent.
+
+An agent that stood still (SIGSTOP, a frozen container, a paused machine, a loop that
+was blocked) has heard nothing meanwhile, and often its workers stood still with it.
+That time is nobody's silence.
+"""
+
+import asyncio
+import contextlib
+import math
+from collections.abc import Iterable
+
+import attrs
+
+
+LONGEST_NAP = 1.0
+"""Seconds after which the clock is looked at, however far the deadline is."""
+
+SHORTEST_NAP = 0.05
+"""Seconds of a nap, however short the limits are."""
+
+NAPS_OF_A_LIMIT = 8
+"""In how many naps a short limit is divided at least."""
+
+TURNS = 3
+"""Turns of the loop in which it reads what lies in sockets, before a judgement."""
+
+
+def nap_of(limits: Iterable[float]) -> float:
+    """Return how long to sleep at a time for some limits; 0 is none."""
+    shortest = min((each for each in limits if each > 0), default=math.inf)
+    return min(LONGEST_NAP, max(SHORTEST_NAP, shortest / NAPS_OF_A_LIMIT))
+
+
+@attrs.frozen
+class Pause:
+    """A time in which this process did not run, or not all the time.
+
+    Attributes:
+        since: Its begin, by the loop's clock.
+        until: Its end.
+    """
+
+    since: float
+    until: float
+
+    def shifted(self, moment: float) -> float:
+        """Return a moment since which a time counts, without what the pause took."""
+        return moment + max(0.0, self.until - max(self.since, moment))
+
+
+@attrs.define(eq=False)
+class Waiting:
+    """Waits until a moment, in naps.
+
+    Attributes:
+        nap: Seconds of the longest nap: one that was late by half of that was a pause.
+    """
+
+    nap: float = LONGEST_NAP
+    _wake: float = attrs.field(default=-math.inf, init=False)
+    _came: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
+
+    def mind(self, limit: float | None) -> None:
+        """Take short naps from now on, if there is a short limit."""
+        if limit is not None and limit < self.nap * NAPS_OF_A_LIMIT:
+            self.nap = nap_of([limit])
+
+    def expect(self, moment: float) -> None:
+        """End the wait if it would not be over at a moment."""
+        if moment < self._wake:
+            self._came.set()
+
+    async def until(self, moment: float) -> Pause | None:
+        """Wait until a moment, `expect`, or the end of a nap.
+
+        Returns:
+            When this process did not run, if it did not.
+        """
+        loop = asyncio.get_running_loop()
+        since = loop.time()
+        napping = moment < math.inf
+        self._wake = min(moment, since + self.nap) if napping else math.inf
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(self._wake if napping else None):
+                await self._came.wait()
+        wake, self._wake = self._wake, -math.inf
+        self._came.clear()
+        until = loop.time()
+        paused = until - max(wake, since) > self.nap / 2
+        if until >= moment:
+            for _ in range(TURNS):
+                await asyncio.sleep(0)
+        return Pause(since, until) if paused else None
