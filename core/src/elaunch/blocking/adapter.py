@@ -28,10 +28,10 @@ import attrs
 
 from elaunch.blocking.calls import in_thread
 from elaunch.blocking.collectives import barrier
+from elaunch.blocking.deciding import Deciding
 from elaunch.blocking.ranks import Past, agree
 from elaunch.blocking.standing import Standing
 from elaunch.blocking.trouble import translated
-from elaunch.decisions import decided
 from elaunch.errors import (
     RendezvousClosed,
     RendezvousCorrupt,
@@ -39,7 +39,7 @@ from elaunch.errors import (
 )
 from elaunch.failures import ProcessFailure
 from elaunch.notice import Notice
-from elaunch.policy import FailureReport, PastFailure, Verdict
+from elaunch.policy import Verdict
 from elaunch.rendezvous import (
     Change,
     ChangeKind,
@@ -87,7 +87,7 @@ class BlockingRendezvous:
     _membership: Membership | None = attrs.field(default=None, init=False)
     _addresses: frozenset[str] = attrs.field(default=frozenset(), init=False)
     _past: Past = attrs.field(factory=Past, init=False)
-    _history: list[PastFailure] = attrs.field(factory=list, init=False)
+    _deciding: Deciding = attrs.field(init=False)
     _not_before: float = attrs.field(default=-math.inf, init=False)
     _news: "asyncio.Queue[Change | Exception]" = attrs.field(
         factory=asyncio.Queue, init=False
@@ -97,6 +97,9 @@ class BlockingRendezvous:
     _standing: Standing = attrs.field(factory=Standing, init=False)
     _signalled: bool = attrs.field(default=False, init=False)
     _ended: bool = attrs.field(default=False, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._deciding = Deciding(self._params)
 
     @property
     def backend(self) -> str:
@@ -240,19 +243,7 @@ class BlockingRendezvous:
 
     def _decide(self, failures: tuple[ProcessFailure, ...]) -> None:
         assert self._membership  # noqa: S101 - for mypy: who fails was a member
-        report = FailureReport(
-            generation=self._membership.generation,
-            restarts=self._membership.restart_count,
-            failures=failures,
-            time=self._params.clock(),
-            group_size=self._membership.group_size,
-            min_nodes=self._params.min_nodes,
-        )
-        # A second report of one generation takes the place of the first.
-        before = [p for p in self._history if p.report.generation < report.generation]
-        decision = self._params.policy.on_failure(report, before)
-        decided(self._params.record, report, before, decision)
-        self._history = [*before, PastFailure(report.trimmed(), decision)]
+        decision = self._deciding.decide(self._membership, failures)
         first = failures[0]
         what = f"rank {first.rank} failed: {first.message}; {decision.reason}"
         if decision.verdict is Verdict.RESTART:
