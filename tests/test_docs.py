@@ -28,7 +28,7 @@ from elaunch.cli.actions import flag_of, settings_of
 from elaunch.cli.parser import build_parsers
 from elaunch.config import checks
 from elaunch.control_plane.main import SOCKETS
-from elaunch.environ import BY_BOOTSTRAP, BY_SPAWNER, TABLE, WITHHELD
+from elaunch.environ import BY_AGENT, BY_BOOTSTRAP, BY_SPAWNER, TABLE, WITHHELD
 from elaunch.events import Event, EventName
 from elaunch.failure_table import Kind, Treatment
 from elaunch.failures import Ending, Request
@@ -160,6 +160,7 @@ def test_every_variable_is_documented_with_its_meaning() -> None:
         {v.name: v.meaning for v in TABLE} | dict(BY_BOOTSTRAP) | dict(BY_SPAWNER)
     )
     for table in (
+        BY_AGENT,
         slots.EXPLICIT,
         slurm.VARIABLES,
         mpi.VARIABLES,

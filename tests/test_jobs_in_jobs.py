@@ -11,10 +11,11 @@ from agents import Launch
 from places import Script
 
 from elaunch import ChildFailedError, LaunchConfig, elastic_launch
-from elaunch.environ import BY_BOOTSTRAP, BY_SPAWNER, TABLE
+from elaunch.environ import BY_AGENT, BY_BOOTSTRAP, BY_SPAWNER, TABLE
 
 
-OURS = {variable.name for variable in TABLE} | BY_BOOTSTRAP.keys() | BY_SPAWNER.keys()
+BY_PARTS = BY_AGENT.keys() | BY_BOOTSTRAP.keys() | BY_SPAWNER.keys()
+OURS = {variable.name for variable in TABLE} | BY_PARTS
 """All variables that say something of a worker or its job."""
 
 
@@ -155,7 +156,8 @@ def test_a_worker_of_an_inner_job_is_told_nothing_of_the_outer_one(
         assert OURS & worker.keys() == OURS - (BY_BOOTSTRAP.keys() - names)
         assert (worker["RANK"], worker["WORLD_SIZE"]) == ("0", "1")
         assert worker["ROLE_NAME"] == "default"
-        for name in own | {"ELAUNCH_NOTICE_FILE"} | (names & {"MASTER_PORT"}):
+        files = {"ELAUNCH_CHANNEL", "ELAUNCH_NOTICE_FILE"}
+        for name in own | files | (names & {"MASTER_PORT"}):
             assert worker[name] not in {outer[name] for outer in around}
 
 

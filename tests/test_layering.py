@@ -39,7 +39,7 @@ LAYERS = (
     (
         *("command", "bootstrap", "policy", "events", "keyspace"),
         *("workers", "binding", "devices", "signals", "accelerators", "scheduler"),
-        "metric_handler",
+        *("metric_handler", "channel"),
     ),
     ("polling_store", "locked_document", "torchelastic_events", "failure_table"),
     ("polling",),

@@ -111,6 +111,11 @@ MultiprocessingRequestQueue RequestQueue TimerClient TimerRequest TimerServer co
 expires
 """
 
+WORKERS = """
+PREEMPTED Notice exclude_node expires heartbeat is_torchelastic_launched no_restart
+notice on_notice progress record section
+"""
+
 DOORS = """
 Request Response WorkerServer _get_handler _get_handlers _register_handler get_handler
 get_handler_names register_handler wait_counter worker_main
@@ -122,7 +127,7 @@ get_handler_names register_handler wait_counter worker_main
     [
         ("elaunch", FACADE),
         ("elaunch.api", AUTHORS),
-        ("elaunch.worker", "PREEMPTED Notice is_torchelastic_launched notice record"),
+        ("elaunch.worker", WORKERS),
         ("elaunch.timer", TIMERS),
         ("elaunch.control_plane", DOORS),
         (

@@ -10,6 +10,7 @@ import pytest
 from elaunch import UsageError
 from elaunch.environ import (
     ALLOWED,
+    BY_AGENT,
     BY_BOOTSTRAP,
     BY_SPAWNER,
     TABLE,
@@ -151,7 +152,8 @@ def test_a_device_list_that_the_user_adds_counts_before_the_agents() -> None:
 
 
 def ours() -> set[str]:
-    return {v.name for v in TABLE} | BY_BOOTSTRAP.keys() | BY_SPAWNER.keys()
+    parts = BY_AGENT.keys() | BY_BOOTSTRAP.keys() | BY_SPAWNER.keys()
+    return {v.name for v in TABLE} | parts
 
 
 @pytest.mark.parametrize("name", sorted(ours() - ALLOWED))

@@ -12,7 +12,7 @@ from elaunch.cli.run import config_of
 from elaunch.cli.settings import Resolved, resolve
 from elaunch.cli.strangers import mistyped
 from elaunch.cli.variables import names_of
-from elaunch.environ import BY_BOOTSTRAP, BY_SPAWNER, TABLE, WITHHELD
+from elaunch.environ import BY_AGENT, BY_BOOTSTRAP, BY_SPAWNER, TABLE, WITHHELD
 from elaunch.errors import UsageError
 
 
@@ -466,13 +466,16 @@ def test_what_is_no_settings_variable_may_be_somebody_elses() -> None:
     ours = [name for setting in SETTINGS for name in names_of(setting)]
     theirs = ["ELAUNCH_RDZV_TOKEN_FILE", "ELAUNCH_ETCD_BINARY", "ELAUNCH_SITE", "PETS"]
 
-    environment = dict.fromkeys((*names, *ours, *theirs, *BY_SPAWNER, *WITHHELD), "x")
+    parts = [*BY_AGENT, *BY_SPAWNER, *WITHHELD]
+
+    environment = dict.fromkeys((*names, *ours, *theirs, *parts), "x")
 
     assert [*mistyped(environment, SETTINGS)] == []
 
 
 def test_no_variable_of_a_worker_is_a_setting_of_what_it_launches() -> None:
-    given = {v.name for v in TABLE} | BY_BOOTSTRAP.keys() | BY_SPAWNER.keys()
+    parts = BY_AGENT.keys() | BY_BOOTSTRAP.keys() | BY_SPAWNER.keys()
+    given = {v.name for v in TABLE} | parts
 
     assert given & {name for setting in SETTINGS for name in names_of(setting)} == set()
 

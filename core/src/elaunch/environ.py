@@ -217,6 +217,11 @@ BY_SPAWNER: Mapping[str, str] = {
 }
 """What a spawner adds."""
 
+BY_AGENT: Mapping[str, str] = {
+    "ELAUNCH_CHANNEL": "socket at which the agent hears how the worker goes",
+}
+"""What an agent adds."""
+
 ALLOWED = frozenset({THREADS, "TORCH_NCCL_ASYNC_ERROR_HANDLING", "PYTHONUNBUFFERED"})
 """Variables of ours that a user may set; all others say who a worker is."""
 
@@ -234,7 +239,8 @@ def check_env(env: Mapping[str, str]) -> None:
         UsageError: If one can't be set, or is for elaunch to set or to keep.
     """
     table = {variable.name for variable in TABLE}
-    ours = (table | BY_BOOTSTRAP.keys() | BY_SPAWNER.keys()) - ALLOWED
+    others = BY_BOOTSTRAP.keys() | BY_SPAWNER.keys() | BY_AGENT.keys()
+    ours = (table | others) - ALLOWED
     for name, value in env.items():
         if not name or "=" in name or "\0" in name + value:
             raise UsageError(f"env: no variable can have the name or value of {name!r}")
@@ -251,10 +257,12 @@ def inherited_environment(agent: Mapping[str, str]) -> dict[str, str]:
     """Return what a worker gets of its agent's environment; for spawners.
 
     An agent that is a worker itself does not hand on where the workers around it meet:
-    its own bootstrap may say nothing of that, and strangers would join them.
+    its own bootstrap may say nothing of that, and strangers would join them. Nor does
+    it hand on where it is heard itself.
     """
     is_worker = "TORCHELASTIC_RUN_ID" in agent
-    kept = WITHHELD.keys() | (BY_BOOTSTRAP.keys() if is_worker else set())
+    kept = WITHHELD.keys() | BY_AGENT.keys()
+    kept |= BY_BOOTSTRAP.keys() if is_worker else set()
     return {name: value for name, value in agent.items() if name not in kept}
 
 

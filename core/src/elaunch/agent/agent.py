@@ -46,6 +46,7 @@ from elaunch.agent.running import RunningWorkers
 from elaunch.agent.signals import HandledSignals, Once, handled_signals
 from elaunch.agent.tasks import Task, Tasks, Turns, attempt, cancel
 from elaunch.bootstrap import Bootstrap
+from elaunch.channel.port import NoChannel, WorkerChannel
 from elaunch.environ import EnvironmentSettings
 from elaunch.errors import ElaunchError, RendezvousUnreachable
 from elaunch.events import EventName, Record
@@ -94,6 +95,7 @@ class Agent:
         line_prefix: Template of what each line of output begins with on the console.
         record: Told what happens.
         environment: What the user wants of the workers' environment.
+        channel: On which the workers tell how they go.
     """
 
     handler: RendezvousHandler
@@ -111,6 +113,7 @@ class Agent:
     record: Record
     environment: EnvironmentSettings = attrs.field(factory=EnvironmentSettings)
     messages: Feed[WorkerMessage] = attrs.field(factory=Feed)
+    channel: WorkerChannel = attrs.field(factory=NoChannel)
 
     _machine: Machine = attrs.field(init=False)
     _meeting: MeetingPoint = attrs.field(init=False)
@@ -151,6 +154,7 @@ class Agent:
         self._workers = RunningWorkers(
             spawner=self.spawner,
             entry=self.entry,
+            channel=self.channel,
             monitors=self.monitors,
             messages=self.messages,
             notices=self.notices,

@@ -14,6 +14,7 @@ from elaunch.agent.placement import Placement
 from elaunch.agent.stopping import Steps
 from elaunch.agent.tasks import Task, Tasks, cancel
 from elaunch.agent.watching import variables, watch
+from elaunch.channel.port import WorkerChannel
 from elaunch.events import EventName, Record
 from elaunch.feed import Feed
 from elaunch.monitor import NamedMonitor, WatchedGroup
@@ -35,6 +36,7 @@ class RunningWorkers:
     Attributes:
         spawner: Starts them.
         entry: What they run.
+        channel: On which they tell how they go.
         monitors: Who watches them.
         messages: What they tell.
         notices: What they are told, and how they are stopped.
@@ -49,6 +51,7 @@ class RunningWorkers:
 
     spawner: Spawner
     entry: WorkerEntry
+    channel: WorkerChannel
     monitors: Sequence[NamedMonitor]
     messages: Feed[WorkerMessage]
     notices: Notices
@@ -80,7 +83,8 @@ class RunningWorkers:
         await self.close()
         meeting = await self.meeting.find(membership)
         told = variables(self.monitors, self.record)
-        specs = self.placement.specs(membership, {**told, **meeting})
+        channel = self.channel.open(self.placement.node.local_world_size)
+        specs = self.placement.specs(membership, {**told, **meeting, **channel})
         self._terminating = False
         self._first_beats.begin(specs)
         self._group = group = await self.spawner.start(self.entry, specs)
@@ -98,10 +102,13 @@ class RunningWorkers:
             self.tasks.start(watch(monitor, watched, self.record, self.feed))
             for monitor in self.monitors
         ]
+        # The first message is for all of them: they listen when they have begun.
+        self.channel.read()
 
     async def notify(self, notice: Notice) -> None:
         """Let them know of a notice."""
         if self._group:
+            self.channel.tell(notice)
             pids = await self._group.notify(notice)
             self.happenings.notified(notice, pids)
 
@@ -114,6 +121,8 @@ class RunningWorkers:
                 task.cancel()  # that they are slow, or silent, is no news any more
             self.record(EventName.GROUP_STOPPING, reason=stop.reason)
             schedule = self.notices.schedule(stop)
+            if schedule.notice:
+                self.channel.tell(schedule.notice)
             await self._group.stop(schedule, self._steps)
             if self._reaping:
                 # A spawner may fail to tell of one that even SIGKILL does not end.
@@ -140,11 +149,13 @@ class RunningWorkers:
         if group:
             await cancel(self._reaping)
             await group.close()
+        self.channel.close()
 
     async def _reap(self, group: WorkerGroup, count: int) -> None:
         """Tell each worker's end, once all are told the group has none left."""
         for _ in range(count):
             ended = await group.next_exit()
+            self.channel.drain(ended.ranks.local_rank)
             self.happenings.exited(
                 ended,
                 preempted=self.is_preempted(ended),

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 
 from elaunch.cli.variables import names_of
-from elaunch.environ import BY_BOOTSTRAP, BY_SPAWNER, TABLE, WITHHELD
+from elaunch.environ import BY_AGENT, BY_BOOTSTRAP, BY_SPAWNER, TABLE, WITHHELD
 
 
 _PREFIXES = ("ELAUNCH_", "PET_")
@@ -25,7 +25,8 @@ def mistyped(environment: Mapping[str, str], settings: Iterable[str]) -> Iterato
     """
     known = {name for setting in settings for name in names_of(setting)}
     other = {variable.name for variable in TABLE}
-    other |= BY_BOOTSTRAP.keys() | BY_SPAWNER.keys() | WITHHELD.keys()
+    other |= BY_AGENT.keys() | BY_BOOTSTRAP.keys() | BY_SPAWNER.keys()
+    other |= WITHHELD.keys()
     for name in sorted(environment.keys() - known - other):
         meant = _meant(name, known) if name.startswith(_PREFIXES) else ""
         if meant:

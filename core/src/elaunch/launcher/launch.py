@@ -148,6 +148,7 @@ class Launch:
         config, ports = self.config, self.ports
         return Agent(
             bootstrap=ports.bootstrap(node),
+            channel=ports.channel(),
             monitors=ports.monitors(recording),
             spawner=self.spawner,
             handler=ports.handler(node, recording),

@@ -13,7 +13,7 @@ import attrs
 
 from elaunch.agent.placement import Placement
 from elaunch.config import LaunchConfig
-from elaunch.environ import BY_SPAWNER, OF_BOOTSTRAP
+from elaunch.environ import BY_AGENT, BY_SPAWNER, OF_BOOTSTRAP
 from elaunch.errors import UsageError
 from elaunch.events import discard
 from elaunch.launcher.detection import slot_of_node
@@ -279,6 +279,7 @@ def _workers(
                 argv=run.command() if isinstance(run, ScriptEntry) else run.argv,
                 environment=_environment(config, least, most)
                 | {name: _later(what) for name, what in by_bootstrap.items()}
+                | {name: _later(what) for name, what in BY_AGENT.items()}
                 | _of_spawner(config),
                 stdout=_places(routes.stdout),
                 stderr=_places(routes.stderr),

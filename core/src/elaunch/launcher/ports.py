@@ -7,6 +7,7 @@ from typing import TypeAlias
 import attrs
 
 from elaunch.bootstrap import Bootstrap, BootstrapParameters
+from elaunch.channel.sockets import Channel
 from elaunch.config import LaunchConfig
 from elaunch.events import EventRecorder, Record, RecorderParameters
 from elaunch.feed import Feed
@@ -128,6 +129,10 @@ class Ports:
         name, options = self.bootstrap_spec
         params = BootstrapParameters(self.config.run_id, node.address)
         return self.plugins.bootstraps.create(name, params, options)
+
+    def channel(self) -> Channel:
+        """Return what hears the workers."""
+        return Channel(self.messages)
 
     def monitors(self, record: Record) -> list[NamedMonitor]:
         """Return who watches the workers."""

@@ -2,7 +2,29 @@
 
 from elaunch.worker.error_file import record
 from elaunch.worker.launched import is_torchelastic_launched
+from elaunch.worker.listening import on_notice
 from elaunch.worker.notice_file import PREEMPTED, Notice, notice
+from elaunch.worker.telling import (
+    exclude_node,
+    expires,
+    heartbeat,
+    no_restart,
+    progress,
+    section,
+)
 
 
-__all__ = ["PREEMPTED", "Notice", "is_torchelastic_launched", "notice", "record"]
+__all__ = [
+    "PREEMPTED",
+    "Notice",
+    "exclude_node",
+    "expires",
+    "heartbeat",
+    "is_torchelastic_launched",
+    "no_restart",
+    "notice",
+    "on_notice",
+    "progress",
+    "record",
+    "section",
+]

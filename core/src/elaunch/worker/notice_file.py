@@ -9,7 +9,8 @@ The launcher replaces the file as a whole, so that it is read whole or not at al
 import contextlib
 import json
 import os
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 
 NOTICE_FILE = "ELAUNCH_NOTICE_FILE"
@@ -64,9 +65,13 @@ def notice() -> Notice | None:
     _say_that_it_looks(target)
     try:
         with open(target, encoding="utf-8") as file:  # noqa: PTH123 - called often
-            told = json.load(file)
+            return notice_of(json.load(file))
     except FileNotFoundError:
         return None
+
+
+def notice_of(told: Mapping[str, Any]) -> Notice:
+    """Return the notice that is written so."""
     return Notice(*(told[name] for name in Notice._fields))
 
 

@@ -1,0 +1,207 @@
+"""The sockets of one group's workers: one for each, in a directory for this user alone.
+
+The kernel queues few datagrams for a socket (ten on most systems), so that one for all
+workers would be full whenever they speak at once. What is read is bounded: a round of
+reading takes a few milliseconds, and the agent reads for a tenth of its time at most.
+Whoever sends more than that finds no room.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import selectors
+import shutil
+import socket
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import attrs
+
+from elaunch.channel.decoding import MAX_DATAGRAM, Malformed, decoded
+from elaunch.feed import Feed
+from elaunch.notice import Notice
+from elaunch.worker_message import WorkerMessage
+
+
+CHANNEL = "ELAUNCH_CHANNEL"
+"""Variable that tells a worker where its socket is."""
+
+GATHER = 0.01
+"""Seconds between two rounds of reading: what comes meanwhile is read at once."""
+
+ROUND = 0.002
+"""Seconds that a round may take, about."""
+
+SHARE = 10
+"""How many times as long as a round took the next one is put off, at least."""
+
+AT_ONCE = 16
+"""Datagrams that are read of one worker in a round."""
+
+LEFT_OVER = 1024
+"""Datagrams that are read of a worker that has ended."""
+
+MAX_PATH = 79
+"""Bytes of the path of a socket: 103 are possible, and listeners add to it."""
+
+PLACES = ("/tmp", "/dev/shm", "/var/tmp")  # noqa: S108 - mkdtemp makes a directory there
+"""Where the directory is made if the usual place has too long a name."""
+
+logger = logging.getLogger(__name__)
+
+
+@attrs.define(eq=False)
+class Channel:
+    """Hears the workers of one group after the other.
+
+    Attributes:
+        messages: Told what they say.
+    """
+
+    messages: Feed[WorkerMessage]
+    _directory: str = attrs.field(default="", init=False)
+    _sockets: Sequence[socket.socket] = attrs.field(default=(), init=False)
+    _ready: selectors.DefaultSelector | None = attrs.field(default=None, init=False)
+    _turn: int = attrs.field(default=0, init=False)
+    _next: asyncio.TimerHandle | None = attrs.field(default=None, init=False)
+    _warned: set[int] = attrs.field(factory=set, init=False)
+
+    def open(self, workers: int) -> Mapping[str, str]:
+        """Make sockets for so many workers, in place of those before.
+
+        Returns:
+            What they get of it: a template. Nothing where there can be no channel.
+        """
+        self.close()
+        try:
+            self._make(workers)
+        except (OSError, AttributeError) as error:
+            logger.warning("workers have no channel to their agent: %s", error)
+            self.close()
+            return {}
+        return {CHANNEL: f"{self._directory}/{{local_rank}}"}
+
+    def read(self) -> None:
+        """Begin to read, on the running loop. What was said before has waited."""
+        if self._sockets:
+            self._ready = selectors.DefaultSelector()
+            for local_rank, each in enumerate(self._sockets):
+                self._ready.register(each, selectors.EVENT_READ, local_rank)
+            self._read_when_ready()
+
+    def drain(self, local_rank: int) -> None:
+        """Read what a worker has said to the last: it has ended."""
+        if local_rank < len(self._sockets):
+            self._read(local_rank, LEFT_OVER)
+
+    def tell(self, notice: Notice) -> None:
+        """Send a notice to whoever listens for one."""
+        if not self._sockets:
+            return
+        data = json.dumps(attrs.asdict(notice)).encode()
+        with contextlib.suppress(OSError):
+            for path in Path(self._directory).iterdir():
+                if path.suffix:
+                    # It may have gone, or not hear what it was told before.
+                    with contextlib.suppress(OSError):
+                        self._sockets[0].sendto(data, str(path))
+
+    def close(self) -> None:
+        """Hear nobody any more. Twice is fine."""
+        self._pause()
+        if self._ready:
+            self._ready.close()
+            self._ready = None
+        for each in self._sockets:
+            each.close()
+        self._sockets = ()
+        self._warned.clear()
+        if self._directory:
+            shutil.rmtree(self._directory, ignore_errors=True)
+            self._directory = ""
+
+    def _make(self, workers: int) -> None:
+        self._directory = _private_directory(workers)
+        made: list[socket.socket] = []
+        self._sockets = made
+        for local_rank in range(workers):
+            one = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            made.append(one)
+            one.settimeout(0)
+            one.bind(f"{self._directory}/{local_rank}")
+
+    def _read_when_ready(self) -> None:
+        self._next = None
+        if self._ready:
+            loop = asyncio.get_running_loop()
+            loop.add_reader(self._ready, self._read_a_round)
+
+    def _pause(self) -> None:
+        if self._next:
+            self._next.cancel()
+            self._next = None
+        elif self._ready:
+            asyncio.get_running_loop().remove_reader(self._ready)
+
+    def _read_a_round(self) -> None:
+        """Read what has come, each worker's in turn, and not again for a while."""
+        if not self._ready:
+            return
+        loop = asyncio.get_running_loop()
+        begin = loop.time()
+        ranks = sorted(key.data for key, _ in self._ready.select(0))
+        # Whoever comes late in one round comes early in the next.
+        later = [rank for rank in ranks if rank < self._turn]
+        for rank in (*ranks[len(later) :], *later):
+            self._read(rank, AT_ONCE)
+            self._turn = rank + 1
+            if loop.time() - begin > ROUND:
+                break
+        if self._sockets:  # whoever was told may have closed it
+            self._pause()
+            taken = loop.time() - begin
+            self._next = loop.call_later(
+                max(GATHER, SHARE * taken), self._read_when_ready
+            )
+
+    def _read(self, local_rank: int, most: int) -> None:
+        time = asyncio.get_running_loop().time()
+        for _ in range(most):
+            if local_rank >= len(self._sockets):
+                return  # whoever was told has closed it
+            try:
+                data = self._sockets[local_rank].recv(MAX_DATAGRAM + 1)
+            except OSError:  # nothing more has come
+                return
+            try:
+                for message in decoded(data, local_rank, time):
+                    self.messages.tell(message)
+            except Malformed as error:
+                self._warn(local_rank, error)
+
+    def _warn(self, local_rank: int, error: Malformed) -> None:
+        if local_rank not in self._warned:
+            self._warned.add(local_rank)
+            logger.warning(
+                "the worker of local rank %d said what is no message: %s",
+                local_rank,
+                error,
+            )
+
+
+def _private_directory(workers: int) -> str:
+    """Make a directory in which sockets can have names.
+
+    Raises:
+        OSError: If there is no place for one.
+    """
+    for place in (tempfile.gettempdir(), *PLACES):
+        # As much as `mkdtemp` adds, and a socket.
+        longest = Path(place) / "elaunch-channel-12345678" / str(workers)
+        if len(os.fsencode(longest)) <= MAX_PATH:
+            with contextlib.suppress(OSError):
+                return tempfile.mkdtemp(prefix="elaunch-channel-", dir=place)
+    raise OSError("no directory for temporary files is there, or its path is too long")

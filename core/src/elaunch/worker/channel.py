@@ -1,0 +1,230 @@
+"""The channel: a worker tells its agent how it goes, and never waits for that.
+
+Each message is a line of JSON, sent to the UNIX datagram socket that the agent has
+for this worker (``docs/worker-channel.md``). A heartbeat that finds no room is left
+out, since another one follows; whatever else finds none is kept, and sent by a thread
+of its own as soon as there is room. Where nobody listens, nothing happens.
+"""
+
+import atexit
+import contextlib
+import errno
+import itertools
+import json
+import math
+import os
+import select
+import threading
+import time
+from collections.abc import Callable, Hashable, Mapping
+from typing import TYPE_CHECKING
+
+
+if TYPE_CHECKING:  # imported where there is a channel
+    import socket
+
+
+CHANNEL = "ELAUNCH_CHANNEL"
+"""Variable that names the socket; unset or empty means that nobody listens."""
+
+MAX_LINE = 8 * 1024
+"""Bytes of a message: the agent takes no larger one."""
+
+BEAT_INTERVAL = 0.01
+"""Seconds between two heartbeats that are sent: those between them are left out."""
+
+MAX_KEPT = 256
+"""Most messages that wait for room; later ones are lost."""
+
+EXIT_PATIENCE = 1.0
+"""Seconds that a process that ends gives its agent to make room."""
+
+ITEM_LIMIT = 256
+"""Characters kept of a value that a heartbeat tells and that is no plain one."""
+
+_encode = json.JSONEncoder(
+    ensure_ascii=False, allow_nan=False, separators=(",", ":")
+).encode
+
+_NO_ROOM = (errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM)
+
+
+class Channel:
+    """One process's side of the channel; may be used by all threads and in handlers."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count()
+        self._socket: socket.socket | None = None
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew, as a process that was forked does: it has none of the threads."""
+        # Taken again where a signal's handler speaks while its thread does.
+        self._lock = threading.RLock()
+        self._looked = False
+        self._kept: dict[Hashable, bytes] = {}
+        self._deliverer: threading.Thread | None = None
+        self._waits_at_exit = False
+        self._next_beat = 0.0
+        self._close()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether somebody listens, as far as this process knows."""
+        return self._socket is not None or self._connect()
+
+    def beat(self, message: Callable[[], Mapping[str, object]]) -> None:
+        """Send a heartbeat, unless there has just been one."""
+        now = time.monotonic()
+        if now >= self._next_beat and self.is_open:
+            self._next_beat = now + BEAT_INTERVAL
+            self._send(_line(message()))
+
+    def say(self, key: Hashable = None, /, **message: object) -> None:
+        """Send a message that is not to be lost.
+
+        Args:
+            key: By which it can be taken back as long as it waits.
+            message: What to say.
+        """
+        if not self.is_open:
+            return
+        line = _line(message)
+        if self._kept or not self._send(line):
+            self._keep(next(self._numbers) if key is None else key, line)
+
+    def take_back(self, key: Hashable) -> bool:
+        """Unsay what still waits; return whether it did."""
+        if not self._kept:
+            return False
+        with self._lock:
+            return self._kept.pop(key, None) is not None
+
+    def _connect(self) -> bool:
+        with self._lock:
+            if not self._looked:
+                self._looked = True
+                path = os.environ.get(CHANNEL)
+                self._socket = _connected(path) if path else None
+            return self._socket is not None
+
+    def _send(self, line: bytes) -> bool:
+        """Send a line; return whether it is done with: sent, or nobody is there."""
+        connected = self._socket
+        if connected is None:
+            return True
+        try:
+            connected.send(line)
+        except OSError as error:
+            if error.errno in _NO_ROOM:
+                return False
+            self._close()  # the agent is gone, or has closed the channel: for good
+        return True
+
+    def _keep(self, key: Hashable, line: bytes) -> None:
+        with self._lock:
+            if len(self._kept) >= MAX_KEPT:
+                return
+            self._kept[key] = line
+            if not self._waits_at_exit:
+                self._waits_at_exit = True
+                atexit.register(self._deliver_at_exit)
+            if self._deliverer is None:
+                deliverer = threading.Thread(
+                    target=self._deliver, name="elaunch-channel", daemon=True
+                )
+                # An interpreter that ends starts none.
+                with contextlib.suppress(RuntimeError):
+                    deliverer.start()
+                    self._deliverer = deliverer
+
+    def _deliver(self) -> None:
+        """Send what waits as soon as there is room for it."""
+        while True:
+            self._wait_for_room(None)
+            with self._lock:
+                if self._send_kept():
+                    self._deliverer = None
+                    return
+
+    def _deliver_at_exit(self) -> None:
+        deadline = time.monotonic() + EXIT_PATIENCE
+        while not self._send_kept() and time.monotonic() < deadline:
+            self._wait_for_room(max(deadline - time.monotonic(), 0.0))
+
+    def _send_kept(self) -> bool:
+        """Send in its order what waits, while there is room; return if nothing does."""
+        with self._lock:
+            for key, line in tuple(self._kept.items()):
+                # It goes when it was sent, so that what is said meanwhile comes later.
+                if not self._send(line):
+                    return False
+                self._kept.pop(key, None)
+            return not self._kept
+
+    def _wait_for_room(self, seconds: float | None) -> None:
+        connected = self._socket
+        if connected:
+            waiting = select.poll()
+            waiting.register(connected, select.POLLOUT)
+            waiting.poll(None if seconds is None else seconds * 1000)
+
+    def _close(self) -> None:
+        with self._lock:
+            connected, self._socket = self._socket, None
+            self._kept.clear()
+            if connected:
+                connected.close()
+
+
+def _connected(path: str) -> "socket.socket | None":
+    """Return a socket that leads to the agent, if one listens."""
+    import socket  # few programs that import this are workers
+
+    if not hasattr(socket, "AF_UNIX"):
+        return None
+    found = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        found.settimeout(0)
+        found.connect(path)
+    except (OSError, ValueError):  # too long a path, or none
+        found.close()
+        return None
+    return found
+
+
+def _line(message: Mapping[str, object]) -> bytes:
+    try:
+        text = _encode(message)
+    except (TypeError, ValueError, RecursionError):
+        text = _encode(_plain(message))
+    line = text.encode(errors="backslashreplace")
+    if len(line) > MAX_LINE:
+        rest = {name: each for name, each in message.items() if name != "values"}
+        return _encode(rest).encode(errors="backslashreplace")
+    return line
+
+
+def _plain(value: object) -> object:
+    """Return what JSON can tell of a value; a number of a library is a number."""
+    if isinstance(value, Mapping):
+        return {str(name): _plain(each) for name, each in value.items()}
+    if not isinstance(value, str | int | float | None):
+        # An array of one number has this, too, and others raise whatever they like.
+        with contextlib.suppress(Exception):
+            value = value.item()  # type: ignore[attr-defined] # numpy's, torch's, jax's
+    if isinstance(value, str | int | None) or (
+        isinstance(value, float) and math.isfinite(value)
+    ):
+        return value
+    try:
+        return str(value)[:ITEM_LIMIT]
+    except Exception:  # noqa: BLE001 - a broken __str__ may raise anything
+        return type(value).__name__
+
+
+channel = Channel()
+"""That of this process."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=channel.forget)
