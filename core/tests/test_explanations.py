@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies
 
-from elaunch.explanations import explain, without_launcher_frames
+from elaunch.explanations import class_in, explain, without_launcher_frames
 
 
 def stderr_of(tmp_path: Path, script: str) -> list[str]:
@@ -34,6 +34,7 @@ class TestPython:
         seen = explain(stderr_of(tmp_path, "x = 1\nraise ValueError('boom')\n"))
 
         assert seen.message == "ValueError: boom"
+        assert seen.exception == "ValueError"
         assert seen.location == f"{tmp_path}/script.py:2"
         assert seen.traceback.startswith("Traceback (most recent call last):")
         assert seen.traceback.endswith("ValueError: boom")
@@ -53,6 +54,7 @@ class TestPython:
         seen = explain(stderr_of(tmp_path, script))
 
         assert seen.message == "ValueError: last"
+        assert seen.exception == "ValueError"
         assert seen.location.endswith("script.py:7")
         assert seen.context == (
             f"ZeroDivisionError: division by zero at {tmp_path}/script.py:3"
@@ -245,6 +247,39 @@ class TestPython:
         assert seen.location == f"{tmp_path}/script.py:3"
 
 
+class TestClass:
+    """The class of an exception, by which policies know it."""
+
+    def test_it_has_its_module(self, tmp_path: Path) -> None:
+        seen = explain(stderr_of(tmp_path, "import json; json.loads('')"))
+
+        assert seen.exception == "json.decoder.JSONDecodeError"
+
+    def test_it_may_have_no_message(self, tmp_path: Path) -> None:
+        assert explain(stderr_of(tmp_path, "raise KeyError")).exception == "KeyError"
+
+    def test_a_group_and_an_error_of_syntax_have_one(self, tmp_path: Path) -> None:
+        group = "raise ExceptionGroup('g', [ValueError('x')])"
+
+        assert explain(stderr_of(tmp_path, group)).exception == "ExceptionGroup"
+        assert explain(stderr_of(tmp_path, "x = = 1")).exception == "SyntaxError"
+
+    def test_one_that_was_only_logged_is_none(self, tmp_path: Path) -> None:
+        script = (
+            "import logging, sys\ntry:\n    1 / 0\nexcept Exception:\n"
+            "    logging.basicConfig(level='INFO')\n"
+            "    logging.exception('no luck')\nsys.exit('giving up')"
+        )
+        seen = explain(stderr_of(tmp_path, script))
+
+        assert seen.message == "giving up"
+        assert seen.exception == ""
+
+    @pytest.mark.parametrize("text", ["", "giving up: at last", "a b", "12: x", ": x"])
+    def test_other_text_has_none(self, text: str) -> None:
+        assert class_in(text) == ""
+
+
 class TestOtherLanguages:
     @pytest.mark.skipif(not shutil.which("c++"), reason="there is no C++ compiler")
     def test_an_uncaught_exception_of_cpp(self, tmp_path: Path) -> None:
@@ -256,6 +291,7 @@ class TestOtherLanguages:
         seen = explain(stderr([compiled("c++", source)]))
 
         assert seen.message == "std::runtime_error: no luck"
+        assert seen.exception == "std::runtime_error"
 
     @pytest.mark.skipif(not shutil.which("cc"), reason="there is no C compiler")
     def test_a_failed_assertion_of_c(self, tmp_path: Path) -> None:
@@ -312,6 +348,7 @@ class TestOtherLanguages:
         )
 
         assert seen.message == "java.lang.IllegalStateException: outer"
+        assert seen.exception == "java.lang.IllegalStateException"
         assert seen.location == "Train.java:41"
         assert seen.context == "java.io.IOException: disk at Data.java:9"
 

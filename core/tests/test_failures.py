@@ -54,6 +54,36 @@ class TestFailureOf:
         with pytest.raises(attrs.exceptions.FrozenInstanceError):
             other.message = "x"  # type: ignore[misc] # which is what is tested
 
+    def test_the_class_of_an_exception_has_its_module_if_anybody_tells(self) -> None:
+        stack = (
+            "Traceback (most recent call last):",
+            '  File "train.py", line 4, in <module>',
+            "torch.OutOfMemoryError: CUDA out of memory",
+        )
+        short = "OutOfMemoryError: CUDA out of memory"
+        printed = self.exit(1, stderr_tail=stack)
+        told = self.exit(1, message=short, traceback="\n".join(stack))
+        alone = self.exit(1, message=short)
+
+        names = [
+            failure_of(ended, role="r", host="h").exception
+            for ended in (printed, told, alone, self.exit(1))
+        ]
+
+        qualified = "torch.OutOfMemoryError"
+        assert names == [qualified, qualified, "OutOfMemoryError", ""]
+
+    def test_who_is_killed_from_outside_has_no_exception(self) -> None:
+        killed = self.exit(-signal.SIGKILL, message="ValueError: boom")
+        told = failure_of(killed, role="r", host="h")
+
+        assert told.exception == ""
+        assert told.context == "its last error was ValueError: boom"
+
+    def test_how_long_it_ran_is_kept(self) -> None:
+        assert failure_of(self.exit(1, uptime=2.5), role="r", host="h").uptime == 2.5
+        assert failure_of(self.exit(1), role="r", host="h").uptime is None
+
     def test_a_bare_exit_code_is_the_message(self) -> None:
         told = failure_of(self.exit(42), role="r", host="h")
 

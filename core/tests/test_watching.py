@@ -1,11 +1,14 @@
 """What workers get of their monitors."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping
 
 import attrs
+import pytest
 
-from elaunch.agent.watching import variables
-from elaunch.api import EventName, Finding, Severity, WatchedGroup
+from elaunch.agent.messages import Found
+from elaunch.agent.watching import variables, watch
+from elaunch.api import EventName, Finding, Severity, WatchedGroup, discard
 from elaunch.monitor import NamedMonitor
 
 
@@ -23,6 +26,34 @@ class Speaks:
     async def watch(self, group: WatchedGroup) -> AsyncGenerator[Finding, None]:
         for rank in group.pids:
             yield Finding(local_rank=rank, severity=Severity.INFO, reason="seen")
+
+
+@attrs.define
+class Waits:
+    """A monitor that finds something after some seconds."""
+
+    seconds: float
+
+    def environment(self) -> Mapping[str, str]:
+        return {}
+
+    async def watch(self, group: WatchedGroup) -> AsyncGenerator[Finding, None]:
+        await asyncio.sleep(self.seconds)
+        for rank in group.pids:
+            yield Finding(local_rank=rank, severity=Severity.INFO, reason="late")
+
+
+@pytest.mark.asyncio
+async def test_a_finding_tells_how_long_the_workers_had_run() -> None:
+    found: list[Found] = []
+    begin = asyncio.get_running_loop().time()
+    monitor = NamedMonitor("slow", Waits(0.01))
+
+    await watch(monitor, WatchedGroup(pids={0: 7}), discard, found.append)
+
+    uptime = found[0].uptime
+    assert uptime is not None
+    assert 0.01 <= uptime <= asyncio.get_running_loop().time() - begin
 
 
 def test_workers_get_what_each_monitor_tells_and_one_that_raises_nothing() -> None:

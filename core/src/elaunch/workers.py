@@ -160,6 +160,7 @@ class WorkerExit:
         stderr_tail: The last lines it wrote to stderr.
         error_file: Where the error file that it wrote is kept; empty for nowhere.
         log_paths: Files with its output.
+        uptime: Seconds for which it ran until ``timestamp``; `None` if nobody knows.
         failed: Whether this end is a failure. An exit code other than 0 always is;
             exit code 0 is one where a function gave no value.
     """
@@ -177,6 +178,7 @@ class WorkerExit:
     stderr_tail: tuple[str, ...] = ()
     error_file: str = ""
     log_paths: tuple[str, ...] = ()
+    uptime: float | None = None
     failed: bool = attrs.field()
 
     @ending.default
@@ -231,12 +233,15 @@ def failure_of(ended: WorkerExit, *, role: str, host: str) -> ProcessFailure:
         stderr_tail=lines[-STDERR_TAIL_LINES:],
         error_file=ended.error_file,
         log_paths=ended.log_paths,
+        uptime=ended.uptime,
+        exception=told.exception,
     )
 
 
 def _told(ended: WorkerExit) -> "Explanation":
     from elaunch.explanations import (
         Explanation,
+        class_in,
         described,
         explain,
         without_launcher_frames,
@@ -248,6 +253,8 @@ def _told(ended: WorkerExit) -> "Explanation":
         seen = attrs.evolve(
             seen,
             message=ended.message,
+            # The worker's own word has the class without its module.
+            exception=seen.exception or class_in(ended.message),
             location=ended.location or seen.location,
             traceback=ended.traceback or seen.traceback,
         )

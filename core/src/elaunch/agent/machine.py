@@ -190,6 +190,7 @@ class Machine:
             monitor=stimulus.monitor,
             request=finding.request,
             stacks=stimulus.stacks,
+            uptime=stimulus.uptime,
         )
         return self._fail(failure)
 

@@ -67,6 +67,7 @@ class Found:
         pid: Process id of the worker; 0 if it is about none.
         timestamp: When, in Unix seconds.
         stacks: Files with the stacks of the node's workers, for a hang.
+        uptime: Seconds for which the workers had run; `None` if nobody knows.
     """
 
     finding: Finding
@@ -74,6 +75,7 @@ class Found:
     pid: int
     timestamp: float
     stacks: tuple[str, ...] = ()
+    uptime: float | None = None
 
 
 @attrs.frozen

@@ -1,5 +1,6 @@
 """Monitors of a running group: what they find, and that their faults stay theirs."""
 
+import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Sequence
@@ -23,6 +24,8 @@ async def watch(
         record: Told of each finding.
         found: Given each finding.
     """
+    loop = asyncio.get_running_loop()
+    began = loop.time()  # the workers have just been started
     async with contextlib.aclosing(named.monitor.watch(group)) as findings:
         try:
             async for finding in findings:
@@ -44,6 +47,7 @@ async def watch(
                         monitor=named.name,
                         pid=pid,
                         timestamp=time.time(),
+                        uptime=loop.time() - began,
                     )
                 )
         except Exception as error:  # noqa: BLE001 - a monitor's fault is not the job's

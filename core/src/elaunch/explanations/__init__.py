@@ -6,6 +6,13 @@ Pure functions over text that any program may have written: they never raise.
 from elaunch.explanations.explain import explain
 from elaunch.explanations.explanation import Explanation, described
 from elaunch.explanations.frames import without_launcher_frames
+from elaunch.explanations.python import class_in
 
 
-__all__ = ["Explanation", "described", "explain", "without_launcher_frames"]
+__all__ = [
+    "Explanation",
+    "class_in",
+    "described",
+    "explain",
+    "without_launcher_frames",
+]

@@ -13,12 +13,14 @@ class Explanation:
         traceback: The lines of the error itself, or empty.
         context: What lies behind the message in one line, for example the first
             exception of a chain, or empty.
+        exception: Name of the exception's class, as its language writes it, or empty.
     """
 
     message: str = ""
     location: str = ""
     traceback: str = ""
     context: str = ""
+    exception: str = ""
 
 
 @attrs.frozen

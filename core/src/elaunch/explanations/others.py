@@ -75,7 +75,8 @@ def _terminate(lines: Sequence[str]) -> Explanation | None:
     if not found["type"]:
         return Explanation(lines[0].strip(), "", lines[0])
     message = f"{found['type']}: {text}" if text else found["type"]
-    return Explanation(message, "", "\n".join(lines[: 2 if what else 1]))
+    block = "\n".join(lines[: 2 if what else 1])
+    return Explanation(message, "", block, exception=found["type"])
 
 
 def _go(lines: Sequence[str]) -> Explanation | None:
@@ -105,7 +106,8 @@ def _java(lines: Sequence[str]) -> Explanation | None:
         what = root["what"] if root else ""
         context = described(what, _first(_JAVA_PLACE, lines[causes[-1] :]))
     where = _first(_JAVA_PLACE, lines)
-    return Explanation(found["what"], where, "\n".join(lines), context)
+    name = found["what"].partition(": ")[0]
+    return Explanation(found["what"], where, "\n".join(lines), context, name)
 
 
 def _first(place: re.Pattern[str], lines: Sequence[str]) -> str:

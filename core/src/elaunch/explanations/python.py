@@ -3,6 +3,8 @@
 import re
 from collections.abc import Sequence
 
+import attrs
+
 from elaunch.explanations.explanation import Explanation, Found, described
 from elaunch.explanations.logged import NOT_THE_END, TRACEBACK, final_words
 
@@ -19,6 +21,14 @@ _SYNTAX = re.compile(r"^(?:SyntaxError|IndentationError|TabError): ")
 _SYNTAX_LINES = 5
 _FATAL = re.compile(r"^Fatal Python error: (?P<what>.+)$")
 _THREAD = re.compile(r"^(?:Current thread|Thread) .*\(most recent call first\):")
+
+
+def class_in(message: str) -> str:
+    """Return the class of an exception that is written as ``ValueError: boom``.
+
+    Empty for any other text.
+    """
+    return message.partition(": ")[0] if _EXCEPTION.match(message) else ""
 
 
 def traceback_in(lines: Sequence[str]) -> Found | None:
@@ -41,7 +51,7 @@ def traceback_in(lines: Sequence[str]) -> Found | None:
         return Found(start, last)
     cause = _one(lines[first:start])
     context = described(cause.message, cause.location)
-    return Found(start, Explanation(last.message, last.location, block, context))
+    return Found(start, attrs.evolve(last, traceback=block, context=context))
 
 
 def group_in(lines: Sequence[str]) -> Found | None:
@@ -61,6 +71,7 @@ def group_in(lines: Sequence[str]) -> Found | None:
             member.location or whole.location,
             "\n".join(lines[start:]),
             described(member.message, member.location),
+            whole.exception,
         ),
     )
 
@@ -75,7 +86,10 @@ def syntax_error_in(lines: Sequence[str]) -> Found | None:
             if place:
                 where = f"{place['file']}:{place['line']}"
                 block = "\n".join(lines[start : end + 1])
-                return Found(start, Explanation(lines[end].strip(), where, block))
+                message = lines[end].strip()
+                name = class_in(message)
+                told = Explanation(message, where, block, exception=name)
+                return Found(start, told)
     return None
 
 
@@ -102,7 +116,8 @@ def _one(lines: Sequence[str]) -> Explanation:
             location = f"{frame['file']}:{frame['line']}"
         elif line and not line[0].isspace():
             message = line.strip() if _EXCEPTION.match(line) else ""
-            return Explanation(message, location, "\n".join(block))
+            name = class_in(message)
+            return Explanation(message, location, "\n".join(block), exception=name)
     return Explanation("", location, "\n".join(block))
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import time
 from typing import ClassVar
 
 import attrs
@@ -62,6 +63,18 @@ class SpawnerContract(StopTests, NoticeTests, FunctionTests):
 
             assert ended.exitcode == -signal.SIGKILL
             assert ended.failed
+
+    @pytest.mark.asyncio
+    async def test_it_is_told_how_long_a_worker_ran(
+        self, spawner: Spawner, script: Script
+    ) -> None:
+        """Policies know by that who failed at the start; not longer than it was."""
+        begin = time.monotonic()
+        async with started(spawner, script("raise SystemExit(1)")) as group:
+            ended = (await exits(group))[0]
+
+            assert ended.uptime is not None
+            assert 0 < ended.uptime < time.monotonic() - begin
 
     @pytest.mark.asyncio
     async def test_each_end_is_told_once(

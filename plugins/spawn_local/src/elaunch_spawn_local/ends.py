@@ -18,6 +18,7 @@ class Seen:
 
     Attributes:
         time: Unix time in seconds at which it was seen.
+        uptime: Seconds for which it had run then.
         stderr_tail: The last lines that the worker wrote to stderr.
         error_file: Where its error file is kept; empty for nowhere.
         log_paths: Files with its output.
@@ -28,6 +29,7 @@ class Seen:
     """
 
     time: float
+    uptime: float
     stderr_tail: tuple[str, ...]
     error_file: str = ""
     log_paths: tuple[str, ...] = ()
@@ -43,12 +45,14 @@ def end_of(worker: Worker, seen: Seen, memory: OutOfMemory) -> WorkerExit:
     ending, remark = _classified(worker, seen, memory)
     if returned.error:
         ending = Ending.NO_VALUE
+    # Between its error and its end a worker may have tidied up for long.
+    when = told.time if 0 < told.time < seen.time else seen.time
     return WorkerExit(
         ranks=worker.spec.ranks,
         pid=worker.pid,
         exitcode=exitcode,
-        # Between its error and its end a worker may have tidied up for long.
-        timestamp=told.time if 0 < told.time < seen.time else seen.time,
+        timestamp=when,
+        uptime=max(0.0, seen.uptime - (seen.time - when)),
         ending=ending,
         remark=remark,
         value=returned.value,

@@ -203,7 +203,8 @@ class LocalGroup:
 
     def started(self, rank: int, pid: int) -> None:
         """Note that a worker runs."""
-        self._workers[rank].pid = pid
+        worker = self._workers[rank]
+        worker.pid, worker.began = pid, self._loop.time()
 
     def exited(self, rank: int, status: int) -> None:
         """Note the end of a worker, and tell it when its output was read."""
@@ -236,6 +237,7 @@ class LocalGroup:
             self._no_grace.set()
         seen = Seen(
             time=time.time(),
+            uptime=self._loop.time() - worker.began,
             stderr_tail=(),
             killed=worker.pid in self._killed,
             why=why,

@@ -34,6 +34,7 @@ class Worker:
         stack_file: Where it writes its stacks when it is asked; `None` if it can't be.
         has_terminal: Whether it has the agent's terminal for its own.
         pid: Id of its leading process, 0 before it is started.
+        began: When it was started, by the loop's clock.
         status: Wait status of that process, once it was reaped.
         gone: Set when the leading process was reaped.
         read: Set when its output was read to the end.
@@ -47,6 +48,7 @@ class Worker:
     stack_file: Path | None = None
     has_terminal: bool = attrs.field(default=False, init=False)
     pid: int = attrs.field(default=0, init=False)
+    began: float = attrs.field(default=0.0, init=False)
     status: int = attrs.field(default=0, init=False)
     gone: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
     read: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)

@@ -60,12 +60,14 @@ class SimulatedGroup:
     on_notice: Callable[["SimulatedGroup", Notice], None]
     pids: Mapping[int, int] = attrs.field(init=False)
     _alive: dict[int, WorkerSpec] = attrs.field(init=False)
+    _began: float = attrs.field(init=False)
     _exits: asyncio.Queue[WorkerExit] = attrs.field(factory=asyncio.Queue, init=False)
     _stopping: bool = attrs.field(default=False, init=False)
     _changed: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._alive = {spec.ranks.local_rank: spec for spec in self.specs}
+        self._began = asyncio.get_running_loop().time()
         self.pids = {local_rank: next(_PIDS) for local_rank in self._alive}
 
     @property
@@ -100,6 +102,7 @@ class SimulatedGroup:
                     pid=self.pids[rank],
                     exitcode=exitcode,
                     timestamp=now,
+                    uptime=now - self._began,
                 )
                 self._exits.put_nowait(ended)
         self._changed.set()
