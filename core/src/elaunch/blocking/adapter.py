@@ -7,7 +7,7 @@ it gives for each round:
 - that nodes wait to join, by a look every ``interval`` seconds;
 - what follows from a failure. Nobody decides for the job: the node whose workers fail
   asks the policy about what it knows itself, and joins again, which the others see as
-  a node that waits; likewise one that is told to restart; no node can be left out;
+  a node that waits; likewise one that is told to restart. No node can be left out;
 - that a node which is not fit stays out: it comes to the others when it is fit again;
 - that all are done: torchelastic's exit barrier.
 
@@ -243,7 +243,8 @@ class BlockingRendezvous:
 
     def _decide(self, failures: tuple[ProcessFailure, ...]) -> None:
         assert self._membership  # noqa: S101 - for mypy: who fails was a member
-        decision = self._deciding.decide(self._membership, failures)
+        told = self._standing.vitals
+        decision = self._deciding.decide(self._membership, failures, told)
         first = failures[0]
         what = f"rank {first.rank} failed: {first.message}; {decision.reason}"
         if decision.verdict is Verdict.RESTART:

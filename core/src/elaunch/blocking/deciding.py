@@ -1,6 +1,4 @@
-"""What follows from a failure, where nobody decides for the job."""
-
-from collections.abc import Sequence
+"""What a node makes of its own failures, where nobody decides for the job."""
 
 import attrs
 
@@ -8,32 +6,47 @@ from elaunch.decisions import decided
 from elaunch.failures import ProcessFailure
 from elaunch.policy import Decision, FailureReport, PastFailure
 from elaunch.rendezvous import Membership, RendezvousParameters
+from elaunch.vitals import Vitals
 
 
 @attrs.define(eq=False)
 class Deciding:
-    """Asks the policy about what one node knows itself.
+    """The failures of one node, as its policy is told of them.
 
     Attributes:
-        params: What its rendezvous was built with.
+        params: What the rendezvous is built with; has the policy.
     """
 
     params: RendezvousParameters
-    _history: Sequence[PastFailure] = attrs.field(default=(), init=False)
+    _history: list[PastFailure] = attrs.field(factory=list, init=False)
 
     def decide(
-        self, membership: Membership, failures: tuple[ProcessFailure, ...]
+        self,
+        place: Membership,
+        failures: tuple[ProcessFailure, ...],
+        vitals: Vitals | None,
     ) -> Decision:
-        """Return what to do; a second report of a generation replaces the first."""
+        """Ask the policy what follows.
+
+        Args:
+            place: The node's place when its workers failed.
+            failures: Their failures so far.
+            vitals: How the node went.
+        """
+        # A second report of one generation takes the place of the first.
+        before = [p for p in self._history if p.report.generation < place.generation]
+        told = vitals or Vitals(generation=place.generation)
+        markers = [told.progress, *(past.report.progress for past in before)]
         report = FailureReport(
-            generation=membership.generation,
-            restarts=membership.restart_count,
+            generation=place.generation,
+            restarts=place.restart_count,
             failures=failures,
             time=self.params.clock(),
-            group_size=membership.group_size,
+            progress=max((m for m in markers if m is not None), default=None),
+            findings=told.findings,
+            group_size=place.group_size,
             min_nodes=self.params.min_nodes,
         )
-        before = [p for p in self._history if p.report.generation < report.generation]
         decision = self.params.policy.on_failure(report, before)
         decided(self.params.record, report, before, decision)
         self._history = [*before, PastFailure(report.trimmed(), decision)]
