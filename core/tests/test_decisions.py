@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from elaunch.decisions import Decided, decided, read
+from elaunch.decisions import Asked, Decided, decided, read
 from elaunch.encodable import encodable
 from elaunch.events import EventName, Value
 from elaunch.failures import ProcessFailure, Request
@@ -53,6 +53,7 @@ REPORT = FailureReport(
 DECISION = Decision(
     Verdict.EXCLUDE, "since it asked", delay=2.0, exclude=("b",), cool_down=60.0
 )
+ASKED = Asked(policy="default:backoff=1", max_restarts=5, on_failure=("exit:3=fail",))
 
 
 class Told:
@@ -70,7 +71,7 @@ def recorded(report: FailureReport, decision: Decision = DECISION) -> dict[str, 
     """Return the facts of the event, as a file gives them back."""
     told = Told()
     past = [PastFailure(attrs.evolve(REPORT, generation=g), DECISION) for g in (1, 2)]
-    decided(told, report, past, decision)
+    decided(told, report, past, decision, ASKED)
     facts: dict[str, Any] = json.loads(json.dumps(told.facts))
     return facts
 
@@ -88,6 +89,9 @@ def test_a_decision_is_told_with_what_people_ask_for() -> None:
         "exclude": ["b"],
         "cool_down": 60.0,
         "history": [1, 2],
+        "policy": "default:backoff=1",
+        "max_restarts": 5,
+        "on_failure": ["exit:3=fail"],
     }
     assert json.loads(report)["failures"][0]["message"] == "killed by SIGKILL"
 
@@ -97,7 +101,7 @@ def test_a_decision_is_told_with_what_people_ask_for() -> None:
     [DECISION, Decision(Verdict.RESTART, "again"), Decision(Verdict.FAIL, "")],
 )
 def test_what_was_recorded_can_be_read(decision: Decision) -> None:
-    assert read(recorded(REPORT, decision)) == Decided(REPORT, decision, (1, 2))
+    assert read(recorded(REPORT, decision)) == Decided(REPORT, decision, (1, 2), ASKED)
 
 
 @given(st.text(st.characters(exclude_categories=())))
@@ -150,6 +154,13 @@ def test_what_only_people_read_is_left_out_and_the_rest_is_bounded() -> None:
 def test_what_is_no_decision_is_told(change: dict[str, Any], complaint: str) -> None:
     with pytest.raises(ValueError, match=complaint):
         read(recorded(REPORT) | change)
+
+
+def test_nobody_needs_to_know_which_policy_was_asked() -> None:
+    told = Told()
+    decided(told, REPORT, [], DECISION)
+
+    assert read(told.facts).asked == Asked()
 
 
 def test_what_is_missing_is_told() -> None:

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from elaunch.errors import UsageError
 from elaunch.failures import Ending, ProcessFailure, Request, root_cause
 from elaunch.options import build_options
-from elaunch.policy import Decision, FailureReport, PastFailure, Verdict
+from elaunch.policy import Decision, FailureReport, PastFailure, RestartPolicy, Verdict
 from elaunch.restart_budget import BudgetOptions, BudgetPolicy
 from elaunch.restart_budget.counts import grown
+from elaunch.testing import RestartPolicyContract
 
 
 NODES = ("a", "b", "c")
@@ -574,6 +575,36 @@ class TestTable:
         decision = policy.on_failure(attrs.evolve(report(), failures=(found,)), [])
 
         assert decision.exclude == ("b",)
+
+
+class TestPlain(RestartPolicyContract):
+    @pytest.fixture
+    def policy(self) -> RestartPolicy:
+        return BudgetPolicy(3)
+
+
+class TestWithAll(RestartPolicyContract):
+    @pytest.fixture
+    def policy(self) -> RestartPolicy:
+        options = BudgetOptions(
+            window_restarts=50,
+            no_progress=30,
+            min_uptime=0.5,
+            quick_failures=20,
+            node_restarts=2,
+            node_window_restarts=3,
+            node_no_progress=9,
+            cool_down=60,
+            backoff=1,
+        )
+        rows = ("signal:*=exclude:30", "exception:*Memory*=retry:3", "exit:3=hand-back")
+        return BudgetPolicy(1000, options, rows)
+
+
+class TestThatEndsSoon(RestartPolicyContract):
+    @pytest.fixture(params=["fail", "hand-back"])
+    def policy(self, request: pytest.FixtureRequest) -> RestartPolicy:
+        return BudgetPolicy(0, BudgetOptions(spent=request.param))
 
 
 @pytest.mark.parametrize(

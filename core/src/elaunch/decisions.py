@@ -11,8 +11,27 @@ from elaunch.events import EventName, Record
 from elaunch.policy import Decision, FailureReport, History, Verdict
 
 
+@attrs.frozen(kw_only=True)
+class Asked:
+    """Which policy was asked; of a field that is `None` nobody knows.
+
+    Attributes:
+        policy: Its name with its options.
+        max_restarts: Restarts that failures may cost the job.
+        on_failure: What follows from which failure, row by row.
+    """
+
+    policy: str | None = None
+    max_restarts: int | None = None
+    on_failure: tuple[str, ...] = ()
+
+
 def decided(
-    record: Record, report: FailureReport, history: History, decision: Decision
+    record: Record,
+    report: FailureReport,
+    history: History,
+    decision: Decision,
+    asked: Asked | None = None,
 ) -> None:
     """Record what a policy decided, and what it knew.
 
@@ -22,7 +41,9 @@ def decided(
         history: What it was told of the past: events of their own, named here by
             generation.
         decision: What it decided.
+        asked: Which policy it was.
     """
+    asked = asked or Asked()
     record(
         EventName.POLICY_DECIDED,
         generation=report.generation,
@@ -34,6 +55,9 @@ def decided(
         cool_down=decision.cool_down,
         history=[past.report.generation for past in history],
         report=_text(report.trimmed()),
+        policy=asked.policy,
+        max_restarts=asked.max_restarts,
+        on_failure=list(asked.on_failure),
     )
 
 
@@ -45,11 +69,13 @@ class Decided:
         report: What the policy was asked about.
         decision: What it decided.
         history: Generations whose failures it was told of.
+        asked: Which policy it was.
     """
 
     report: FailureReport
     decision: Decision
     history: tuple[int, ...]
+    asked: Asked
 
 
 def read(metadata: Mapping[str, Any]) -> Decided:
@@ -68,13 +94,19 @@ def read(metadata: Mapping[str, Any]) -> Decided:
             cool_down=_optional(metadata["cool_down"]),
         )
         history = tuple(map(int, metadata["history"]))
+        most = metadata["max_restarts"]
+        asked = Asked(
+            policy=metadata["policy"],
+            max_restarts=None if most is None else int(most),
+            on_failure=tuple(map(str, metadata["on_failure"])),
+        )
     except KeyError as error:
         raise ValueError(f"it has no fact {error}") from error
     except (TypeError, msgspec.DecodeError) as error:
         raise ValueError(str(error)) from error
     if not report.failures:
         raise ValueError("its report has no failure")
-    return Decided(report, decision, history)
+    return Decided(report, decision, history, asked)
 
 
 def _text(report: FailureReport) -> str:

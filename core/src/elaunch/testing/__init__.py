@@ -15,6 +15,7 @@ pytest.register_assert_rewrite(
     "elaunch.testing.rendezvous_meeting",
     "elaunch.testing.rendezvous_members",
     "elaunch.testing.rendezvous_notices",
+    "elaunch.testing.restart_policy",
     "elaunch.testing.scheduler",
     "elaunch.testing.spawner",
     "elaunch.testing.spawner_functions",
@@ -41,6 +42,9 @@ from elaunch.testing.rendezvous_nodes import (  # noqa: E402 - see above
     next_change,
     parameters,
 )
+from elaunch.testing.restart_policy import (  # noqa: E402 - see above
+    RestartPolicyContract,
+)
 from elaunch.testing.scheduler import SchedulerContract  # noqa: E402 - see above
 from elaunch.testing.spawner import SpawnerContract  # noqa: E402 - see above
 from elaunch.testing.store import StoreContract  # noqa: E402 - see above
@@ -58,6 +62,7 @@ __all__ = [
     "PluginContract",
     "RecorderContract",
     "RendezvousContract",
+    "RestartPolicyContract",
     "SchedulerContract",
     "SpawnerContract",
     "StoreContract",
