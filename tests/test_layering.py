@@ -26,6 +26,7 @@ LAYERS = (
         "failure_file",
         "standard_streams",
         "inventory",
+        "replay",
     ),
     ("schedulers",),
     ("hookspecs", "watchdog", "monitors"),

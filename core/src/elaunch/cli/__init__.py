@@ -1,5 +1,6 @@
 """The command line. Only argparse here: a subcommand imports what it needs to run."""
 
+import argparse
 import atexit
 import contextlib
 import gc
@@ -72,17 +73,8 @@ def _run(words: Sequence[str], prog: str, *, legacy: bool = False) -> int:
 
             return run_contributed(words[0], words[1:])
         args = parse(words)
-        if args.command == "completion":
-            from elaunch.cli import completion
-
-            return completion.show(args.shell)
-        verbose = args.verbose
-        from elaunch.cli.backends import names
-        from elaunch.cli.plugins import show
-
-        return show(
-            as_json=args.json, tracebacks=args.verbose, block=names(args.block_plugins)
-        )
+        verbose = getattr(args, "verbose", False)
+        return _run_small(args)
     except KeyboardInterrupt:
         _say("interrupted")
         return 130
@@ -96,6 +88,24 @@ def _run(words: Sequence[str], prog: str, *, legacy: bool = False) -> int:
 
             traceback.print_exc()
         return _tell(error)
+
+
+def _run_small(args: argparse.Namespace) -> int:
+    """Run a command that launches nothing."""
+    if args.command == "completion":
+        from elaunch.cli import completion
+
+        return completion.show(args.shell)
+    if args.command == "replay":
+        from elaunch.cli import replay
+
+        return replay.show(args)
+    from elaunch.cli.backends import names
+    from elaunch.cli.plugins import show
+
+    return show(
+        as_json=args.json, tracebacks=args.verbose, block=names(args.block_plugins)
+    )
 
 
 def _tell(error: "ElaunchError") -> int:

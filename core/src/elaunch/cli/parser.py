@@ -9,7 +9,7 @@ from elaunch.cli.actions import actions_of
 from elaunch.cli.words import canonical
 
 
-OWN = ("run", "explain", "plugins", "completion")
+OWN = ("run", "explain", "plugins", "replay", "completion")
 """Subcommands of the core; all others come from plugins."""
 
 EXPLAIN = "elaunch explain"
@@ -92,6 +92,8 @@ def build_parsers() -> tuple[
     argparse.ArgumentParser, dict[str, argparse.ArgumentParser]
 ]:
     """Return the parser of the whole command line, and that of each subcommand."""
+    from elaunch.cli import replay  # an agent does without
+
     parser = _Parser(
         prog="elaunch",
         description="Launch and supervise elastic distributed jobs.",
@@ -117,6 +119,14 @@ def build_parsers() -> tuple[
         "plugins", help=listing, description=listing.capitalize(), allow_abbrev=False
     )
     _add_plugins(plugins)
+    replaying = "tell what another restart policy would have decided"
+    replay_parser = commands.add_parser(
+        "replay",
+        help=replaying,
+        description=f"{replaying.capitalize()} about failures that were recorded.",
+        allow_abbrev=False,
+    )
+    replay.add_flags(replay_parser)
     printing = "print a script that lets a shell complete flags and commands"
     completion = commands.add_parser(
         "completion", help=printing, description=printing.capitalize()
@@ -126,6 +136,7 @@ def build_parsers() -> tuple[
         "run": run,
         "explain": explain,
         "plugins": plugins,
+        "replay": replay_parser,
         "completion": completion,
     }
 
