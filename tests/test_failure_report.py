@@ -364,6 +364,43 @@ def test_an_unhealthy_worker_is_shown_before_it_is_stopped(
     assert "holds_much" in Path(file).read_text()
 
 
+TIMED = """import os, signal
+from elaunch.timer import FileTimerClient, configure, expires
+configure(FileTimerClient(os.environ["TORCHELASTIC_TIMER_FILE"]))
+def waits_for_ever():
+    signal.pause()
+if os.environ["RANK"] == "0":
+    waits_for_ever()
+with expires(after=0.1, scope="step"):
+    waits_for_ever()
+"""
+
+
+@pytest.mark.parametrize("more", [(), ("--dump-stacks", "20")])
+def test_where_a_worker_hangs_is_written_before_it_is_killed_and_once(
+    launch: Launch, script: Script, tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    flags = ("--standalone", "--nproc-per-node", "2", "--monitor", "timer", *more)
+    agent = launch(*flags, script(TIMED), TMPDIR=str(tmp_path))
+    agent.wait()
+    block, kept = report_of(agent)
+
+    (directory,) = tmp_path.glob("elaunch-failure-*/stacks/1")
+    first = kept["root_cause"]
+    files = [str(directory / f"rank-{rank}.txt") for rank in (1, 0)]
+    assert first["monitor"] == "timer"
+    assert first["stacks"] == kept["stacks"] == files
+    assert "waits_for_ever" in Path(files[0]).read_text()
+    assert f"  stacks: {files[0]} and 1 file beside it" in block
+    assert not any("before they were stopped" in line for line in block)
+    (told,) = agent.wait_for("wrote the stacks")
+    assert re.search(
+        rf"rank 1 unhealthy: timer 'step' has expired; its holder is killed by "
+        rf"SIGKILL; wrote the stacks of 2 workers to '{directory}'$",
+        told.string,
+    )
+
+
 NO_TEXT = """import os
 from elaunch.worker import record
 @record

@@ -78,8 +78,8 @@ NOT_FOR_A_PLAIN_RUN = {
     "elaunch_spawn_local.output.scribes": "--log-timestamps",
     "elaunch_spawn_local.output.watch": "files that are shown",
     "elaunch_spawn_local.process_monitor": "--monitor process",
-    "elaunch_spawn_local.stack_boot": "--dump-stacks",
-    "elaunch_spawn_local.stacks": "--dump-stacks",
+    "elaunch_spawn_local.stack_boot": "--dump-stacks, --monitor",
+    "elaunch_spawn_local.stacks": "--dump-stacks, workers that hang",
 }
 """Modules, and what alone they are for."""
 

@@ -213,6 +213,8 @@ BY_SPAWNER: Mapping[str, str] = {
     "ELAUNCH_NOTICE_FILE": (
         "where a notice to the worker appears as JSON: a preemption, or its stop"
     ),
+    "ELAUNCH_STACK_FILE": "where the worker writes its stacks when it is asked",
+    "ELAUNCH_STACK_SIGNAL": "number of the signal by which it is asked",
     "PYTHONUNBUFFERED": "1 unless set by the user, so that output comes at once",
 }
 """What a spawner adds."""

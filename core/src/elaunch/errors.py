@@ -308,7 +308,7 @@ class ChildFailedError(ElaunchError):
         if others:
             lines.append("also failed:")
             lines.extend(f"  {line}" for line in summary(others))
-        if self.stacks:
+        if not set(self.stacks) <= set(first.stacks):
             lines.append("stacks of workers of this node before they were stopped:")
             lines.extend(f"  {path}" for path in self.stacks)
         if self.report:

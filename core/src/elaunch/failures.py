@@ -19,6 +19,9 @@ from elaunch.text import printable
 STDERR_TAIL_LINES = 20
 """How many last stderr lines of a failed worker are kept and shown."""
 
+STACK_FILES = 8
+"""How many files with stacks a failure names: what travels stays small."""
+
 
 _KEPT = 1000
 """Characters of a text that a history keeps."""
@@ -92,7 +95,8 @@ class ProcessFailure:
         exception: Name of the exception's class, or empty.
         monitor: Name of the monitor that found it unhealthy, or empty.
         request: What it, or a monitor, asked for, if anything.
-        stacks: Files on that host with the stacks of the node's workers.
+        stacks: Files on that host with the stacks of the node's workers, first its own;
+            `STACK_FILES` at most.
     """
 
     rank: int
@@ -194,6 +198,7 @@ class ProcessFailure:
             "behind it": self.context,
             "error file": self.error_file,
             "output": ", ".join(self.log_paths),
+            "stacks": _first_of(self.stacks),
         }
         lines += [f"  {name}: {fact}" for name, fact in facts.items() if fact]
         if self.stderr_tail:
@@ -253,6 +258,13 @@ def ranges(numbers: Sequence[int]) -> str:
         else:
             runs.append([number])
     return ", ".join(f"{r[0]}-{r[-1]}" if len(r) > 1 else f"{r[0]}" for r in runs)
+
+
+def _first_of(files: Sequence[str]) -> str:
+    """Return one of some files, and how many there are beside it."""
+    if len(files) < 2:  # noqa: PLR2004 - one, or none
+        return "".join(files)
+    return f"{files[0]} and {_count(len(files) - 1, 'file')} beside it"
 
 
 def _count(number: int, thing: str) -> str:

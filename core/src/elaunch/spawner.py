@@ -91,6 +91,19 @@ class WorkerGroup(Protocol):
             The processes that were sent the signal.
         """
 
+    async def dump_stacks(self, seconds: float) -> Mapping[int, str]:
+        """Write down where the live workers are, and what is below them.
+
+        Nobody ends of it. For who is to be stopped after it: one that stands still by a
+        signal may go on for a moment.
+
+        Args:
+            seconds: How long it may take for all of them together.
+
+        Returns:
+            The file of each, by local rank; none where it can't be done.
+        """
+
     async def stop(self, schedule: StopSchedule, on_step: OnStop) -> None:
         """Stop every worker and everything they started; return when all are gone.
 
@@ -163,15 +176,17 @@ class StartSettings:
 
 @attrs.frozen(kw_only=True)
 class StackSettings:
-    """Whether and where workers' stacks are written down before they are stopped.
+    """Where workers' stacks are written down, and what is done for that beforehand.
 
     Attributes:
-        seconds: Seconds that it may take for all of them together; 0 for never.
+        prepare: Whether each worker is prepared to be asked before its own code begins;
+            else only those are that prepare themselves (`elaunch.worker`), or that are
+            prepared at no cost.
         directory: Where the files go, in a directory for each generation. Made when
             the first is written.
     """
 
-    seconds: float = 0.0
+    prepare: bool = False
     directory: str = ""
 
 
@@ -183,7 +198,7 @@ class SpawnerParameters:
         run_id: Id of the job.
         start: How workers are started.
         binding: Which CPUs they are bound to.
-        stacks: Whether they can be asked for their stacks.
+        stacks: Where their stacks go, and what is done for that beforehand.
         notice_signal: Signal that tells workers of a preemption, `None` for none.
         output: What becomes of their output.
         log_layout: Chooses the files for it; `None` where none can be wanted.

@@ -145,6 +145,7 @@ class _Watch:
             severity=Severity.UNHEALTHY if fatal else Severity.DEGRADED,
             reason=f"timer {timer.request.scope_id!r} has expired; {who} {fate}",
             evidence={key: str(value) for key, value in _facts(timer)},
+            hang=True,
         )
 
     def kill(self, over: Sequence[Timer]) -> None:

@@ -31,6 +31,7 @@ def test_what_an_old_file_lacks_has_a_default() -> None:
     assert entry.whole("rank") == 3
     assert entry.number("x") == 1.5
     assert entry.numbers("ranks") == [1]
+    assert entry.texts("ranks") == ["2"]
     assert entry.text("rank") == ""
 
 

@@ -183,6 +183,21 @@ def test_a_job_that_failed_tells_its_root_cause(logs: list[Log]) -> None:
     assert run.report == "/two.json on two"
 
 
+def test_a_finding_leads_to_the_stacks_of_its_worker() -> None:
+    log = Log("one", "a")
+    log.joins(1.0, 1, 0)
+    hang = {"severity": "unhealthy", "reason": "silent"}
+    log(2.0, "monitor.finding", rank=1, stacks=["/s/rank-1.txt", "/s/0"], **hang)
+    log(3.0, "monitor.finding", rank=None, stacks=[], **hang)
+    (run,) = stories(merged(log.entries))
+
+    (generation,) = run.generations
+    assert generation.findings == [
+        "rank 1: unhealthy: silent (stacks: /s/rank-1.txt)",
+        "unhealthy: silent",
+    ]
+
+
 def test_agents_of_one_host_are_told_apart() -> None:
     one, two = Log("host", "a"), Log("host", "b")
     for log, base in ((one, 0), (two, 2)):

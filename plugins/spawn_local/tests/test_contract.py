@@ -1,8 +1,10 @@
 """Plugin and spawner keep their contracts, by whatever method workers are started."""
 
+from pathlib import Path
+
 import pytest
 
-from elaunch.api import Spawner, StartMethod, StartSettings
+from elaunch.api import Spawner, StackSettings, StartMethod, StartSettings
 from elaunch.testing import PluginContract, SpawnerContract
 from elaunch.testing.spawner_functions import FunctionTests
 from elaunch_spawn_local.local import LocalSpawner
@@ -25,16 +27,18 @@ class TestPlugin(PluginContract):
 
 class TestSpawn(SpawnerContract):
     @pytest.fixture
-    def spawner(self) -> Spawner:
-        return LocalSpawner("job")
+    def spawner(self, tmp_path: Path) -> Spawner:
+        return LocalSpawner("job", stacks=StackSettings(directory=str(tmp_path / "s")))
 
 
 class TestWarm(SpawnerContract):
     supports_programs = False
 
     @pytest.fixture
-    def spawner(self) -> Spawner:
-        return LocalSpawner("job", StartSettings(method=StartMethod.WARM))
+    def spawner(self, tmp_path: Path) -> Spawner:
+        warm = StartSettings(method=StartMethod.WARM)
+        stacks = StackSettings(directory=str(tmp_path / "stacks"))
+        return LocalSpawner("job", warm, stacks=stacks)
 
 
 class TestFork(FunctionTests):

@@ -2,10 +2,13 @@
 
 import asyncio
 import os
+import shlex
 import signal
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 from cgroups import frozen
 
@@ -45,6 +48,23 @@ def the_parent():
 the_parent()
 """
 HANG += "waits_for_ever()\n"
+LOCKED = f"""
+import ctypes
+libc = ctypes.PyDLL(None)  # whose functions keep the interpreter's lock
+mutex = ctypes.create_string_buffer(64)
+def holds_the_lock():
+    libc.pthread_mutex_lock(mutex)
+    {HOLD.replace(chr(10), chr(10) + "    ")}
+    libc.pthread_mutex_lock(mutex)
+holds_the_lock()
+"""
+LOOPS = f"""
+import re
+def holds_the_lock():
+    {HOLD.replace(chr(10), chr(10) + "    ")}
+    re.match("(a|aa)+$", "a" * 200 + "b")
+holds_the_lock()
+"""
 
 
 def hang() -> None:
@@ -67,8 +87,10 @@ def by_signal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stacks, "py_spy", lambda: None)
 
 
-def spawner(tmp_path: Path, method: StartMethod = StartMethod.SPAWN) -> LocalSpawner:
-    settings = StackSettings(seconds=SOON, directory=str(tmp_path / "stacks"))
+def spawner(
+    tmp_path: Path, method: StartMethod = StartMethod.SPAWN, *, prepare: bool = True
+) -> LocalSpawner:
+    settings = StackSettings(prepare=prepare, directory=str(tmp_path / "stacks"))
     return LocalSpawner("job", StartSettings(method=method), stacks=settings)
 
 
@@ -78,17 +100,29 @@ def script(tmp_path: Path, code: str) -> ScriptEntry:
     return ScriptEntry(str(path), (), "hangs.py")
 
 
+def has_stopped(pid: int) -> None:
+    """Wait until a signal has stopped a process: its parent alone is told."""
+    end = time.monotonic() + SOON
+    while psutil.Process(pid).status() != psutil.STATUS_STOPPED:
+        assert time.monotonic() < end
+        os.sched_yield()
+
+
 async def stopped(
     tmp_path: Path,
     entry: ScriptEntry | FunctionEntry | CommandEntry,
     method: StartMethod = StartMethod.SPAWN,
     held: int = 1,
+    *,
+    prepare: bool = True,
 ) -> tuple[Steps, str]:
     """Stop one worker once it hangs; return the steps and what was written."""
     steps = Steps()
     async with Lifeline(tmp_path / "lifeline") as lifeline:
         one = worker(0, **lifeline.environment)
-        async with started(spawner(tmp_path, method), entry, one) as group:
+        async with started(
+            spawner(tmp_path, method, prepare=prepare), entry, one
+        ) as group:
             await lifeline.held_by(held)
             await group.stop(StopSchedule(grace=SOON, stacks=SOON), steps)
     assert steps.names[:2] == [StopStep.STACKS, StopStep.SIGNAL]
@@ -151,22 +185,75 @@ async def test_a_program_of_another_kind_is_not_disturbed(tmp_path: Path) -> Non
     assert "no stacks of Python" in text
 
 
+@pytest.mark.usefixtures("reader")
+@pytest.mark.asyncio
+async def test_a_stopped_worker_shows_where_and_is_stopped_again(
+    tmp_path: Path,
+) -> None:
+    async with Lifeline(tmp_path / "lifeline") as lifeline:
+        one = worker(0, **lifeline.environment)
+        entry = script(tmp_path, HANG)
+        async with started(spawner(tmp_path), entry, one) as group:
+            await lifeline.held_by(1)
+            os.kill(pid := group.pids[0], signal.SIGSTOP)
+            await asyncio.to_thread(has_stopped, pid)
+            files = await group.dump_stacks(SOON)
+
+            await asyncio.to_thread(has_stopped, pid)
+
+    text = await asyncio.to_thread(Path(files[0]).read_text)
+    assert "state: T (stopped)" in text
+    assert "waits_for_ever" in text
+
+
 @pytest.mark.usefixtures("by_signal")
 @pytest.mark.asyncio
-async def test_a_stopped_worker_holds_nothing_up(tmp_path: Path) -> None:
+async def test_a_worker_under_a_debugger_holds_nothing_up(tmp_path: Path) -> None:
     async with Lifeline(tmp_path / "lifeline") as lifeline:
         two = [worker(rank, **lifeline.environment) for rank in (0, 1)]
         entry = script(tmp_path, HANG)
         async with started(spawner(tmp_path), entry, *two) as group:
             await lifeline.held_by(2)
-            os.kill(group.pids[0], signal.SIGSTOP)
-            steps = Steps()
-            async with asyncio.timeout(SOON):
-                await group.stop(StopSchedule(grace=600, stacks=600), steps)
+            debugger = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-c", ATTACH, str(group.pids[0])),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+            )
+            try:
+                assert debugger.stdout
+                if not await debugger.stdout.readline():
+                    pytest.skip("the system allows no ptrace")
+                async with asyncio.timeout(SOON):
+                    files = await group.dump_stacks(SOON)
+            finally:
+                await debugger.communicate(b"")
 
-    texts = [await asyncio.to_thread(Path(file).read_text) for file in steps.files]
+    texts = [await asyncio.to_thread(Path(file).read_text) for file in files.values()]
     assert "no stacks: the process does not run" in texts[0]
     assert "waits_for_ever" in texts[1]
+
+
+ATTACH = """
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
+PTRACE_ATTACH = 16
+if libc.ptrace(PTRACE_ATTACH, int(sys.argv[1]), None, None) == 0:
+    os.waitpid(int(sys.argv[1]), 0)
+    print("attached", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.usefixtures("by_signal")
+@pytest.mark.parametrize("held", [LOCKED, LOOPS], ids=["in C", "in a pattern"])
+@pytest.mark.asyncio
+async def test_who_holds_the_interpreters_lock_shows_where(
+    tmp_path: Path, held: str
+) -> None:
+    _, text = await stopped(tmp_path, script(tmp_path, held))
+
+    assert "holds_the_lock" in text
 
 
 @pytest.mark.usefixtures("by_signal")
@@ -262,6 +349,50 @@ async def test_a_place_that_cant_be_written_stops_nothing(
 
     assert steps.names == [StopStep.SIGNAL]
     assert "can't write stacks to" in caplog.text
+
+
+PREPARES = f"""
+from elaunch.worker import stacks
+stacks.prepare()
+stacks.prepare()
+{HANG}
+"""
+
+
+@pytest.mark.usefixtures("by_signal")
+@pytest.mark.asyncio
+async def test_who_is_not_prepared_can_prepare_itself(tmp_path: Path) -> None:
+    _, text = await stopped(tmp_path, script(tmp_path, PREPARES), prepare=False)
+
+    assert "waits_for_ever" in text
+
+
+@pytest.mark.usefixtures("by_signal")
+@pytest.mark.asyncio
+async def test_so_can_a_program_below_a_worker_of_another_kind(tmp_path: Path) -> None:
+    python = shlex.join((sys.executable, "-c", PREPARES))
+    words = ("sh", "-c", f"{python}; exit 0")
+    _, text = await stopped(tmp_path, CommandEntry(words, "program"))
+
+    shell, _, below = text.partition("\nrank 0, pid ")
+    assert "no stacks of Python" in shell
+    assert "waits_for_ever" in below
+
+
+HANDLES = """
+import signal, sys
+signal.signal(signal.SIGRTMIN + 9, lambda *_: sys.exit(9))
+"""
+
+
+@pytest.mark.usefixtures("by_signal")
+@pytest.mark.asyncio
+async def test_the_signal_goes_to_nobody_who_means_something_else(
+    tmp_path: Path,
+) -> None:
+    _, text = await stopped(tmp_path, script(tmp_path, HANDLES + HANG), prepare=False)
+
+    assert "no stacks of Python" in text
 
 
 @pytest.mark.asyncio

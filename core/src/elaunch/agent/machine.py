@@ -62,7 +62,13 @@ from elaunch.errors import (
     RendezvousClosed,
     WorkersLeft,
 )
-from elaunch.failures import Ending, ProcessFailure, root_cause, signal_name
+from elaunch.failures import (
+    STACK_FILES,
+    Ending,
+    ProcessFailure,
+    root_cause,
+    signal_name,
+)
 from elaunch.monitor import Severity
 from elaunch.notice import Notice
 from elaunch.rendezvous import (
@@ -189,7 +195,7 @@ class Machine:
             message=f"unhealthy: {finding.reason}",
             monitor=stimulus.monitor,
             request=finding.request,
-            stacks=stimulus.stacks,
+            stacks=stimulus.stacks[:STACK_FILES],
             uptime=stimulus.uptime,
         )
         return self._fail(failure)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 import attrs
 
+from elaunch.agent.dumping import HANG_DUMP, HangDump
 from elaunch.agent.first_beats import FirstBeats
 from elaunch.agent.happenings import Happenings
 from elaunch.agent.meeting import MeetingPoint
@@ -63,6 +64,7 @@ class RunningWorkers:
     feed: Callable[[Stimulus], None]
     is_preempted: Callable[[WorkerExit], bool]
     _group: WorkerGroup | None = attrs.field(default=None, init=False)
+    _dump: HangDump | None = attrs.field(default=None, init=False)
     _watching: list[Task] = attrs.field(factory=list, init=False)
     _reaping: Task | None = attrs.field(default=None, init=False)
     _terminating: bool = attrs.field(default=False, init=False)
@@ -98,8 +100,12 @@ class RunningWorkers:
             base_rank=membership.base_rank,
             generation=membership.generation,
         )
+        seconds = self.notices.dump_stacks or HANG_DUMP
+        self._dump = dump = HangDump(group, seconds, self.tasks)
         self._watching += [
-            self.tasks.start(watch(monitor, watched, self.record, self.feed))
+            self.tasks.start(
+                watch(monitor, watched, self.record, self.feed, dump.files)
+            )
             for monitor in self.monitors
         ]
         # The first message is for all of them: they listen when they have begun.
@@ -123,6 +129,8 @@ class RunningWorkers:
             schedule = self.notices.schedule(stop)
             if schedule.notice:
                 self.channel.tell(schedule.notice)
+            if self._dump and self._dump.begun:
+                schedule = attrs.evolve(schedule, stacks=0.0)
             await self._group.stop(schedule, self._steps)
             if self._reaping:
                 # A spawner may fail to tell of one that even SIGKILL does not end.

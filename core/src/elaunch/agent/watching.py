@@ -3,11 +3,11 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from elaunch.agent.messages import Found
 from elaunch.events import EventName, Record
-from elaunch.monitor import NamedMonitor, WatchedGroup
+from elaunch.monitor import Finding, NamedMonitor, Severity, WatchedGroup
 
 
 async def watch(
@@ -15,21 +15,29 @@ async def watch(
     group: WatchedGroup,
     record: Record,
     found: Callable[[Found], None],
+    dump: Callable[[int | None], Awaitable[tuple[str, ...]]],
 ) -> None:
     """Tell what a monitor finds, until it is cancelled or the monitor fails.
+
+    Where its group is to be stopped for a hang, stacks are written down before that is
+    told, and before the monitor goes on: it may be about to kill.
 
     Args:
         named: Who watches.
         group: Whom.
         record: Told of each finding.
         found: Given each finding.
+        dump: Writes the stacks of the group down, given the worker of the finding;
+            returns the files.
     """
     loop = asyncio.get_running_loop()
     began = loop.time()  # the workers have just been started
     async with contextlib.aclosing(named.monitor.watch(group)) as findings:
         try:
             async for finding in findings:
+                timestamp = time.time()
                 local = finding.local_rank
+                stacks = await dump(local) if _is_fatal_hang(finding) else ()
                 rank = None if local is None else group.rank(local)
                 record(
                     EventName.MONITOR_FINDING,
@@ -39,6 +47,7 @@ async def watch(
                     severity=finding.severity.value,
                     reason=finding.reason,
                     **dict(finding.evidence),
+                    **({"stacks": list(stacks)} if stacks else {}),
                 )
                 pid = 0 if local is None else group.pids.get(local, 0)
                 found(
@@ -46,13 +55,18 @@ async def watch(
                         finding=finding,
                         monitor=named.name,
                         pid=pid,
-                        timestamp=time.time(),
+                        timestamp=timestamp,
                         uptime=loop.time() - began,
+                        stacks=stacks,
                     )
                 )
         except Exception as error:  # noqa: BLE001 - a monitor's fault is not the job's
             what = f"monitor {named.name!r} failed and is disabled"
             _tell_fault(named.name, what, error, record)
+
+
+def _is_fatal_hang(finding: Finding) -> bool:
+    return finding.hang and finding.severity is Severity.UNHEALTHY
 
 
 def variables(monitors: Sequence[NamedMonitor], record: Record) -> dict[str, str]:

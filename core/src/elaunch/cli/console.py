@@ -1,7 +1,7 @@
 """What a run says on the screen: a few lines that matter, whole, on stderr."""
 
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TextIO
 
@@ -108,9 +108,7 @@ def _stopping(facts: Facts) -> str | None:
     if "reason" in facts:
         return f"{facts['reason']}; stopping the workers"
     if facts["step"] == "stacks" and "files" in facts:
-        files = facts["files"]
-        directory = files[0].rpartition("/")[0]
-        return f"wrote the stacks of {_count(len(files), 'worker')} to {directory!r}"
+        return _wrote(facts["files"])
     if facts["step"] == "kill":
         pids = ", ".join(str(pid) for pid in facts["pids"])
         return f"killing what is left of the workers (pids {pids})"
@@ -120,7 +118,13 @@ def _stopping(facts: Facts) -> str | None:
 def _finding(facts: Facts) -> str:
     rank = facts.get("rank")  # `None` if it is about the node
     worker = "" if rank is None else f"rank {rank} "
-    return f"{worker}{facts['severity']}: {facts['reason']}"
+    wrote = f"; {_wrote(facts['stacks'])}" if "stacks" in facts else ""
+    return f"{worker}{facts['severity']}: {facts['reason']}{wrote}"
+
+
+def _wrote(files: Sequence[str]) -> str:
+    directory = files[0].rpartition("/")[0]
+    return f"wrote the stacks of {_count(len(files), 'worker')} to {directory!r}"
 
 
 def _count(number: int, thing: str) -> str:

@@ -80,8 +80,8 @@ class LaunchConfig:
             ``failure.json`` in the run's directory in ``log_dir``, or without one in a
             new directory under TMPDIR.
         dump_stacks: Seconds in which the stacks of this node's workers are written
-            down before these are stopped because of a failure; 0 not to do it. They
-            are part of the shutdown timeout.
+            down before these are stopped because of a failure; 0 not to do it, but
+            where one of them hangs. They are part of the shutdown timeout.
         stop_signal: Name of the signal to stop.
         notice_signal: Name of the signal that announces a preemption, to this agent and
             by it to the workers of every node; ``none`` for no such signal.
@@ -237,9 +237,9 @@ class LaunchConfig:
 
     @property
     def stack_settings(self) -> StackSettings:
-        """Whether workers can be asked for their stacks, as spawners are told."""
+        """Where workers' stacks go, as spawners are told."""
         directory = Path(self.failure_file).absolute().parent / "stacks"
-        return StackSettings(seconds=self.dump_stacks, directory=str(directory))
+        return StackSettings(prepare=bool(self.dump_stacks), directory=str(directory))
 
     @property
     def binding_settings(self) -> BindingSettings:

@@ -5,10 +5,10 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import cast
+from typing import ClassVar, cast
 
 import attrs
 
@@ -42,10 +42,15 @@ class _Stacks:
     """A recorder that keeps the files of the last stacks that were written down."""
 
     files: Sequence[str] = ()
+    _keys: ClassVar[Mapping[str, str]] = {
+        EventName.GROUP_STOPPING: "files",
+        EventName.MONITOR_FINDING: "stacks",
+    }
 
     def record(self, event: Event) -> None:
-        if event.name == EventName.GROUP_STOPPING and "files" in event.metadata:
-            self.files = cast("Sequence[str]", event.metadata["files"])
+        key = self._keys.get(event.name)
+        if key and key in event.metadata:
+            self.files = cast("Sequence[str]", event.metadata[key])
 
     def close(self) -> None:
         """Nothing is held."""

@@ -23,7 +23,7 @@ from elaunch.rendezvous import (
     RendezvousHandler,
     RendezvousParameters,
 )
-from elaunch.spawner import Spawner, SpawnerParameters
+from elaunch.spawner import Spawner, SpawnerParameters, StackSettings
 from elaunch.vitals import Pace
 from elaunch.worker_message import OutputBlock, WorkerMessage
 
@@ -83,7 +83,7 @@ class Ports:
             run_id=config.run_id,
             start=config.start_settings,
             binding=config.binding_settings,
-            stacks=config.stack_settings,
+            stacks=self._stack_settings(),
             notice_signal=config.agent_signals.notice,
             output=config.output_settings,
             log_layout=self._log_layout(),
@@ -160,6 +160,12 @@ class Ports:
             self.plugins.recorders.build(spec, "--event-recorder", params)
             for spec in self.config.all_event_recorders
         ]
+
+    def _stack_settings(self) -> StackSettings:
+        settings, named = self.config.stack_settings, self.config.monitors
+        # Who asked for a monitor wants to know where a worker hangs.
+        watched = bool(named or switched_on(named, os.environ))
+        return attrs.evolve(settings, prepare=settings.prepare or watched)
 
     def _log_layout(self) -> LogLayout | None:
         config, layouts = self.config, self.plugins.log_layouts

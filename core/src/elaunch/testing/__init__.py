@@ -20,6 +20,7 @@ pytest.register_assert_rewrite(
     "elaunch.testing.spawner",
     "elaunch.testing.spawner_functions",
     "elaunch.testing.spawner_notices",
+    "elaunch.testing.spawner_stacks",
     "elaunch.testing.spawner_stop",
     "elaunch.testing.store",
     "elaunch.testing.store_leases",

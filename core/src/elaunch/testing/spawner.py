@@ -12,6 +12,7 @@ from elaunch.api import CommandEntry, Spawner, SpawnError, StopSchedule, WorkerS
 from elaunch.testing.groups import Script, Steps, exits, started, worker
 from elaunch.testing.spawner_functions import FunctionTests
 from elaunch.testing.spawner_notices import NoticeTests
+from elaunch.testing.spawner_stacks import StackTests
 from elaunch.testing.spawner_stop import StopTests
 
 
@@ -20,7 +21,7 @@ def _named(rank: int) -> WorkerSpec:
     return attrs.evolve(worker(rank), names={"rank": str(rank)})
 
 
-class SpawnerContract(StopTests, NoticeTests, FunctionTests):
+class SpawnerContract(StopTests, NoticeTests, StackTests, FunctionTests):
     """Inherit, override the fixture ``spawner``, and run.
 
     Attributes:

@@ -60,7 +60,8 @@ class LocalGroup:
         new_output: Builds what takes the workers' output, given whom to tell of ends.
 
     Attributes:
-        stack_directory: Where stacks are written down, by generation.
+        stack_directory: Where stacks are written down, by generation; an empty path
+            for nowhere.
     """
 
     _server: ForkServer
@@ -119,6 +120,24 @@ class LocalGroup:
     async def notify(self, notice: Notice) -> Sequence[int]:
         """Tell every worker of a notice; none ends of it."""
         return await self._notices.tell(notice, self._notice_files())
+
+    async def dump_stacks(self, seconds: float) -> dict[int, str]:
+        """Write down where the live workers are; nobody ends of it."""
+        from elaunch_spawn_local.stacks import Target, write_stacks
+
+        targets = [
+            Target(worker.rank, worker.spec.ranks.rank, worker.pid, worker.stack_file)
+            for worker in self._live()
+        ]
+        if not targets or not self.stack_directory.name:
+            return {}
+        names = next(iter(self._workers.values())).spec.names
+        directory = self.stack_directory / names.get("generation", "0")
+        try:
+            return await write_stacks(targets, directory, seconds)
+        except OSError as error:
+            logger.warning("can't write stacks to %r: %s", str(directory), error)
+            return {}
 
     async def stop(self, schedule: StopSchedule, on_step: OnStop) -> None:
         """Stop every worker and everything they started; return when all are gone.
@@ -268,31 +287,18 @@ class LocalGroup:
     # -- stopping -----------------------------------------------------------------
 
     async def _dump(self, seconds: float, on_step: OnStop) -> None:
-        """Write down where the live workers are, unless somebody is in a hurry."""
-        from elaunch_spawn_local.stacks import Target, write_stacks
-
-        targets = [
-            Target(worker.spec.ranks.rank, worker.pid, worker.stack_file)
-            for worker in self._live()
-        ]
-        if not targets:
-            return
-        generation = next(iter(self._workers.values())).spec.names.get(
-            "generation", "0"
-        )
-        directory = self.stack_directory / generation
-        dump = asyncio.ensure_future(write_stacks(targets, directory, seconds))
+        """Write down where the workers are, unless somebody is in a hurry."""
+        pids = [worker.pid for worker in self._live()]
+        dump = asyncio.ensure_future(self.dump_stacks(seconds))
         hurry = asyncio.ensure_future(self._no_grace.wait())
         try:
             await asyncio.wait((dump, hurry), return_when=asyncio.FIRST_COMPLETED)
-            files = dump.result() if dump.done() else []
-        except OSError as error:
-            logger.warning("can't write stacks to %r: %s", str(directory), error)
-            return
+            files = dump.result() if dump.done() else {}
         finally:
             dump.cancel()
             hurry.cancel()
-        on_step(StopStep.STACKS, 0, [target.pid for target in targets], files)
+        if files:
+            on_step(StopStep.STACKS, 0, pids, [*files.values()])
 
     async def _ask(self, schedule: StopSchedule, end: float, on_step: OnStop) -> None:
         live = self._live()

@@ -66,8 +66,7 @@ def _leave_program() -> None:
 def _work(entry: FunctionEntry, request: dict[str, Any]) -> int:
     """Call the function; return the exit code."""
     forked.refresh(request["environment"])
-    if "stacks" in request:
-        stack_signal.register(request["stacks"])
+    stack_signal.register()
     try:
         function_worker.call(
             entry.function, entry.args, Path(request["call"]["result"])

@@ -29,6 +29,7 @@ from elaunch.api import (
     WorkerSpec,
     inherited_environment,
 )
+from elaunch_spawn_local import stack_signal
 from elaunch_spawn_local.fork_server.client import ForkServer, NotStarted, ServerLost
 from elaunch_spawn_local.group import LocalGroup
 from elaunch_spawn_local.notices import NOTICE_FILE, Notices
@@ -36,7 +37,7 @@ from elaunch_spawn_local.oom import OutOfMemory
 from elaunch_spawn_local.output.output import Output
 from elaunch_spawn_local.refusals import REMEDIES, program_of, reason, remedy
 from elaunch_spawn_local.serving import fitting, new_server, ready
-from elaunch_spawn_local.worker import BoundWorker, Worker
+from elaunch_spawn_local.worker import STACK_SIGNAL, BoundWorker, Worker
 
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class LocalSpawner:
         run_id: Id of the job.
         settings: How to start workers.
         binding: Which CPUs to bind them to.
-        stacks: Whether they can be asked for their stacks.
+        stacks: Where their stacks go, and whether they are prepared to be asked.
         notice_signal: What tells them of a preemption, `None` for nothing.
         output: What becomes of their output.
         layout: Chooses the files for it; `None` for the usual ones.
@@ -204,10 +205,8 @@ class LocalSpawner:
             own = directory / str(spec.ranks.local_rank)
             functional = isinstance(entry, FunctionEntry)
             result = own / "result.pickle" if functional else None
-            files = own / "error.json", own / "notice.json"
-            asked = self._stacks.seconds and not isinstance(entry, CommandEntry)
-            stack_file = own / "stacks.txt" if asked else None
-            worker = Worker(spec, *files, result, bound.cpus, stack_file)
+            files = own / "error.json", own / "notice.json", own / "stacks.txt"
+            worker = Worker(spec, *files, result, bound.cpus)
             group.adopt(worker)
             births.append(
                 asyncio.ensure_future(
@@ -242,33 +241,29 @@ class LocalSpawner:
             "cpus": sorted(worker.cpus or ()),
         }
         forks = self._settings.method is not StartMethod.SPAWN
-        stack_file = worker.stack_file
-        if forks and stack_file:
-            request["stacks"] = str(stack_file)
+        prepared = self._stacks.prepare  # a fork always is
         match entry:
             case FunctionEntry():
                 from elaunch_spawn_local import function_call, stack_boot
 
                 call = worker.error_file.parents[1] / CALL
                 assert worker.result  # noqa: S101 - for mypy: functions have one
-                if stack_file and not forks:
-                    value = (str(worker.result),)
-                    request["program"] = stack_boot.command(
-                        stack_file, "call", str(call), value
-                    )
-                elif forks:
+                if forks:
                     request["call"] = {"path": str(call), "result": str(worker.result)}
+                elif prepared:
+                    value = (str(worker.result),)
+                    request["program"] = stack_boot.command("call", str(call), value)
                 else:
                     request["program"] = function_call.command(call, worker.result)
             case ScriptEntry() if forks:
                 request["script"] = attrs.asdict(entry.rendered(worker.spec.names))
-            case ScriptEntry() if stack_file:
+            case ScriptEntry() if prepared:
                 from elaunch_spawn_local import stack_boot
 
                 kind = "module" if entry.module else "script"
                 rendered = entry.rendered(worker.spec.names)
                 request["program"] = stack_boot.command(
-                    stack_file, kind, rendered.target, rendered.args
+                    kind, rendered.target, rendered.args
                 )
             case ScriptEntry():
                 request["program"] = entry.rendered(worker.spec.names).command()
@@ -337,6 +332,8 @@ def _environment(worker: Worker) -> dict[str, str]:
         **worker.spec.environment,
         ERROR_FILE: str(worker.error_file),
         NOTICE_FILE: str(worker.notice_file),
+        stack_signal.FILE: str(worker.stack_file),
+        **({stack_signal.SIGNAL: str(STACK_SIGNAL)} if STACK_SIGNAL else {}),
     }
 
 

@@ -43,11 +43,13 @@ class Condition:
         severity: How bad it is.
         reason: What it is, in one line.
         over: What to say when it is so no more.
+        hang: Whether the worker stands still.
     """
 
     severity: Severity
     reason: str
     over: str
+    hang: bool = False
 
 
 @attrs.define(eq=False)
@@ -80,7 +82,10 @@ class Watched:
         self._shown |= now
         return [
             *(self._finding(Severity.INFO, each.over, look) for each in over),
-            *(self._finding(each.severity, each.reason, look) for each in news),
+            *(
+                self._finding(each.severity, each.reason, look, hang=each.hang)
+                for each in news
+            ),
         ]
 
     def _conditions(self, look: Look) -> dict[str, Condition]:
@@ -96,6 +101,7 @@ class Watched:
                 f"process {look.pid} is stuck in an uninterruptible system call for "
                 f"{stuck:.1f} s, over max_stuck {self._max_stuck:g} s",
                 f"process {look.pid} is no longer over max_stuck",
+                hang=True,
             )
         if 0 < self._max_rss < look.memory:
             limit = f"max_rss {readable(self._max_rss)}"
@@ -138,7 +144,9 @@ class Watched:
             return "has lost its main thread, and other threads keep it from ending"
         return ""
 
-    def _finding(self, severity: Severity, reason: str, look: Look) -> Finding:
+    def _finding(
+        self, severity: Severity, reason: str, look: Look, *, hang: bool = False
+    ) -> Finding:
         return Finding(
             local_rank=self._rank,
             severity=severity,
@@ -150,6 +158,7 @@ class Watched:
                 "processes": str(look.processes),
                 "zombies": str(look.zombies),
             },
+            hang=hang,
         )
 
 

@@ -4,10 +4,13 @@ Started by the command line of `command`; what it runs finds what it would find 
 """
 
 import sys
-from collections.abc import Sequence
-from pathlib import Path
 
 from elaunch_spawn_local import stack_signal
+
+
+TYPE_CHECKING = False  # `typing` is slow to import, see `stack_signal`
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 # The first entry of the path is the current directory: nothing may be found there yet.
@@ -17,23 +20,24 @@ _ENTER = (
 )
 
 
-def command(file: Path, kind: str, target: str, args: Sequence[str]) -> tuple[str, ...]:
+def command(kind: str, target: str, args: "Sequence[str]") -> tuple[str, ...]:
     """Return the command line of a worker.
 
     Args:
-        file: Where it is to write its stacks.
         kind: ``script``, ``module``, or ``call`` for a function.
         target: Path of the script, name of the module, or path of the call.
         args: Of a script or module its arguments, of a call the file for the value.
     """
-    return (sys.executable, "-u", "-c", _ENTER, str(file), kind, target, *args)
+    return (sys.executable, "-u", "-c", _ENTER, kind, target, *args)
 
 
 def main() -> None:
     """Be the worker that the command line describes."""
-    file, kind, target, *args = sys.argv[1:]
-    stack_signal.register(file)
+    kind, target, *args = sys.argv[1:]
+    stack_signal.register()
     if kind == "call":
+        from pathlib import Path
+
         from elaunch_spawn_local import function_worker
 
         function_worker.run(Path(target), Path(args[0]))

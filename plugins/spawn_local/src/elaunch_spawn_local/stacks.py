@@ -2,7 +2,8 @@
 
 py-spy reads them from outside, also of a process that is stopped, and needs no
 preparation; where it is not installed or not allowed, the worker is asked by a signal
-(`stack_signal`). Nothing here blocks the loop or outlasts the time that it is given.
+(`stack_signal`), for which one that is stopped goes on for a moment. Nothing here
+blocks the loop or outlasts the time that it is given.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import attrs
@@ -22,7 +23,7 @@ from elaunch_spawn_local.processes import (
     state,
     status_field,
 )
-from elaunch_spawn_local.stack_signal import SIGNUM
+from elaunch_spawn_local.worker import STACK_SIGNAL
 
 
 _COLLECTING = 0.8
@@ -38,20 +39,25 @@ class Target:
     """A worker to be looked at.
 
     Attributes:
+        local_rank: Its rank on this node.
         rank: Its global rank.
         pid: Its leading process.
-        file: Where it writes on the signal; `None` if it does not know that signal.
+        file: Where it writes on the signal; not there if nothing of it is prepared.
     """
 
+    local_rank: int
     rank: int
     pid: int
-    file: Path | None
+    file: Path
 
 
 async def write_stacks(
     targets: Sequence[Target], directory: Path, seconds: float
-) -> list[str]:
-    """Write a file for each worker, in so many seconds; return their paths.
+) -> dict[int, str]:
+    """Write a file for each worker, in so many seconds.
+
+    Returns:
+        Their paths, by local rank; none if the time is over.
 
     Raises:
         OSError: If they can't be written.
@@ -65,7 +71,7 @@ async def write_stacks(
             texts = await asyncio.gather(*looks)
             return await asyncio.to_thread(_write, directory, targets, texts)
     except TimeoutError:
-        return []
+        return {}
     finally:
         for look in looks:
             look.cancel()
@@ -88,14 +94,12 @@ async def _look(target: Target, spy: str | None, deadline: float) -> str:
     return "\n".join(parts)
 
 
-async def _stacks_of(
-    pid: int, file: Path | None, spy: str | None, deadline: float
-) -> str:
+async def _stacks_of(pid: int, file: Path, spy: str | None, deadline: float) -> str:
     try:
         async with asyncio.timeout_at(deadline):
             if spy and (text := await _by_py_spy(spy, pid)):
                 return f"stacks by py-spy:\n{text}"
-            if file and _listens(pid):
+            if await asyncio.to_thread(_can_be_asked, pid, file):
                 return await _by_signal(pid, file)
     except TimeoutError:
         return "no stacks: the time is over"
@@ -128,11 +132,27 @@ async def _by_py_spy(spy: str, pid: int) -> str:
 async def _by_signal(pid: int, file: Path) -> str:
     """Return what a process writes to the file when it is asked."""
     begin = await asyncio.to_thread(_size, file)
-    if not _ask(pid):
+    if not _send(pid, STACK_SIGNAL):
         return "no stacks: the process is gone"
-    if obstacle := await _quiet(pid, file, begin):
+    with _going_on(pid):
+        obstacle = await _quiet(pid, file, begin)
+    if obstacle:
         return f"no stacks: {obstacle}"
     return f"stacks by faulthandler:\n{await asyncio.to_thread(_tail, file, begin)}"
+
+
+@contextlib.contextmanager
+def _going_on(pid: int) -> Iterator[None]:
+    """Let a process go on that a signal has stopped; then it is stopped again."""
+    stopped = status_field(pid, "State").startswith("T")
+    if not stopped:
+        yield
+        return
+    _send(pid, signal.SIGCONT)
+    try:
+        yield
+    finally:
+        _send(pid, signal.SIGSTOP)
 
 
 async def _quiet(pid: int, file: Path, begin: int) -> str:
@@ -157,16 +177,22 @@ async def _quiet(pid: int, file: Path, begin: int) -> str:
             return "the process waits in the kernel and does not answer"
 
 
+def _can_be_asked(pid: int, file: Path) -> bool:
+    # Without the file the handler is that of a program which means something else.
+    return file.exists() and _listens(pid)
+
+
 def _listens(pid: int) -> bool:
     """Whether a process has a handler for the signal, which would end it otherwise."""
     caught = status_field(pid, "SigCgt")
     try:
-        return bool(SIGNUM) and bool(int(caught, 16) >> (SIGNUM - 1) & 1)
+        return bool(STACK_SIGNAL and int(caught, 16) >> (STACK_SIGNAL - 1) & 1)
     except ValueError:
         return False
 
 
-def _ask(pid: int) -> bool:
+def _send(pid: int, signum: int) -> bool:
+    """Signal a process that knows the signal for stacks; tell whether it does."""
     try:
         descriptor = os.pidfd_open(pid)
     except OSError:
@@ -175,7 +201,7 @@ def _ask(pid: int) -> bool:
         # Once more: by the descriptor it is known to be the process that is signalled.
         if not _listens(pid):
             return False
-        signal.pidfd_send_signal(descriptor, SIGNUM)
+        signal.pidfd_send_signal(descriptor, signum)
     except OSError:
         return False
     finally:
@@ -213,12 +239,12 @@ def _tail(file: Path, begin: int) -> str:
 
 def _write(
     directory: Path, targets: Sequence[Target], texts: Sequence[str]
-) -> list[str]:
+) -> dict[int, str]:
     directory.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     directory.mkdir(parents=True, exist_ok=True)
-    paths = []
+    paths = {}
     for target, text in zip(targets, texts, strict=True):
         path = directory / f"rank-{target.rank}.txt"
         path.write_text(text, encoding="utf-8", errors="replace")
-        paths.append(str(path))
+        paths[target.local_rank] = str(path)
     return paths

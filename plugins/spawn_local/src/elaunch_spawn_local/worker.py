@@ -1,11 +1,18 @@
 """One worker of a group, from its start to its end."""
 
 import asyncio
+import signal
 from pathlib import Path
 
 import attrs
 
 from elaunch.api import WorkerSpec
+
+
+STACK_SIGNAL = int(getattr(signal, "SIGRTMIN", 0)) and int(signal.SIGRTMIN) + 9
+"""What asks a worker for its stacks; a real-time signal, since programs have uses of
+their own for the others. 0 where the system has none.
+"""
 
 
 @attrs.frozen
@@ -29,9 +36,10 @@ class Worker:
         spec: What was asked for.
         error_file: Where it may leave its error.
         notice_file: Where it finds notices.
+        stack_file: Where it writes its stacks when it is asked; what of it can be asked
+            makes the file.
         result: Where its function's value will be; `None` for a command.
         cpus: Numbers of the CPUs that it is bound to; `None` for none.
-        stack_file: Where it writes its stacks when it is asked; `None` if it can't be.
         has_terminal: Whether it has the agent's terminal for its own.
         pid: Id of its leading process, 0 before it is started.
         began: When it was started, by the loop's clock.
@@ -43,9 +51,9 @@ class Worker:
     spec: WorkerSpec
     error_file: Path
     notice_file: Path
+    stack_file: Path
     result: Path | None
     cpus: frozenset[int] | None = None
-    stack_file: Path | None = None
     has_terminal: bool = attrs.field(default=False, init=False)
     pid: int = attrs.field(default=0, init=False)
     began: float = attrs.field(default=0.0, init=False)

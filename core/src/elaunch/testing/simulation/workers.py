@@ -30,6 +30,7 @@ class Habits:
         start_time: Seconds it takes to open a meeting point for them, and to start
             them.
         stop_time: Seconds they take to end after the first signal.
+        dump_time: Seconds it takes to write their stacks down.
         fault: What happens instead of a start, if anything.
         crashes: How many of the next groups crash as soon as they run.
         finishing: Whether they end well by themselves.
@@ -37,6 +38,7 @@ class Habits:
 
     start_time: float = 0.01
     stop_time: float = 0.05
+    dump_time: float = 0.1
     fault: Exception | None = None
     crashes: int = 0
     finishing: bool = False
@@ -124,6 +126,14 @@ class SimulatedGroup:
             self.on_notice(self, notice)
         return tuple(self.pids[rank] for rank in self._alive)
 
+    async def dump_stacks(self, seconds: float) -> Mapping[int, str]:
+        """Name a file for each worker that lives; it takes some time."""
+        await asyncio.sleep(min(self.habits.dump_time, seconds))
+        return {
+            rank: f"stacks/{self.generation}/rank-{spec.ranks.rank}.txt"
+            for rank, spec in self._alive.items()
+        }
+
     async def stop(self, schedule: StopSchedule, on_step: OnStop) -> None:
         """Stop every worker by the schedule."""
         again, self._stopping = self._stopping, True
@@ -131,6 +141,9 @@ class SimulatedGroup:
         if not self._alive:
             return
         if not again and schedule.grace > 0:
+            if schedule.stacks:
+                files = await self.dump_stacks(schedule.stacks)
+                on_step(StopStep.STACKS, 0, pids, [*files.values()])
             if schedule.notice:
                 on_step(StopStep.NOTICE, 0, pids)
             on_step(StopStep.SIGNAL, schedule.signum, pids)

@@ -57,6 +57,12 @@ class Entry:
         value = self.facts.get(key)
         return value if isinstance(value, str) else ""
 
+    def texts(self, key: str) -> list[str]:
+        """Return those of a list of facts that are texts."""
+        value = self.facts.get(key)
+        found = value if isinstance(value, list) else []
+        return [each for each in found if isinstance(each, str)]
+
     def numbers(self, key: str) -> list[int]:
         """Return those of a list of facts that are whole numbers."""
         value = self.facts.get(key)

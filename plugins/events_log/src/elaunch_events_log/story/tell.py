@@ -142,7 +142,9 @@ def _report(failed: Sequence[Entry], label: Callable[[Entry], str]) -> str:
 def _finding(entry: Entry) -> str:
     rank = entry.whole("rank")
     who = "" if rank is None else f"rank {rank}: "
-    return f"{who}{entry.text('severity')}: {entry.text('reason')}"
+    # The first is that of the worker which is meant.
+    stacks = "".join(f" (stacks: {file})" for file in entry.texts("stacks")[:1])
+    return f"{who}{entry.text('severity')}: {entry.text('reason')}{stacks}"
 
 
 def _remarks(entries: Sequence[Entry], label: Callable[[Entry], str]) -> list[str]:
