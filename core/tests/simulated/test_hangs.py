@@ -77,12 +77,10 @@ def test_the_monitor_goes_on_when_they_are_written() -> None:
     monitor = Finds(hang=True, severity=Severity.UNHEALTHY)
     run(monitor, dump_time=2.0)
 
-    # The second one hangs, too, and nothing is written down again.
-    begin, end = monitor.log
-    assert begin == end
     quick = Finds(hang=True, severity=Severity.UNHEALTHY)
     run(quick, dump_time=0.0)
-    assert begin - quick.log[0] == pytest.approx(2.0)
+
+    assert monitor.log[0] - quick.log[0] == pytest.approx(2.0)
 
 
 def test_two_monitors_find_it_and_it_is_written_once() -> None:
@@ -90,7 +88,7 @@ def test_two_monitors_find_it_and_it_is_written_once() -> None:
     report = run(*two)
 
     assert len(lines(report, "stacks=['stacks/1/rank-1.txt'")) == 2
-    assert len({moment for monitor in two for moment in monitor.log}) == 1
+    assert two[0].log[0] == two[1].log[0]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import asyncio
 import os
 import shlex
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
@@ -363,6 +364,26 @@ stacks.prepare()
 @pytest.mark.asyncio
 async def test_who_is_not_prepared_can_prepare_itself(tmp_path: Path) -> None:
     _, text = await stopped(tmp_path, script(tmp_path, PREPARES), prepare=False)
+
+    assert "waits_for_ever" in text
+
+
+SPEAKS = f"""
+from elaunch.worker import heartbeat
+heartbeat()
+{HANG}
+"""
+
+
+@pytest.mark.usefixtures("by_signal")
+@pytest.mark.asyncio
+async def test_who_speaks_to_its_agent_is_prepared(tmp_path: Path) -> None:
+    path = str(tmp_path / "channel")
+    told = f"import os\nos.environ['ELAUNCH_CHANNEL'] = {path!r}\n"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(path)
+        entry = script(tmp_path, told + SPEAKS)
+        _, text = await stopped(tmp_path, entry, prepare=False)
 
     assert "waits_for_ever" in text
 

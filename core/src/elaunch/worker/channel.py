@@ -19,6 +19,8 @@ import time
 from collections.abc import Callable, Hashable, Mapping
 from typing import TYPE_CHECKING
 
+from elaunch.worker import stacks
+
 
 if TYPE_CHECKING:  # imported where there is a channel
     import socket
@@ -106,6 +108,8 @@ class Channel:
                 self._looked = True
                 path = os.environ.get(CHANNEL)
                 self._socket = _connected(path) if path else None
+                if self._socket:
+                    stacks.prepare()  # who is watched can be asked where it hangs
             return self._socket is not None
 
     def _send(self, line: bytes) -> bool:

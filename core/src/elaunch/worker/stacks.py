@@ -24,8 +24,9 @@ _prepared = False
 def prepare() -> None:
     """Let the agent ask this process, and those that it forks, for their stacks.
 
-    An agent that has not prepared its workers by itself can do so only then. Twice is
-    fine; without an agent, or where anything goes wrong, nothing happens.
+    The channel does it when it is used first. An agent that has not prepared its
+    workers by itself can ask only then. Twice is fine; without an agent, or where
+    anything goes wrong, nothing happens.
     """
     global _prepared  # noqa: PLW0603 - a process has one handler for a signal
     path, signum = os.environ.get(FILE), os.environ.get(SIGNAL)
