@@ -1,5 +1,6 @@
 """Workers of real jobs speak to their agents."""
 
+import json
 import signal
 import tempfile
 from pathlib import Path
@@ -66,3 +67,99 @@ def test_nothing_is_left_of_the_channel(launch: Launch, script: Script) -> None:
         assert list(place.iterdir()) == []
     finally:
         place.rmdir()
+
+
+HOPELESS = """
+import os, signal
+from elaunch.worker import heartbeat, no_restart, progress
+
+for step in range(100):
+    heartbeat(step=step)
+progress(12)
+if os.environ["RANK"] == "1":
+    no_restart("the data is gone")
+    os._exit(3)
+signal.pause()
+"""
+
+
+def test_who_knows_that_no_restart_can_help_ends_the_job_and_the_report_says_why(
+    launch: Launch, script: Script, tmp_path: Path
+) -> None:
+    """What it said is known before its end is, however it ends."""
+    events = tmp_path / "events.jsonl"
+    agent = launch(
+        *("--standalone", "--nproc-per-node", "2", "--max-restarts", "3"),
+        *("--event-recorder", f"jsonl:path={events}", script(HOPELESS)),
+    )
+
+    assert agent.wait() == 3
+    agent.wait_for("rank 1 asks for no-restart: the data is gone")
+    agent.wait_for("behind it: it asked for no restart: the data is gone")
+    assert "generation 2" not in agent.output
+    told = [json.loads(line) for line in events.read_text().splitlines()]
+    names = [event["name"] for event in told]
+    assert names.index("worker.request") < names.index("worker.failed")
+    (progress,) = [e["metadata"] for e in told if e["name"] == "worker.progress"]
+    assert progress["marker"] == 12
+
+
+UNFIT = """
+import signal
+from elaunch.worker import exclude_node
+
+exclude_node("ECC errors")
+signal.pause()
+"""
+
+
+def test_a_worker_whose_node_is_not_fit_is_a_failure_at_once(
+    launch: Launch, script: Script
+) -> None:
+    """A job of one node has no other one to go on with."""
+    agent = launch("--standalone", "--max-restarts", "3", script(UNFIT))
+
+    assert agent.wait() != 0
+    agent.wait_for("rank 0 asks for exclude-node: ECC errors")
+    agent.wait_for("error: asked to exclude its node: ECC errors")
+
+
+IN_A_SHELL = """
+import subprocess, sys
+told = '{"kind": "no_restart", "reason": "said by a shell"}'
+code = (
+    "import os, socket, sys; "
+    "socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)"
+    ".sendto(sys.argv[1].encode(), os.environ['ELAUNCH_CHANNEL'])"
+)
+subprocess.run([sys.executable, "-c", code, told], check=True)
+sys.exit(4)
+"""
+
+
+def test_a_process_below_a_worker_speaks_for_it_by_the_protocol_alone(
+    launch: Launch, script: Script
+) -> None:
+    agent = launch("--standalone", "--max-restarts", "3", script(IN_A_SHELL))
+
+    assert agent.wait() == 4
+    agent.wait_for("it asked for no restart: said by a shell")
+
+
+def test_what_a_worker_says_about_itself_is_known_after_a_restart(
+    launch: Launch, script: Script
+) -> None:
+    """Each generation has sockets of its own, and the workers of each are heard."""
+    worker = script(
+        "import os\n"
+        "from elaunch.worker import no_restart\n"
+        "if os.environ['ELAUNCH_RESTART_COUNT'] == '1':\n"
+        "    no_restart('twice is enough')\n"
+        "raise SystemExit(5)\n"
+    )
+    agent = launch("--standalone", "--max-restarts", "3", worker)
+
+    assert agent.wait() == 5
+    agent.wait_for("it asked for no restart: twice is enough")
+    assert "generation 2" in agent.output
+    assert "generation 3" not in agent.output

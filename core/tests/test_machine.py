@@ -12,6 +12,7 @@ from elaunch.agent.messages import (
     Action,
     Announce,
     Announced,
+    Asked,
     Begin,
     Changed,
     Exited,
@@ -50,7 +51,7 @@ from elaunch.errors import (
     SpawnError,
     WorkersLeft,
 )
-from elaunch.failures import ProcessFailure
+from elaunch.failures import Ending, ProcessFailure, Request
 from elaunch.monitor import Finding, Severity
 from elaunch.notice import Notice, NoticeKind
 from elaunch.rendezvous import (
@@ -681,6 +682,146 @@ class TestPreemption:
         assert isinstance(finish, Finish)
         assert type(finish.result.error) is kind
         assert str(finish.result.error) == "the job was ended: why"
+
+
+def asked(request: Request, local_rank: int = 1, reason: str = "why") -> Asked:
+    """Return what a worker of this node asks for."""
+    return Asked(
+        request=request, local_rank=local_rank, pid=7, timestamp=1.5, reason=reason
+    )
+
+
+HOPELESS = asked(Request.NO_RESTART)
+UNFIT = asked(Request.EXCLUDE_NODE)
+STOPPED_FOR_ANOTHER = Changed(FAILED_ELSEWHERE)
+
+
+def reported(actions: list[Action]) -> list[ProcessFailure]:
+    """Return the failures that the first of some actions reports."""
+    report = actions[0]
+    assert isinstance(report, Report)
+    assert report.state is NodeState.FAILED
+    return list(report.failures)
+
+
+class TestRequests:
+    def test_no_restart_alone_changes_nothing(self, machine: Machine) -> None:
+        assert tell(machine, *RUNNING, HOPELESS) == []
+        assert machine.state is State.RUNNING
+
+    @pytest.mark.parametrize(
+        ("rank", "who"), [(1, "it asked"), (0, "local rank 1 asked")]
+    )
+    def test_the_next_failure_of_the_node_carries_it(
+        self, machine: Machine, rank: int, who: str
+    ) -> None:
+        (failure,) = reported(
+            tell(machine, *RUNNING, HOPELESS, exited(rank, exitcode=3))
+        )
+
+        assert failure.request is Request.NO_RESTART
+        assert failure.context == f"{who} for no restart: why"
+
+    def test_what_is_known_of_a_failure_stays(self, machine: Machine) -> None:
+        ended = attrs.evolve(exited(1, exitcode=3).exit, remark="limit reached")
+        (failure,) = reported(tell(machine, *RUNNING, HOPELESS, Exited(ended)))
+
+        assert failure.context == "it asked for no restart: why"
+        assert failure.message == "ended with exit code 3: limit reached"
+
+    def test_so_does_what_a_monitor_finds(self, machine: Machine) -> None:
+        finding = Finding(
+            local_rank=0,
+            severity=Severity.UNHEALTHY,
+            reason="silent",
+            request=Request.EXCLUDE_NODE,
+        )
+        (failure,) = reported(tell(machine, *RUNNING, HOPELESS, found(finding)))
+
+        assert failure.request is Request.NO_RESTART
+
+    def test_the_first_one_counts(self, machine: Machine) -> None:
+        later = asked(Request.NO_RESTART, local_rank=0, reason="another")
+        (failure,) = reported(
+            tell(machine, *RUNNING, HOPELESS, later, exited(0, exitcode=3))
+        )
+
+        assert failure.context == "local rank 1 asked for no restart: why"
+
+    def test_it_is_about_one_generation(self, machine: Machine) -> None:
+        tell(machine, *RUNNING, HOPELESS, SUPERSEDED, Stopped())
+        (failure,) = reported(
+            tell(machine, Joined(PLACE), Started({0: 1, 1: 2}), exited(1, exitcode=3))
+        )
+
+        assert failure.request is None
+        assert failure.context == ""
+
+    def test_a_node_that_is_to_be_left_out_has_failed(self, machine: Machine) -> None:
+        actions = tell(machine, *RUNNING, UNFIT)
+        (failure,) = reported(actions)
+
+        assert failure == ProcessFailure(
+            rank=5,
+            local_rank=1,
+            role="r",
+            host="h",
+            pid=7,
+            exitcode=0,
+            timestamp=1.5,
+            ending=Ending.UNHEALTHY,
+            message="asked to exclude its node: why",
+            request=Request.EXCLUDE_NODE,
+        )
+        assert isinstance(actions[1], Stop)
+        assert actions[1].failed
+
+    def test_a_reason_is_no_must(self, machine: Machine) -> None:
+        (failure,) = reported(
+            tell(machine, *RUNNING, asked(Request.EXCLUDE_NODE, reason=""))
+        )
+
+        assert failure.message == "asked to exclude its node"
+
+    @pytest.mark.parametrize("stimulus", [exited(0, exitcode=3), STOPPED_FOR_ANOTHER])
+    def test_it_can_say_so_while_workers_stop_for_a_failure(
+        self, machine: Machine, stimulus: Stimulus
+    ) -> None:
+        """Others may fail of it first, and are heard first."""
+        tell(machine, *RUNNING, stimulus)
+
+        assert reported(tell(machine, UNFIT))[-1].request is Request.EXCLUDE_NODE
+
+    @pytest.mark.parametrize(
+        "stimulus", [SUPERSEDED, LOST, Signalled(15), closed(FAILED)]
+    )
+    def test_it_comes_too_late_while_they_stop_for_something_else(
+        self, machine: Machine, stimulus: Stimulus
+    ) -> None:
+        tell(machine, *RUNNING, stimulus)
+
+        assert tell(machine, UNFIT) == []
+
+    def test_who_knows_that_no_restart_can_help_is_heard_when_others_failed_first(
+        self, machine: Machine
+    ) -> None:
+        tell(machine, *RUNNING, STOPPED_FOR_ANOTHER, HOPELESS)
+        assert tell(machine, exited(0, exitcode=-15)) == []
+        (failure,) = reported(tell(machine, exited(1, exitcode=3)))
+
+        assert (failure.rank, failure.request) == (5, Request.NO_RESTART)
+
+    def test_what_the_job_knows_is_not_told_again(self, machine: Machine) -> None:
+        tell(machine, *RUNNING, HOPELESS, exited(0, exitcode=3))
+
+        assert tell(machine, exited(1, exitcode=-15, timestamp=2.1)) == []
+
+    @pytest.mark.parametrize("stimulus", [HOPELESS, UNFIT])
+    def test_whoever_is_left_of_a_worker_asks_for_nothing(
+        self, machine: Machine, stimulus: Stimulus
+    ) -> None:
+        assert tell(machine, *RUNNING, exited(0), exited(1), stimulus) == []
+        assert machine.state is State.WAITING
 
 
 class TestTable:

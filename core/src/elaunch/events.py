@@ -47,6 +47,8 @@ class EventName(enum.StrEnum):
     GROUP_SUCCEEDED = "group.succeeded"
     WORKER_STARTED = "worker.started"
     WORKER_FIRST_HEARTBEAT = "worker.first_heartbeat"
+    WORKER_PROGRESS = "worker.progress"
+    WORKER_REQUEST = "worker.request"
     WORKER_SUCCEEDED = "worker.succeeded"
     WORKER_FAILED = "worker.failed"
     WORKER_TERMINATED = "worker.terminated"

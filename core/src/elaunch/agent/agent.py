@@ -45,6 +45,7 @@ from elaunch.agent.placement import Placement
 from elaunch.agent.running import RunningWorkers
 from elaunch.agent.signals import HandledSignals, Once, handled_signals
 from elaunch.agent.tasks import Task, Tasks, Turns, attempt, cancel
+from elaunch.agent.telling import Telling
 from elaunch.bootstrap import Bootstrap
 from elaunch.channel.port import NoChannel, WorkerChannel
 from elaunch.environ import EnvironmentSettings
@@ -64,6 +65,7 @@ from elaunch.rendezvous import (
 )
 from elaunch.signals import PREEMPTION_SIGNAL, AgentSignals
 from elaunch.spawner import Spawner
+from elaunch.vitals import Pace
 from elaunch.worker_message import WorkerMessage
 from elaunch.workers import WorkerEntry
 
@@ -95,7 +97,9 @@ class Agent:
         line_prefix: Template of what each line of output begins with on the console.
         record: Told what happens.
         environment: What the user wants of the workers' environment.
-        channel: On which the workers tell how they go.
+        messages: What its workers tell.
+        channel: On which they do.
+        paces: How long their steps take, as a monitor sees it.
     """
 
     handler: RendezvousHandler
@@ -114,10 +118,12 @@ class Agent:
     environment: EnvironmentSettings = attrs.field(factory=EnvironmentSettings)
     messages: Feed[WorkerMessage] = attrs.field(factory=Feed)
     channel: WorkerChannel = attrs.field(factory=NoChannel)
+    paces: Feed[Pace] = attrs.field(factory=Feed)
 
     _machine: Machine = attrs.field(init=False)
     _meeting: MeetingPoint = attrs.field(init=False)
     _happenings: Happenings = attrs.field(init=False)
+    _telling: Telling = attrs.field(init=False)
     _workers: RunningWorkers = attrs.field(init=False)
     _inbox: asyncio.Queue[Stimulus | BaseException] = attrs.field(
         factory=asyncio.Queue, init=False
@@ -151,12 +157,21 @@ class Agent:
             record=self.record,
         )
         self._happenings = Happenings(self.record, placement)
+        self._telling = Telling(
+            tell=self.handler.tell,
+            host=self.node.host,
+            messages=self.messages,
+            paces=self.paces,
+            record=self.record,
+            tasks=self._tasks,
+        )
         self._workers = RunningWorkers(
             spawner=self.spawner,
             entry=self.entry,
             channel=self.channel,
             monitors=self.monitors,
             messages=self.messages,
+            telling=self._telling,
             notices=self.notices,
             placement=placement,
             meeting=self._meeting,
@@ -255,6 +270,9 @@ class Agent:
             self._feed(StartFailed(error))
 
     async def _report(self, report: Report) -> None:
+        if report.state is NodeState.FAILED:
+            # Who decides is to know how far the job has come.
+            await self._telling.flush()
         try:
             await self.handler.report(report.state, report.failures)
         except RendezvousUnreachable as error:

@@ -25,11 +25,13 @@ from collections.abc import Sequence
 
 import attrs
 
+from elaunch.agent.asking import UNHEALTHY_EXIT, asking_failure, attached
 from elaunch.agent.endings import Ends, of_job, of_signal, of_success
 from elaunch.agent.messages import (
     Action,
     Announce,
     Announced,
+    Asked,
     Begin,
     Changed,
     Exited,
@@ -66,6 +68,7 @@ from elaunch.failures import (
     STACK_FILES,
     Ending,
     ProcessFailure,
+    Request,
     root_cause,
     signal_name,
 )
@@ -103,6 +106,8 @@ class Machine:
     _reason: str = attrs.field(default="", init=False)
     _outcome: Outcome | None = attrs.field(default=None, init=False)
     _failures: tuple[ProcessFailure, ...] = attrs.field(default=(), init=False)
+    _no_restart: Asked | None = attrs.field(default=None, init=False)
+    _stops_for_failure: bool = attrs.field(default=False, init=False)
     _signalled: bool = attrs.field(default=False, init=False)
     _retired: bool = attrs.field(default=False, init=False)
     _unannounced: Notice | None = attrs.field(default=None, init=False)
@@ -144,7 +149,7 @@ class Machine:
         self._membership = stimulus.membership
         self._exits = {}
         self._untold = self._told = self._preemption = None
-        self._failures = ()
+        self._failures, self._no_restart = (), None
         notice, self._unannounced = self._unannounced, None
         start = Start(stimulus.membership)
         return (start, *self._announce(Noticed(notice))) if notice else (start,)
@@ -200,7 +205,42 @@ class Machine:
         )
         return self._fail(failure)
 
+    def _asked(self, stimulus: Asked) -> Sequence[Action]:
+        if stimulus.request is Request.EXCLUDE_NODE:
+            return self._fail(self._asking(stimulus))
+        self._no_restart = self._no_restart or stimulus
+        return ()
+
+    def _asked_while_stopping(self, stimulus: Asked) -> Sequence[Action]:
+        """Hear what the worker that caused a failure elsewhere says a moment later."""
+        if stimulus.request is not Request.EXCLUDE_NODE:
+            self._no_restart = self._no_restart or stimulus
+            return ()
+        return self._fail_late(self._asking(stimulus)) if self._blames() else ()
+
+    def _asking(self, asked: Asked) -> ProcessFailure:
+        base = self._membership.base_rank if self._membership else 0
+        rank = base + asked.local_rank
+        return asking_failure(asked, rank=rank, role=self.role, host=self.host)
+
+    def _blames(self) -> bool:
+        """Whether the workers stop because one of the job has failed."""
+        return self._stops_for_failure and not self._retired and not self._outcome
+
+    def _matters(self, ended: WorkerExit) -> bool:
+        """Whether a worker that was stopped has asked for what nobody knows yet."""
+        asked = self._no_restart
+        if asked is None or asked.local_rank != ended.ranks.local_rank:
+            return False
+        return self._blames() and not any(f.request for f in self._failures)
+
+    def _fail_late(self, failure: ProcessFailure) -> Sequence[Action]:
+        failure = attached(failure, self._no_restart)
+        self._failures = (*self._failures, failure)
+        return (Report(NodeState.FAILED, self._failures),)
+
     def _fail(self, failure: ProcessFailure) -> Sequence[Action]:
+        failure = attached(failure, self._no_restart)
         self.state, self._failures = State.STOPPING, (failure,)
         reason = f"rank {failure.rank} failed: {failure.message}"
         stop = self._stop(reason, failed=True)
@@ -209,6 +249,7 @@ class Machine:
     def _stop(
         self, reason: str, grace: float = math.inf, *, failed: bool = False
     ) -> Stop:
+        self._stops_for_failure = failed
         return Stop(reason, grace, failed=failed, preemption=self._preemption)
 
     def _stop_for_change(self, stimulus: Changed) -> Sequence[Action]:
@@ -259,15 +300,14 @@ class Machine:
         if not self._failures and not self._retired and self.is_preempted(ended):
             return (Report(NodeState.PREEMPTED),)
         first = root_cause(self._failures).timestamp if self._failures else -math.inf
-        if not ended.failed or ended.timestamp > first:
+        if not ended.failed or (ended.timestamp > first and not self._matters(ended)):
             return ()
-        # It ended before the other failed, and was only told later.
+        # It ended before the other failed, and was only told later; or what it asked
+        # for is news to the job.
         if self.is_preempted(ended):
             self._failures = ()
             return (Report(NodeState.PREEMPTED),)
-        failure = failure_of(ended, role=self.role, host=self.host)
-        self._failures = (*self._failures, failure)
-        return (Report(NodeState.FAILED, self._failures),)
+        return self._fail_late(failure_of(ended, role=self.role, host=self.host))
 
     def _keep_notice(self, stimulus: Noticed) -> Sequence[Action]:
         """Nobody is there to be told; the next workers are."""
@@ -343,6 +383,3 @@ class Machine:
 
 STORY = 50
 """How many transitions a story keeps."""
-
-UNHEALTHY_EXIT = 0
-"""Exit code reported for a worker that was alive but unhealthy: it has none."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import attrs
 
-from elaunch.failures import ProcessFailure
+from elaunch.failures import ProcessFailure, Request
 from elaunch.monitor import Finding
 from elaunch.notice import Notice
 from elaunch.rendezvous import Change, Membership, NodeState, Outcome
@@ -78,6 +78,25 @@ class Found:
     uptime: float | None = None
 
 
+@attrs.frozen(kw_only=True)
+class Asked:
+    """A worker asks for something beyond a restart.
+
+    Attributes:
+        request: What for.
+        local_rank: Who.
+        pid: Its process id.
+        timestamp: When, in Unix seconds.
+        reason: Why, in one line; or empty.
+    """
+
+    request: Request
+    local_rank: int
+    pid: int
+    timestamp: float
+    reason: str = ""
+
+
 @attrs.frozen
 class Changed:
     """Something happened to the membership."""
@@ -142,6 +161,7 @@ Stimulus = (
     | StartFailed
     | Exited
     | Found
+    | Asked
     | Changed
     | Signalled
     | Noticed

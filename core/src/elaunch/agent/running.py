@@ -8,12 +8,14 @@ import attrs
 from elaunch.agent.dumping import HANG_DUMP, HangDump
 from elaunch.agent.first_beats import FirstBeats
 from elaunch.agent.happenings import Happenings
+from elaunch.agent.hearing import Requests
 from elaunch.agent.meeting import MeetingPoint
-from elaunch.agent.messages import Exited, Started, Stimulus, Stop, Stopped
+from elaunch.agent.messages import Exited, Found, Started, Stimulus, Stop, Stopped
 from elaunch.agent.notices import Notices
 from elaunch.agent.placement import Placement
 from elaunch.agent.stopping import Steps
 from elaunch.agent.tasks import Task, Tasks, cancel
+from elaunch.agent.telling import Telling
 from elaunch.agent.watching import variables, watch
 from elaunch.channel.port import WorkerChannel
 from elaunch.events import EventName, Record
@@ -40,6 +42,7 @@ class RunningWorkers:
         channel: On which they tell how they go.
         monitors: Who watches them.
         messages: What they tell.
+        telling: Tells the job how they go.
         notices: What they are told, and how they are stopped.
         placement: What each is started with.
         meeting: Where they meet those of other nodes.
@@ -55,6 +58,7 @@ class RunningWorkers:
     channel: WorkerChannel
     monitors: Sequence[NamedMonitor]
     messages: Feed[WorkerMessage]
+    telling: Telling
     notices: Notices
     placement: Placement
     meeting: MeetingPoint
@@ -70,10 +74,12 @@ class RunningWorkers:
     _terminating: bool = attrs.field(default=False, init=False)
     _steps: Steps = attrs.field(init=False)
     _first_beats: FirstBeats = attrs.field(init=False)
+    _requests: Requests = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._steps = Steps(self.happenings)
         self._first_beats = FirstBeats(self.messages, self.record)
+        self._requests = Requests(self.messages, self.record, self.feed)
 
     async def start(self, membership: Membership) -> None:
         """Find where they meet, start them, watch them.
@@ -104,10 +110,12 @@ class RunningWorkers:
         self._dump = dump = HangDump(group, seconds, self.tasks)
         self._watching += [
             self.tasks.start(
-                watch(monitor, watched, self.record, self.feed, dump.files)
+                watch(monitor, watched, self.record, self._found, dump.files)
             )
             for monitor in self.monitors
         ]
+        await self.telling.begin(watched)
+        self._requests.begin(watched)
         # The first message is for all of them: they listen when they have begun.
         self.channel.read()
 
@@ -154,10 +162,16 @@ class RunningWorkers:
         """Release the group; kills what still runs. Twice is fine."""
         group, self._group = self._group, None
         self._first_beats.end()
+        self._requests.end()
+        await self.telling.end()
         if group:
             await cancel(self._reaping)
             await group.close()
         self.channel.close()
+
+    def _found(self, found: Found) -> None:
+        self.telling.found(found)
+        self.feed(found)
 
     async def _reap(self, group: WorkerGroup, count: int) -> None:
         """Tell each worker's end, once all are told the group has none left."""

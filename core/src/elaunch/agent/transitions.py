@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from elaunch.agent.messages import (
     Announced,
+    Asked,
     Begin,
     Changed,
     Exited,
@@ -50,11 +51,13 @@ TRANSITIONS: Mapping[tuple[State, type], str] = {
     (State.STARTING, Announced): "_tell_when_started",
     (State.RUNNING, Exited): "_exited",
     (State.RUNNING, Found): "_found",
+    (State.RUNNING, Asked): "_asked",
     (State.RUNNING, Changed): "_stop_for_change",
     (State.RUNNING, Signalled): "_stop_for_signal",
     (State.RUNNING, Noticed): "_announce",
     (State.RUNNING, Announced): "_tell_workers",
     (State.STOPPING, Exited): "_noted_exit",
+    (State.STOPPING, Asked): "_asked_while_stopping",
     (State.STOPPING, Changed): "_note_change",
     (State.STOPPING, Signalled): "_signal_while_stopping",
     (State.STOPPING, Noticed): "_keep_notice",
@@ -93,12 +96,16 @@ LATE: frozenset[tuple[State, type]] = frozenset(
         (State.WAITING, Found),
         (State.JOINING, Found),
         (State.LEAVING, Found),
+        # A process that a worker has left may ask for something.
+        (State.WAITING, Asked),
+        (State.JOINING, Asked),
+        (State.LEAVING, Asked),
         # Whoever is finished hears nothing.
         *(
             (State.FINISHED, kind)
             for kind in (
                 *(Changed, Announced, Noticed, Signalled),
-                *(Found, Exited, Waited, Left, Joined, JoinFailed),
+                *(Found, Asked, Exited, Waited, Left, Joined, JoinFailed),
             )
         ),
     }

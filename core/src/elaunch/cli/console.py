@@ -127,6 +127,11 @@ def _wrote(files: Sequence[str]) -> str:
     return f"wrote the stacks of {_count(len(files), 'worker')} to {directory!r}"
 
 
+def _request(facts: Facts) -> str:
+    why = f": {facts['reason']}" if facts["reason"] else ""
+    return f"rank {facts['rank']} asks for {facts['request']}{why}"
+
+
 def _count(number: int, thing: str) -> str:
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
@@ -149,6 +154,7 @@ LINES: Mapping[str, Callable[[Facts], str | None]] = {
         f"workers told"
     ),
     EventName.MONITOR_FINDING: _finding,
+    EventName.WORKER_REQUEST: _request,
     EventName.JOB_SUCCEEDED: lambda _: "the job succeeded",
 }
 """What each event that matters says; `None` where it says nothing."""

@@ -173,6 +173,7 @@ class Launch:
             record=recording,
             environment=config.environment_settings,
             messages=ports.messages,
+            paces=ports.paces,
         )
 
     def _keep(self, error: ChildFailedError, stacks: Sequence[str]) -> ChildFailedError:

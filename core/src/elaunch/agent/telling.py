@@ -1,0 +1,169 @@
+"""What a node tells its job of how it goes: in time for who decides, and not too often.
+
+A failure of the store hurts nobody: what was not told goes with what is told next.
+"""
+
+import asyncio
+import contextlib
+import math
+from collections.abc import Awaitable, Callable
+
+import attrs
+
+from elaunch.agent.messages import Found
+from elaunch.agent.tasks import Task, Tasks, cancel
+from elaunch.errors import ElaunchError
+from elaunch.events import EventName, Record
+from elaunch.feed import Feed
+from elaunch.monitor import Severity, WatchedGroup
+from elaunch.vitals import MAX_FINDINGS, Pace, ToldFinding, Vitals
+from elaunch.worker_message import MessageKind, WorkerMessage
+
+
+SOON = 1.0
+"""Seconds between two times that progress and findings are told."""
+
+SELDOM = 10.0
+"""Seconds between two times that only the pace is, or after the store took nothing."""
+
+LAST_CHANCE = 1.0
+"""Seconds for which a report of a failure waits, so that progress is known before."""
+
+
+@attrs.define(eq=False, kw_only=True)
+class Telling:
+    """Tells how the workers of one group after the other go.
+
+    Attributes:
+        tell: Tells the job.
+        host: Host name of the node.
+        messages: What workers tell.
+        paces: How long their steps take.
+        record: Told of progress.
+        tasks: Where it runs.
+    """
+
+    tell: Callable[[Vitals], Awaitable[None]]
+    host: str
+    messages: Feed[WorkerMessage]
+    paces: Feed[Pace]
+    record: Record
+    tasks: Tasks
+    _group: WatchedGroup = attrs.field(factory=lambda: WatchedGroup(pids={}))
+    _progress: float | None = attrs.field(default=None, init=False)
+    _told_progress: float | None = attrs.field(default=None, init=False)
+    _unrecorded: WorkerMessage | None = attrs.field(default=None, init=False)
+    _pace: Pace | None = attrs.field(default=None, init=False)
+    _findings: tuple[ToldFinding, ...] = attrs.field(default=(), init=False)
+    _due: float = attrs.field(default=math.inf, init=False)
+    _told_at: float = attrs.field(default=-math.inf, init=False)
+    _sooner: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
+    _turn: asyncio.Lock = attrs.field(factory=asyncio.Lock, init=False)
+    _work: Task | None = attrs.field(default=None, init=False)
+    _ends: tuple[Callable[[], None], ...] = attrs.field(default=(), init=False)
+
+    async def begin(self, group: WatchedGroup) -> None:
+        """Tell of a group; of the one before it, progress alone still counts."""
+        await self.end()
+        self._group, self._pace, self._findings = group, None, ()
+        self._due = math.inf
+        self._ends = (
+            self.messages.subscribe(self._take),
+            self.paces.subscribe(self._take_pace),
+        )
+        if self._progress != self._told_progress:
+            self._tell_by(SOON)
+        self._work = self.tasks.start(self._tell_when_due())
+
+    async def end(self) -> None:
+        """Tell no more. Twice is fine."""
+        for end in self._ends:
+            end()
+        work, self._work = self._work, None
+        await cancel(work)
+        self._record_progress()
+
+    def found(self, found: Found) -> None:
+        """Take what a monitor found, if it is worse than a piece of information."""
+        finding = found.finding
+        if finding.severity is Severity.INFO:
+            return
+        local = finding.local_rank
+        told = ToldFinding(
+            host=self.host,
+            rank=None if local is None else self._group.rank(local),
+            monitor=found.monitor,
+            severity=finding.severity.value,
+            reason=finding.reason,
+            timestamp=found.timestamp,
+        )
+        self._findings = (*self._findings, told)[-MAX_FINDINGS:]
+        self._tell_by(SOON)
+
+    async def flush(self) -> None:
+        """Tell what is not told yet, since a failure is about to be."""
+        if self._work and self._due < math.inf:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LAST_CHANCE):
+                    await self._tell()
+
+    def _take(self, message: WorkerMessage) -> None:
+        marker = message.marker
+        if message.kind is not MessageKind.PROGRESS or marker is None:
+            return
+        if self._progress is None or marker > self._progress:
+            self._progress, self._unrecorded = marker, message
+            self._tell_by(SOON)
+
+    def _take_pace(self, pace: Pace) -> None:
+        self._pace = pace
+        self._tell_by(SELDOM)
+
+    def _tell_by(self, interval: float) -> None:
+        """Have it told, so many seconds after the last time."""
+        now = asyncio.get_running_loop().time()
+        due = max(now, self._told_at + interval)
+        if due < self._due:
+            self._due = due
+            self._sooner.set()
+
+    async def _tell_when_due(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            until = None if self._due == math.inf else self._due
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(until):
+                    await self._sooner.wait()
+            self._sooner.clear()
+            if loop.time() >= self._due:
+                await self._tell()
+
+    async def _tell(self) -> None:
+        async with self._turn:
+            self._record_progress()
+            loop = asyncio.get_running_loop()
+            self._due, self._told_at = math.inf, loop.time()
+            vitals = Vitals(
+                generation=self._group.generation,
+                progress=self._progress,
+                pace=self._pace,
+                findings=self._findings,
+            )
+            with contextlib.suppress(ElaunchError):
+                try:
+                    await self.tell(vitals)
+                    self._told_progress = vitals.progress
+                except BaseException:  # it may also have been given up
+                    self._tell_by(SELDOM)
+                    raise
+
+    def _record_progress(self) -> None:
+        """Record the farthest marker, once for all that came since the last time."""
+        message, self._unrecorded = self._unrecorded, None
+        if message and message.marker is not None:
+            self.record(
+                EventName.WORKER_PROGRESS,
+                rank=self._group.rank(message.local_rank),
+                local_rank=message.local_rank,
+                marker=message.marker,
+            )
