@@ -177,6 +177,8 @@ class TestOwnLimits:
         run.end(20, token=99)
         run.begin(10, rank=9, limit=1)
         run.end(20, rank=9)
+        run.begin(10, token=2, limit=float("nan"))
+        run.begin(10, token=3, limit=-1)
 
         assert run.deadline == 70
 

@@ -202,7 +202,9 @@ class Blocks:
             self._over.append(_back(key[0], "in a section again"))
         worker.open += 1
         worker.outside, worker.told = None, False
-        block = _Block(key[0], key[1], message.name, message.time, message.limit)
+        told = message.limit
+        limit = told if told is not None and told >= 0 else None  # a NaN is none
+        block = _Block(key[0], key[1], message.name, message.time, limit)
         self._open[key] = block
         return -math.inf if self._over else self._deadline(block)
 

@@ -1,6 +1,5 @@
 """The monitor `heartbeat`: workers that say nothing any more (`elaunch.worker`)."""
 
-import asyncio
 from collections.abc import AsyncGenerator, Mapping
 
 import attrs
@@ -45,14 +44,13 @@ class Heartbeat:
         Args:
             group: Whom to watch.
         """
-        loop = asyncio.get_running_loop()
         waiting = Waiting(nap_of(self._limits))
         ended = Ends(group.pids)
-        silence = Silence(self.options, self._learned, group, ended, loop.time())
+        silence = Silence(self.options, self._learned, group, ended, waiting.now)
         with self._listening.to(lambda each: waiting.expect(silence.take(each))):
             while True:
                 silence.awake(await waiting.until(silence.next_deadline()))
-                for finding in silence.due(loop.time()):
+                for finding in silence.due(waiting.now):
                     yield finding
 
     @property

@@ -1,5 +1,6 @@
 """What the monitor `straggler` knows: how long steps take, and who is slow. Pure."""
 
+import math
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -83,8 +84,10 @@ class Steps:
         if step is not None:
             worker.beat = (message.time, step)
             self._step = max(step, step if self._step is None else self._step)
-        if message.step_time is not None:
-            worker.times.append(message.step_time)
+        told = message.step_time
+        if told is not None:
+            if 0 <= told < math.inf:
+                worker.times.append(told)
         elif before and step is not None and step > before[1]:
             worker.times.append((message.time - before[0]) / (step - before[1]))
 
@@ -168,7 +171,7 @@ class Steps:
 
 def _compared(report: Report, rank: int) -> str:
     whose = "job" if report.of_job else "node"
-    times = report.times[rank] / report.median
+    times = report.times[rank] / report.median if report.median else math.inf
     return (
         f"a step takes {report.times[rank]:.3g} s, {times:.2f} times the median of "
         f"the {whose} ({report.median:.3g} s)"

@@ -52,7 +52,6 @@ class Sections:
         from elaunch.monitors.waiting import Waiting, nap_of
 
         self._limits = limits = self._limits or Limits(self._options)
-        loop = asyncio.get_running_loop()
         waiting = Waiting(nap_of(limits.given))
         blocks = Blocks(limits, group, Ends(group.pids).below)
 
@@ -64,7 +63,7 @@ class Sections:
         with self._listening.to(take):
             while True:
                 blocks.awake(await waiting.until(blocks.next_deadline()))
-                for finding in blocks.due(loop.time()):
+                for finding in blocks.due(waiting.now):
                     yield finding
 
     async def _first_section(self) -> WorkerMessage:

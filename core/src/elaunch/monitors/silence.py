@@ -146,8 +146,8 @@ class Silence:
             worker.step = worker.step if message.step is None else message.step
         elif message.kind is MessageKind.SECTION_END:
             worker.blocks.pop(block, None)
-        elif message.kind is MessageKind.SECTION and message.limit is not None:
-            worker.blocks[block] = (message.time, message.limit)
+        elif message.kind is MessageKind.SECTION and message.limit:
+            worker.blocks[block] = (message.time, max(0.0, message.limit))
             if len(worker.blocks) > BLOCKS_LIMIT:
                 worker.blocks.pop(next(iter(worker.blocks)))
 

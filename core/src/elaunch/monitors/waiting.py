@@ -13,13 +13,13 @@ from collections.abc import Iterable
 import attrs
 
 
-LONGEST_NAP = 1.0
+LONGEST_NAP = 5.0
 """Seconds after which the clock is looked at, however far the deadline is."""
 
 SHORTEST_NAP = 0.05
 """Seconds of a nap, however short the limits are."""
 
-NAPS_OF_A_LIMIT = 8
+NAPS_OF_A_LIMIT = 16
 """In how many naps a short limit is divided at least."""
 
 TURNS = 3
@@ -55,9 +55,11 @@ class Waiting:
 
     Attributes:
         nap: Seconds of the longest nap: one that was late by half of that was a pause.
+        now: When the last wait was over: what came later is not to be judged yet.
     """
 
     nap: float = LONGEST_NAP
+    now: float = attrs.field(factory=lambda: asyncio.get_running_loop().time())
     _wake: float = attrs.field(default=-math.inf, init=False)
     _came: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
 
@@ -75,20 +77,20 @@ class Waiting:
         """Wait until a moment, `expect`, or the end of a nap.
 
         Returns:
-            When this process did not run, if it did not.
+            When this process did not run since the last wait, if it did not.
         """
         loop = asyncio.get_running_loop()
-        since = loop.time()
+        since, begin = self.now, loop.time()
         napping = moment < math.inf
-        self._wake = min(moment, since + self.nap) if napping else math.inf
+        self._wake = min(moment, begin + self.nap) if napping else math.inf
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(self._wake if napping else None):
                 await self._came.wait()
         wake, self._wake = self._wake, -math.inf
         self._came.clear()
-        until = loop.time()
-        paused = until - max(wake, since) > self.nap / 2
-        if until >= moment:
+        self.now = loop.time()
+        late = max(self.now - max(wake, begin), begin - since)
+        if self.now >= moment:
             for _ in range(TURNS):
                 await asyncio.sleep(0)
-        return Pause(since, until) if paused else None
+        return Pause(since, self.now) if late > self.nap / 2 else None
