@@ -14,7 +14,7 @@ from elaunch.api import (
     WorkerMessage,
 )
 from elaunch.monitors.options import StragglerOptions
-from elaunch.monitors.pace import KEPT, Steps, middle
+from elaunch.monitors.pace import JUDGED_FROM, KEPT, Steps, middle
 
 
 OPTIONS = StragglerOptions(interval=60, ratio=1.5, chronic=2)
@@ -49,7 +49,7 @@ def interval(
 ) -> list[Finding]:
     """Let each worker tell of a step, if it has a time, and end the interval."""
     for rank, step_time in enumerate(times):
-        if step_time is not None:
+        for _ in range(0 if step_time is None else JUDGED_FROM):
             beat(steps, rank, step_time=step_time)
     report = steps.report(job)
     return steps.findings(report) if report else []
@@ -122,8 +122,8 @@ class TestChronic:
         assert finding.request is None
         assert not finding.hang
         assert finding.reason == (
-            "slow: a step takes 1.6 s, 1.60 times the median of the node (1 s), in "
-            "each of the last 2 x 60 s"
+            "slow: a step takes 1.6 s, 1.60 times the median of the node (1 s), and "
+            "was so in 2 reports in a row"
         )
         assert finding.evidence == {"step_time": "1.6", "median": "1"}
         assert interval(steps, 1, 1, 1.6, 1) == []
@@ -174,6 +174,23 @@ class TestChronic:
         steps = new_steps(1)
         for _ in range(10):
             assert interval(steps, 9) == []
+
+    def test_who_has_done_few_steps_is_judged_later(self) -> None:
+        steps = new_steps(2)
+        for _ in range(3):
+            for _ in range(JUDGED_FROM // 2):
+                beat(steps, 0, step_time=1)
+                beat(steps, 1, step_time=2)
+            report = steps.report(None)
+            assert report
+            assert steps.findings(report) == []
+        for _ in range(JUDGED_FROM // 2):
+            beat(steps, 1, step_time=2)
+        report = steps.report(None)
+        assert report
+        assert report.slow == [1]
+
+        assert [f.local_rank for f in steps.findings(report)] == [1]
 
     def test_its_node_can_be_left_out(self) -> None:
         options = attrs.evolve(OPTIONS, severity="unhealthy", exclude=True)

@@ -8,6 +8,8 @@ import contextlib
 import math
 import os
 import random
+from collections.abc import Mapping
+from typing import Any
 
 import attrs
 import pytest
@@ -18,16 +20,23 @@ from elaunch.api import (
     MessageKind,
     Monitor,
     MonitorParameters,
+    Severity,
     WatchedGroup,
     WorkerMessage,
 )
 from elaunch.builtin import elaunch_register_monitors
+from elaunch.monitors.waiting import LONGEST_NAP
 from elaunch.options import build_options
 from elaunch.testing.simulation import SimulatedLoop
 
 
 SOCKET = 10
 """Datagrams that the kernel keeps for one socket."""
+
+GONE = 2**30
+"""An id that no process has."""
+
+Found = tuple[float, Finding]
 
 FLOOR = 300.0
 """Seconds that a learned limit has at least, by default."""
@@ -46,6 +55,7 @@ class Habits:
         every: How many steps there are from one checkpoint to the next.
         checkpoint: Seconds of a checkpoint.
         in_section: Whether it is a section with a limit.
+        together: Whether workers wait for each other in each step.
         pauses: Begin and length of the times in which the agent does not run.
         whole_host: Whether its workers do not run then, either.
     """
@@ -58,6 +68,7 @@ class Habits:
     every: int
     checkpoint: float
     in_section: bool
+    together: bool
     pauses: tuple[tuple[float, float], ...]
     whole_host: bool
 
@@ -76,6 +87,7 @@ class Habits:
             every=draw.randint(10, 50),
             checkpoint=draw.uniform(0, 1500 if in_section else 0.8 * FLOOR),
             in_section=in_section,
+            together=draw.random() < 0.7,
             pauses=tuple(
                 (draw.uniform(0, 1500 + length), draw.uniform(0.1, 3000))
                 for _ in range(draw.randint(0, 3))
@@ -87,22 +99,28 @@ class Habits:
 class Host:
     """An agent with monitors, and the workers that it watches."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, **habits: Any) -> None:
         self.loop = SimulatedLoop(seed)
         self.draw = random.Random(seed)  # noqa: S311 - reproducible on purpose
-        self.habits = Habits.drawn(self.draw)
+        self.habits = attrs.evolve(Habits.drawn(self.draw), **habits)
         self.agent = self.loop.process("agent", offset=self.draw.uniform(0, 1e6))
         self.processes = self.loop.process("workers")
         self.messages: Feed[WorkerMessage] = Feed()
         self.unread = [0] * self.habits.workers
         self.away = 0.0
         """Seconds that the host did not run so far."""
-        self.found: list[tuple[float, Finding]] = []
+        self.found: asyncio.Queue[tuple[float, Finding]] = asyncio.Queue()
+        self.pids = dict.fromkeys(range(self.habits.workers), os.getpid())
         self.heard = [0.0] * self.habits.workers
-        self.done = [0] * self.habits.workers
-        self.hung: set[int] = set()
+        self.told: list[int | None] = [None] * self.habits.workers
+        self.longest = self.habits.checkpoint
+        """Seconds of the longest time that a worker was busy after its first step."""
+        self.slowness: dict[int, float] = {}
+        """How many times the usual time the steps of a worker take."""
+        self.hangs: tuple[int, int] | None = None
+        """Which worker hangs, and in which step."""
 
-    def monitor(self, spec: str, options: dict[str, str]) -> Monitor:
+    def monitor(self, spec: str, options: Mapping[str, str]) -> Monitor:
         (provider,) = (p for p in elaunch_register_monitors() if p.name == spec)
         params = MonitorParameters("job", messages=self.messages)
         return provider.create(
@@ -111,18 +129,19 @@ class Host:
 
     # -- the workers -----------------------------------------------------------
 
-    def say(self, rank: int, kind: MessageKind, **facts: object) -> None:
+    def say(self, rank: int, kind: MessageKind, **facts: Any) -> None:
         """Put a message into the socket; as with the kernel's, it may be full."""
         if kind is MessageKind.HEARTBEAT and self.unread[rank] >= SOCKET:
             return
         self.unread[rank] += 1
         self.loop.arrive(0, self.agent, self.read, rank, kind, facts)
 
-    def read(self, rank: int, kind: MessageKind, facts: dict[str, object]) -> None:
+    def read(self, rank: int, kind: MessageKind, facts: dict[str, Any]) -> None:
         self.unread[rank] -= 1
         self.heard[rank] = self.loop.now
+        self.told[rank] = facts.get("step", self.told[rank])
         time = self.loop.time()
-        message = WorkerMessage(local_rank=rank, kind=kind, time=time, **facts)  # type: ignore[arg-type] # a message has facts of several types
+        message = WorkerMessage(local_rank=rank, kind=kind, time=time, **facts)
         self.messages.tell(message)
 
     async def work(self, seconds: float) -> None:
@@ -135,15 +154,18 @@ class Host:
         habits = self.habits
         draw = random.Random(f"{habits} {rank}")  # noqa: S311 - as above
         for step in range(habits.steps):
+            if self.hangs == (rank, step):
+                return  # and its process stays
             usual = habits.step * math.exp(draw.gauss(0, habits.spread))
+            usual *= self.slowness.get(rank, 1.0)
+            self.longest = max(self.longest, usual + habits.checkpoint)
             await self.work(usual if step else habits.first)
-            if rank in self.hung:
-                return
-            await barrier.wait()
-            self.done[rank] = step
-            self.say(rank, MessageKind.HEARTBEAT, step=step)
+            if habits.together:
+                await barrier.wait()
+            self.say(rank, MessageKind.HEARTBEAT, step=step, step_time=usual)
             if step and step % habits.every == 0:
                 await self.save(rank)
+        self.pids[rank] = GONE
 
     async def save(self, rank: int) -> None:
         if not self.habits.in_section:
@@ -172,22 +194,17 @@ class Host:
                 self.loop.resume(process)
 
     async def watch(self, monitor: Monitor) -> None:
-        group = WatchedGroup(
-            pids=dict.fromkeys(range(self.habits.workers), os.getpid())
-        )
+        group = WatchedGroup(pids=self.pids)
         monitor.environment()
         async with contextlib.aclosing(monitor.watch(group)) as findings:
             async for finding in findings:
-                self.found.append((self.loop.now, finding))
+                self.found.put_nowait((self.loop.now, finding))
 
-    def run(
-        self, monitors: dict[str, dict[str, str]], *, beyond: float = 0.0
-    ) -> list[tuple[float, Finding]]:
-        """Run all, and return what was found and when.
+    def run(self, monitors: Mapping[str, Mapping[str, str]]) -> list[Found]:
+        """Run until all is done or something is found; return what was, and when.
 
         Args:
             monitors: Options of each.
-            beyond: Seconds to go on when the healthy workers are done.
         """
 
         async def job() -> None:
@@ -201,21 +218,35 @@ class Host:
                 self.loop.spawn(self.processes, self.worker(rank, barrier))
                 for rank in range(self.habits.workers)
             ]
-            await asyncio.wait(workers, timeout=None if not self.hung else beyond)
-            for task in (pausing, *workers, *watching):
+            ended = asyncio.ensure_future(asyncio.wait(workers))
+            found = asyncio.ensure_future(self.found.get())
+            everything: list[asyncio.Future[Any]] = [found, ended, pausing]
+            await asyncio.wait(
+                everything[: 1 if self.hangs else 2],
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            if found.done():
+                results.append(found.result())
+            everything += [*workers, *watching]
+            for task in everything:
                 task.cancel()
             for process in (self.agent, self.processes):
                 self.loop.resume(process)
-            await asyncio.wait((pausing, *workers, *watching))
+            await asyncio.wait(everything)
 
+        results: list[Found] = []
         self.loop.run_until_complete(job())
         faults = self.loop.faults
         self.loop.close()
         assert faults == []
-        return self.found
+        return results
 
 
-ALL: dict[str, dict[str, str]] = {"heartbeat": {}, "sections": {}}
+ALL: Mapping[str, Mapping[str, str]] = {
+    "heartbeat": {},
+    "sections": {},
+    "straggler": {},
+}
 
 
 @pytest.mark.parametrize("hundred", range(10))
@@ -223,5 +254,44 @@ def test_healthy_runs_have_no_finding(hundred: int) -> None:
     for seed in range(hundred * 100, hundred * 100 + 100):
         host = Host(seed)
 
-        found = host.run(ALL)
-        assert found == [], (seed, host.habits)
+        assert host.run(ALL) == [], (seed, host.habits)
+
+
+@pytest.mark.parametrize("ten", range(0, 200, 10))
+def test_one_that_hangs_in_such_a_run_is_found_in_time(ten: int) -> None:
+    for seed in range(ten, ten + 10):
+        host = Host(seed)
+        habits = host.habits
+        rank = host.draw.randrange(habits.workers)
+        step = host.draw.randrange(habits.steps)
+        host.hangs = (rank, step)
+
+        ((at, finding),) = host.run(ALL)
+        assert finding.severity is Severity.UNHEALTHY
+        assert finding.hang
+        named = finding.local_rank
+        assert named is not None
+        if not habits.together:
+            assert named == rank, seed
+        last = host.told[named]
+        told = "no step" if last is None else f"step {last}"
+        assert told in finding.evidence["silent"], seed
+        limit = float(finding.evidence["limit"].split()[0])
+        assert limit <= max(1800, 5 * host.longest + 1), seed
+        pauses = sum(length + 2 * LONGEST_NAP for _, length in habits.pauses)
+        assert limit - 0.1 <= at - host.heard[named] <= limit + 1 + pauses, seed
+
+
+@pytest.mark.parametrize("ten", range(0, 100, 10))
+def test_one_that_is_slow_in_such_a_run_is_named(ten: int) -> None:
+    for seed in range(ten, ten + 10):
+        host = Host(
+            seed, workers=4, steps=400, step=1, spread=0.3, every=500, pauses=()
+        )
+        rank = host.draw.randrange(4)
+        host.slowness = {rank: 2.5}
+
+        ((_, finding),) = host.run(ALL)
+        assert finding.severity is Severity.DEGRADED
+        assert finding.local_rank == rank, seed
+        assert finding.reason.startswith("slow: a step takes "), seed

@@ -151,12 +151,13 @@ class Launch:
         self, recording: Recording, node: NodeFacts, signals: HandledSignals
     ) -> Agent:
         config, ports = self.config, self.ports
+        handler = ports.handler(node, recording)
         return Agent(
             bootstrap=ports.bootstrap(node),
             channel=ports.channel(),
-            monitors=ports.monitors(recording),
+            monitors=ports.monitors(recording, handler.job_pace),
             spawner=self.spawner,
-            handler=ports.handler(node, recording),
+            handler=handler,
             entry=self.entry,
             node=node,
             max_restarts=config.max_restarts,

@@ -1,7 +1,7 @@
 """From the names in a configuration to the ports that an agent is given."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 import attrs
@@ -134,8 +134,15 @@ class Ports:
         """Return what hears the workers."""
         return Channel(self.messages)
 
-    def monitors(self, record: Record) -> list[NamedMonitor]:
-        """Return who watches the workers."""
+    def monitors(
+        self, record: Record, job_pace: Callable[[], Pace | None]
+    ) -> list[NamedMonitor]:
+        """Return who watches the workers.
+
+        Args:
+            record: Told of what they do.
+            job_pace: Returns how long steps take in the whole job, if that is known.
+        """
         config, monitors = self.config, self.plugins.monitors
         params = MonitorParameters(
             config.run_id,
@@ -144,6 +151,7 @@ class Ports:
             messages=self.messages,
             output=self.output,
             paces=self.paces,
+            job_pace=job_pace,
         )
         return [
             NamedMonitor(

@@ -21,13 +21,16 @@ from elaunch.monitors.options import StragglerOptions
 KEPT = 1024
 """Steps of one worker that are kept of an interval: the last ones."""
 
+JUDGED_FROM = 20
+"""Steps by which a worker is judged at least: of few the median says little."""
+
 
 @attrs.define(eq=False)
 class _Worker:
     """One worker.
 
     Attributes:
-        times: Seconds of its steps in this interval.
+        times: Seconds of its steps since it was judged.
         beat: When it told a step the last time, and which.
         slow: In how many reports in a row it was slow.
         told: Whether it was named.
@@ -47,7 +50,7 @@ class Report:
         pace: Of the node.
         median: Seconds with which each worker is compared.
         of_job: Whether that is the median of the job, and not of this node alone.
-        times: Seconds of each worker's usual step, by local rank.
+        times: Seconds of the usual step of each worker that is judged, by local rank.
         slow: Who was slow, by local rank.
     """
 
@@ -109,18 +112,20 @@ class Steps:
     def report(self, job: Pace | None) -> Report | None:
         """End an interval; return what it was like, `None` if nobody told of a step.
 
+        Who has done few steps is judged at the end of a later one.
+
         Args:
             job: How long steps take in the whole job, if that is known.
         """
-        pace, times = self.pace(), self._times()
-        for worker in self._workers.values():
-            worker.times.clear()
+        pace = self.pace()
         if pace is None:
             return None
         median = (job or pace).median
+        times = self._times(at_least=JUDGED_FROM)
         slow = [rank for rank in times if times[rank] > self.options.ratio * median]
         for rank in times:
             worker = self._workers[rank]
+            worker.times.clear()
             worker.slow = worker.slow + 1 if rank in slow else 0
         return Report(
             pace=pace, median=median, of_job=bool(job), times=times, slow=slow
@@ -145,11 +150,11 @@ class Steps:
                 found.append(self._finding(report, rank))
         return found
 
-    def _times(self) -> dict[int, float]:
+    def _times(self, at_least: int = 1) -> dict[int, float]:
         return {
             rank: middle(worker.times)
             for rank, worker in self._workers.items()
-            if worker.times
+            if len(worker.times) >= at_least
         }
 
     def _finding(self, report: Report, rank: int) -> Finding:
@@ -158,8 +163,8 @@ class Steps:
             local_rank=rank,
             severity=Severity(options.severity),
             reason=(
-                f"slow: {_compared(report, rank)}, in each of the last "
-                f"{options.chronic} x {options.interval:g} s"
+                f"slow: {_compared(report, rank)}, and was so in "
+                f"{options.chronic} reports in a row"
             ),
             evidence={
                 "step_time": f"{report.times[rank]:.6g}",
