@@ -37,6 +37,7 @@ from elaunch.launcher import switches
 from elaunch.membership.options import RendezvousOptions
 from elaunch.plugins import BLOCK_VARIABLE
 from elaunch.plugins.loader import HOOKS, declared
+from elaunch.preflights import command as preflight_command
 from elaunch.restart_budget import BudgetOptions
 from elaunch.schedulers import kubernetes, mpi, pbs, slurm
 from elaunch.templates import NAMES
@@ -167,6 +168,7 @@ def test_every_variable_is_documented_with_its_meaning() -> None:
         pbs.VARIABLES,
         kubernetes.VARIABLES,
         job_token.VARIABLES,
+        preflight_command.VARIABLES,
         variables.VARIABLES,
         checks.VARIABLES,
         output.VARIABLES,

@@ -28,13 +28,13 @@ LAYERS = (
         "inventory",
         "replay",
     ),
-    ("schedulers",),
+    ("schedulers", "preflights"),
     ("hookspecs", "watchdog", "monitors"),
     ("api",),
     ("membership",),
     ("environ",),
     ("rendezvous", "spawner", "memory_store", "file_store", "bootstraps"),
-    ("log_layout", "monitor", "torchelastic_translation", "decisions"),
+    ("log_layout", "monitor", "preflight", "torchelastic_translation", "decisions"),
     ("restart_budget",),
     ("output",),
     (
@@ -46,10 +46,10 @@ LAYERS = (
     ("polling",),
     (
         *("store", "provider", "errors", "notice", "metrics", "timer", "health"),
-        *("feed", "worker_message", "vitals"),
+        *("feed", "worker_message", "vitals", "threads"),
     ),
     ("failures", "templates", "explanations", "encodable", "process_state"),
-    ("text",),
+    ("text", "sizes"),
 )
 """From the top down: a module imports only from lines below its own.
 
@@ -64,6 +64,7 @@ ASIDE = {
     # It runs the real agent and looks into what the membership keeps in its store.
     "simulation": {
         *("testing", "api", "agent", "membership", "errors", "events", "monitor"),
+        "preflight",
     },
 }
 PLUGIN_FACE = {"elaunch.api", "elaunch.hookspecs"}

@@ -14,10 +14,13 @@ class TestPlugin(PluginContract):
             ("metric handler", "null"),
             *(("metric handler", "console"), ("scheduler", "mpi")),
             *(("scheduler", "slurm"), ("scheduler", "pbs")),
-            ("scheduler", "kubernetes"),
+            *(("scheduler", "kubernetes"), ("preflight", "disk")),
+            *(("preflight", "memory"), ("preflight", "clock")),
+            *(("preflight", "endpoint"), ("preflight", "command")),
         }
     )
     heavy_modules = (
         *("elaunch.file_store", "elaunch.watchdog", "elaunch.timer"),
         "elaunch.monitors.waiting",
+        *("elaunch.preflights.disk", "elaunch.preflights.command", "psutil"),
     )

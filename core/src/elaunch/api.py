@@ -69,6 +69,14 @@ from elaunch.policy import (
     RestartPolicyProvider,
     Verdict,
 )
+from elaunch.preflight import (
+    Preflight,
+    PreflightContext,
+    PreflightOptions,
+    PreflightParameters,
+    PreflightProvider,
+    PreflightResult,
+)
 from elaunch.provider import NoOptions, Provider
 from elaunch.rendezvous import (
     Change,
@@ -113,6 +121,7 @@ from elaunch.store import (
     WatchCompacted,
 )
 from elaunch.templates import render
+from elaunch.threads import BlockingCall
 from elaunch.vitals import MemberStatus, Pace, ToldFinding, Vitals
 from elaunch.worker_message import MessageKind, OutputBlock, WorkerMessage
 from elaunch.workers import (
@@ -143,6 +152,7 @@ __all__ = [
     "ABSENT",
     "STDERR_TAIL_LINES",
     "BindingSettings",
+    "BlockingCall",
     "Bootstrap",
     "BootstrapParameters",
     "BootstrapProvider",
@@ -210,6 +220,12 @@ __all__ = [
     "PluginError",
     "PolicyParameters",
     "PollingStore",
+    "Preflight",
+    "PreflightContext",
+    "PreflightOptions",
+    "PreflightParameters",
+    "PreflightProvider",
+    "PreflightResult",
     "ProcessFailure",
     "Provider",
     "QuorumLost",

@@ -18,6 +18,7 @@ from elaunch.api import (
     MonitorProvider,
     NoOptions,
     PolicyParameters,
+    PreflightProvider,
     Provider,
     RendezvousOptions,
     RendezvousParameters,
@@ -40,6 +41,7 @@ from elaunch.monitors.options import (
     SectionsOptions,
     StragglerOptions,
 )
+from elaunch.preflights.providers import PREFLIGHTS
 
 
 @attrs.frozen(kw_only=True)
@@ -288,3 +290,9 @@ def elaunch_register_schedulers() -> Iterable[SchedulerProvider]:
             markers=("JOB_COMPLETION_INDEX", "KUBERNETES_SERVICE_HOST"),
         ),
     )
+
+
+@hookimpl
+def elaunch_register_preflights() -> Iterable[PreflightProvider]:
+    """Declare ``disk``, ``memory``, ``clock``, ``endpoint`` and ``command``."""
+    return PREFLIGHTS

@@ -29,6 +29,8 @@ class EventName(enum.StrEnum):
     STORE_CONNECTED = "store.connected"
     STORE_WAITING = "store.waiting"
     STORE_NOTE = "store.note"
+    PREFLIGHT_PASSED = "preflight.passed"
+    PREFLIGHT_FAILED = "preflight.failed"
     RENDEZVOUS_JOINING = "rendezvous.joining"
     RENDEZVOUS_WAITING = "rendezvous.waiting"
     RENDEZVOUS_COORDINATOR = "rendezvous.coordinator"

@@ -15,6 +15,7 @@ from elaunch.api import (
     LogLayoutProvider,
     MetricHandlerProvider,
     MonitorProvider,
+    PreflightProvider,
     RendezvousProvider,
     RestartPolicyProvider,
     SchedulerProvider,
@@ -189,5 +190,22 @@ def elaunch_register_schedulers() -> Iterable[SchedulerProvider]:
 
     If it fails:
         The plugin is listed as failed; flags that were left out stay open.
+    """
+    return ()
+
+
+@hookspec
+def elaunch_register_preflights() -> Iterable[PreflightProvider]:
+    """Declare the checks of a node this plugin provides.
+
+    Returns:
+        Providers whose ``create`` builds a `Preflight`, with options that inherit
+        `PreflightOptions`.
+
+    When:
+        Once per process, at start-up; never in a worker.
+
+    If it fails:
+        The plugin is listed as failed; fatal only if one of its backends was asked for.
     """
     return ()

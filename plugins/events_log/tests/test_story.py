@@ -172,6 +172,20 @@ def test_a_node_that_told_no_end_is_named(logs: list[Log]) -> None:
     ]
 
 
+def test_a_node_that_was_not_fit_is_told_and_that_it_was_again(
+    logs: list[Log],
+) -> None:
+    facts = {"preflight": "disk", "seconds": 0.1}
+    logs[0](1.0, "preflight.passed", attempt=1, **facts)
+    logs[1](1.0, "preflight.failed", attempt=1, reason="full", required=True, **facts)
+    logs[1](9.0, "preflight.passed", attempt=3, **facts)
+
+    assert [remark for remark in told(logs).remarks if "preflight '" in remark] == [
+        "two failed preflight 'disk': full",
+        "two passed preflight 'disk' after that",
+    ]
+
+
 def test_a_job_that_failed_tells_its_root_cause(logs: list[Log]) -> None:
     facts = {"rank": 2, "host": "two", "exitcode": 1, "message": "boom"}
     logs[0](11.0, "job.failed", report="/one.json", **facts)

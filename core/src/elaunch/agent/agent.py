@@ -12,6 +12,7 @@ from functools import partial
 
 import attrs
 
+from elaunch.agent.fitness import Fitness
 from elaunch.agent.happenings import Happenings
 from elaunch.agent.machine import Machine
 from elaunch.agent.meeting import MeetingPoint
@@ -55,6 +56,7 @@ from elaunch.failures import signal_name
 from elaunch.feed import Feed
 from elaunch.monitor import NamedMonitor
 from elaunch.notice import Notice
+from elaunch.preflight import NamedPreflight
 from elaunch.rendezvous import (
     Change,
     ChangeKind,
@@ -90,6 +92,7 @@ class Agent:
         node: What this node says of itself.
         max_restarts: Restart budget of the job, for the workers' environment.
         notices: What the workers are told, and how they are stopped.
+        preflights: What this node must pass to take a place.
         signals: Which signals it handles.
         handled_signals: How it gets them.
         exit_barrier_timeout: Seconds it waits for the other nodes when its workers
@@ -110,6 +113,7 @@ class Agent:
     node: NodeFacts
     max_restarts: int
     notices: Notices
+    preflights: Sequence[NamedPreflight] = ()
     signals: AgentSignals = attrs.field(factory=AgentSignals)
     handled_signals: HandledSignals = handled_signals
     exit_barrier_timeout: float | None = None
@@ -124,6 +128,7 @@ class Agent:
     _meeting: MeetingPoint = attrs.field(init=False)
     _happenings: Happenings = attrs.field(init=False)
     _telling: Telling = attrs.field(init=False)
+    _fitness: Fitness = attrs.field(init=False)
     _workers: RunningWorkers = attrs.field(init=False)
     _inbox: asyncio.Queue[Stimulus | BaseException] = attrs.field(
         factory=asyncio.Queue, init=False
@@ -164,6 +169,12 @@ class Agent:
             paces=self.paces,
             record=self.record,
             tasks=self._tasks,
+        )
+        self._fitness = Fitness(
+            preflights=self.preflights,
+            handler=self.handler,
+            shutdown_timeout=self.notices.shutdown_timeout,
+            record=self.record,
         )
         self._workers = RunningWorkers(
             spawner=self.spawner,
@@ -251,7 +262,7 @@ class Agent:
         closing = self._tasks.start(self._meeting.close_after_others())
         self._happenings.joining()
         try:
-            membership = await self.handler.join()
+            membership = await self._fitness.join()
         except ElaunchError as error:
             self._happenings.not_joined(error)
             self._feed(JoinFailed(error, self.handler.outcome()))
@@ -297,6 +308,7 @@ class Agent:
 
     async def _stop(self, stop: Stop) -> None:
         self._meeting.is_over()
+        self._fitness.stopping()
         starting = self._starting
         if starting and not starting.done():
             starting.cancel()

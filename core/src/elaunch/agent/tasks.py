@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 import attrs
 
@@ -77,7 +78,7 @@ async def attempt(step: Callable[[], Awaitable[None]]) -> None:
         logger.exception("something failed while the agent ended")
 
 
-async def cancel(task: Task | None) -> None:
+async def cancel(task: asyncio.Task[Any] | None) -> None:
     """Cancel a task, if there is one and it is not done, and wait for its end."""
     if task and not task.done():
         task.cancel()

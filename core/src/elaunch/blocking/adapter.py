@@ -26,7 +26,6 @@ from typing import Any, TypeVar
 
 import attrs
 
-from elaunch.blocking.calls import in_thread
 from elaunch.blocking.collectives import barrier
 from elaunch.blocking.deciding import Deciding
 from elaunch.blocking.ranks import Past, agree
@@ -50,6 +49,7 @@ from elaunch.rendezvous import (
     OutcomeState,
     RendezvousParameters,
 )
+from elaunch.threads import in_thread
 from elaunch.vitals import MemberStatus, Pace, Vitals
 
 

@@ -35,6 +35,14 @@ def add_flags(backends: argparse._ActionsContainer) -> None:
         "option of its own (default: 0.1)",
     )
     backends.add_argument(
+        "--preflight",
+        metavar="NAME[:K=V,...]",
+        action="append",
+        default=[],
+        help="a check that this node must pass to take a place, for example "
+        "disk:path=/scratch,free=10GiB; may be given several times",
+    )
+    backends.add_argument(
         "--event-recorder",
         metavar="NAME[:K=V,...]",
         action="append",
@@ -77,6 +85,7 @@ def settings_of(args: argparse.Namespace) -> dict[str, Any]:
         "spawner": args.spawner,
         "bootstrap": args.bootstrap,
         "monitors": tuple(args.monitor),
+        "preflights": tuple(args.preflight),
         "monitor_interval": args.monitor_interval,
         "event_recorders": tuple(args.event_recorder),
         "event_log_handler": args.event_log_handler,

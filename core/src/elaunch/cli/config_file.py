@@ -30,7 +30,7 @@ _BY_RANK = frozenset({"redirects", "tee"})
 _SPECS = frozenset(
     {
         *("spawner", "bootstrap", "restart_policy", "log_layout"),
-        *("monitor", "event_recorder", "event_log_handler", "metrics"),
+        *("monitor", "preflight", "event_recorder", "event_log_handler", "metrics"),
     }
 )
 """Settings that a table can stand for: of options, of streams, of backends."""

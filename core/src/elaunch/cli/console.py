@@ -94,6 +94,16 @@ def _waiting(facts: Facts) -> str:
     )
 
 
+def _unfit(facts: Facts) -> str:
+    what = f"preflight {facts['preflight']!r} failed: {facts['reason']}"
+    return f"{what}; this node stays out until it passes" if facts["required"] else what
+
+
+def _fit_again(facts: Facts) -> str | None:
+    again = facts["attempt"] > 1
+    return f"preflight {facts['preflight']!r} passes now" if again else None
+
+
 def _joined(facts: Facts) -> str:
     ranks = facts["ranks"]
     here = f"rank {ranks[0]}" if len(ranks) == 1 else f"ranks {ranks[0]}-{ranks[-1]}"
@@ -139,6 +149,8 @@ def _count(number: int, thing: str) -> str:
 LINES: Mapping[str, Callable[[Facts], str | None]] = {
     EventName.STORE_WAITING: lambda facts: f"waiting for the store: {facts['reason']}",
     EventName.STORE_NOTE: lambda facts: f"note: {facts['reason']}",
+    EventName.PREFLIGHT_FAILED: _unfit,
+    EventName.PREFLIGHT_PASSED: _fit_again,
     EventName.RENDEZVOUS_WAITING: _waiting,
     EventName.RENDEZVOUS_LOST: lambda facts: f"lost the job: {facts['reason']}",
     EventName.RENDEZVOUS_LINGERING: lambda facts: (

@@ -1,16 +1,14 @@
 """The flags about workers' output, and what they mean."""
 
 import argparse
-import re
 from typing import TYPE_CHECKING, Any
+
+from elaunch.sizes import size_of
 
 
 if TYPE_CHECKING:
     from elaunch.output import RankSet, StdOrMap
 
-
-_SIZE = re.compile(r"(\d{1,18})\s*([kmgt]?)(?:i?b)?", re.IGNORECASE)
-_UNITS = {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}
 
 _PREFIX = "TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE"
 
@@ -180,11 +178,9 @@ def parse_size(text: str, flag: str) -> int:
     Raises:
         UsageError: If it is something else; names the flag.
     """
-    found = _SIZE.fullmatch(text.strip())
-    if not found:
+    try:
+        return size_of(text)
+    except ValueError as error:
         from elaunch.errors import UsageError
 
-        raise UsageError(
-            f"{flag} is a number of bytes, for example 4096, 64K or 10M, not {text!r}"
-        )
-    return int(found[1]) << _UNITS[found[2].lower()]
+        raise UsageError(f"{flag} is {error}") from None

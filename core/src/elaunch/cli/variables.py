@@ -40,7 +40,7 @@ VARIABLES: Mapping[str, str] = {
 }
 """What else the command line alone reads -> meaning."""
 
-SEPARATED = frozenset({"env", "monitor", "event_recorder", "on_failure"})
+SEPARATED = frozenset({"env", "monitor", "preflight", "event_recorder", "on_failure"})
 """Settings given several times, whose values may hold commas: ``;`` is between them."""
 
 _TRUE = frozenset({"1", "true", "t", "yes", "y", "on"})

@@ -97,6 +97,7 @@ class LaunchConfig:
         on_failure: What follows from which failure, as rows ``WHEN=THEN``
             (`docs/policies.md`).
         monitors: Monitors, likewise.
+        preflights: Checks of this node before it takes a place, likewise.
         event_recorders: Event recorders, likewise.
         log_dir: Directory for workers' output. With it alone all of it is written
             there, beside the console; see `elaunch.output.OutputSettings` for this
@@ -165,6 +166,7 @@ class LaunchConfig:
     restart_policy: str = "default"
     on_failure: tuple[str, ...] = attrs.field(default=(), converter=rows)
     monitors: tuple[str, ...] = ()
+    preflights: tuple[str, ...] = ()
     event_recorders: tuple[str, ...] = ()
     log_dir: str = ""
     redirects: "StdOrMap | str | None" = None

@@ -156,6 +156,7 @@ class Launch:
             bootstrap=ports.bootstrap(node),
             channel=ports.channel(),
             monitors=ports.monitors(recording, handler.job_pace),
+            preflights=ports.preflights(recording),
             spawner=self.spawner,
             handler=handler,
             entry=self.entry,

@@ -145,6 +145,7 @@ def plan(config: LaunchConfig, entry: WorkerEntry) -> Plan:
     )
     used = list(_backends(ports))
     ports.handler(node, discard)
+    ports.preflights(discard)
     low, high = _memberships(config, slot)
     workers = _workers(ports, node, entry, low, high)
     rendezvous = plugins.rendezvous.find(config.rdzv_backend).provider
@@ -187,6 +188,8 @@ def _backends(ports: Ports) -> Iterator[Backend]:
         yield _backend(plugins.log_layouts, *layout)
     for spec in ports.monitor_specs:
         yield _backend(plugins.monitors, *parse_spec(spec, "--monitor"))
+    for spec in config.preflights:
+        yield _backend(plugins.preflights, *parse_spec(spec, "--preflight"))
     for spec in config.all_event_recorders:
         yield _backend(plugins.recorders, *parse_spec(spec, "--event-recorder"))
     if metrics := config.metrics_cfg.get("handler"):

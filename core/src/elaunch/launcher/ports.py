@@ -17,6 +17,7 @@ from elaunch.monitor import MonitorParameters, NamedMonitor
 from elaunch.options import parse_spec
 from elaunch.plugins import Plugins, load_plugins
 from elaunch.policy import PolicyParameters, RestartPolicy
+from elaunch.preflight import NamedPreflight, PreflightParameters
 from elaunch.rendezvous import (
     JobSettings,
     NodeFacts,
@@ -160,6 +161,23 @@ class Ports:
             )
             for spec in self.monitor_specs
         ]
+
+    def preflights(self, record: Record) -> list[NamedPreflight]:
+        """Return what this node must pass to take a place."""
+        config, preflights = self.config, self.plugins.preflights
+        params = PreflightParameters(
+            run_id=config.run_id,
+            backend=config.rdzv_backend,
+            endpoint=config.rdzv_endpoint,
+            log_dir="" if config.log_dir == os.devnull else config.log_dir,
+            record=record,
+        )
+        found = []
+        for spec in config.preflights:
+            preflight = preflights.build(spec, "--preflight", params)
+            name, _ = parse_spec(spec, "--preflight")
+            found.append(NamedPreflight(name, preflight, preflight.options))
+        return found
 
     def recorders(self, agent: str) -> list[EventRecorder]:
         """Return who keeps the events of an agent, given its id."""

@@ -20,6 +20,8 @@ from elaunch.api import (
     Monitor,
     MonitorParameters,
     PolicyParameters,
+    Preflight,
+    PreflightParameters,
     RecorderParameters,
     RendezvousHandler,
     RendezvousParameters,
@@ -96,6 +98,11 @@ class Plugins:
     def schedulers(self) -> Catalogue[SchedulerParameters, Scheduler]:
         """Schedulers."""
         return self._catalogue("scheduler")
+
+    @property
+    def preflights(self) -> Catalogue[PreflightParameters, Preflight]:
+        """Checks of a node."""
+        return self._catalogue("preflight")
 
     def _catalogue(self, kind: str) -> Catalogue[Any, Any]:
         registered: dict[str, list[Registered[Any, Any]]] = {}

@@ -34,6 +34,7 @@ HOOKS: Mapping[str, str] = {
     "elaunch_register_log_layouts": "log layout",
     "elaunch_register_metric_handlers": "metric handler",
     "elaunch_register_schedulers": "scheduler",
+    "elaunch_register_preflights": "preflight",
 }
 """The hook that declares each kind."""
 

@@ -10,6 +10,7 @@ pytest.register_assert_rewrite(
     "elaunch.testing.metric_handler",
     "elaunch.testing.monitor",
     "elaunch.testing.plugin",
+    "elaunch.testing.preflight",
     "elaunch.testing.recorder",
     "elaunch.testing.rendezvous",
     "elaunch.testing.rendezvous_meeting",
@@ -35,6 +36,7 @@ from elaunch.testing.metric_handler import (  # noqa: E402 - see above
 )
 from elaunch.testing.monitor import MonitorContract  # noqa: E402 - see above
 from elaunch.testing.plugin import PluginContract  # noqa: E402 - see above
+from elaunch.testing.preflight import PreflightContract  # noqa: E402 - see above
 from elaunch.testing.recorder import RecorderContract  # noqa: E402 - see above
 from elaunch.testing.rendezvous import RendezvousContract  # noqa: E402 - see above
 from elaunch.testing.rendezvous_nodes import (  # noqa: E402 - see above
@@ -61,6 +63,7 @@ __all__ = [
     "NewHandler",
     "NewStore",
     "PluginContract",
+    "PreflightContract",
     "RecorderContract",
     "RendezvousContract",
     "RestartPolicyContract",

@@ -83,6 +83,7 @@ def _catalogues(plugins: "Plugins") -> "Mapping[str, Catalogue[Any, Any]]":
         "spawner": plugins.spawners,
         "bootstrap": plugins.bootstraps,
         "monitor": plugins.monitors,
+        "preflight": plugins.preflights,
         "event_recorder": plugins.recorders,
         "event_log_handler": plugins.recorders,
         "metrics": plugins.metric_handlers,

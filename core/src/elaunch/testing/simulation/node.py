@@ -28,6 +28,7 @@ from elaunch.api import (
 )
 from elaunch.events import Value
 from elaunch.monitor import NamedMonitor
+from elaunch.preflight import NamedPreflight
 from elaunch.testing.simulation.backend import NumberedStore
 from elaunch.testing.simulation.loop import Process, SimulatedLoop
 from elaunch.testing.simulation.network import Network
@@ -102,6 +103,7 @@ class SimulatedNode:
             simulated store.
         habits: How its workers behave.
         monitors: Who watches its workers.
+        preflights: What it must pass to take a place.
         process: The process of its agent; another one after each start.
         store: The store client that was opened last.
         handler: The rendezvous of its agent.
@@ -126,6 +128,7 @@ class SimulatedNode:
     open_store: OpenStore | None = None
     habits: Habits = attrs.field(factory=Habits)
     monitors: Sequence[NamedMonitor] = ()
+    preflights: Sequence[NamedPreflight] = ()
     process: Process | None = attrs.field(default=None, init=False)
     store: NumberedStore | None = attrs.field(default=None, init=False)
     handler: StoreRendezvous | None = attrs.field(default=None, init=False)
@@ -194,6 +197,7 @@ class SimulatedNode:
             ),
             bootstrap=self.bootstrap,
             monitors=self.monitors,
+            preflights=self.preflights,
             entry=CommandEntry(("true",), "true"),
             node=facts,
             max_restarts=self.settings.max_restarts,

@@ -16,6 +16,9 @@ _ENDS = {
 }
 
 
+_PREFLIGHTS = ("preflight.failed", "preflight.passed")
+
+
 def stories(events: Iterable[Placed]) -> list[Run]:
     """Return the story of each run, in the order of its first event."""
     runs: dict[str, list[Placed]] = {}
@@ -154,6 +157,14 @@ def _remarks(entries: Sequence[Entry], label: Callable[[Entry], str]) -> list[st
         last[label(entry)] = entry
         if entry.name == "rendezvous.lost":
             remarks.append(f"{label(entry)} lost the job: {entry.text('reason')}")
+        elif entry.name in _PREFLIGHTS:
+            check = entry.text("preflight")
+            if entry.name == "preflight.failed":
+                remarks.append(
+                    f"{label(entry)} failed preflight {check!r}: {entry.text('reason')}"
+                )
+            elif (entry.whole("attempt") or 1) > 1:
+                remarks.append(f"{label(entry)} passed preflight {check!r} after that")
         elif entry.name == "agent.signalled":
             remarks.append(f"{label(entry)} got {entry.text('signal')}")
         elif entry.name == "notice.announced":
