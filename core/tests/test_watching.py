@@ -43,13 +43,17 @@ class Waits:
             yield Finding(local_rank=rank, severity=Severity.INFO, reason="late")
 
 
+async def no_stacks(_: int | None) -> tuple[str, ...]:
+    return ()
+
+
 @pytest.mark.asyncio
 async def test_a_finding_tells_how_long_the_workers_had_run() -> None:
     found: list[Found] = []
     begin = asyncio.get_running_loop().time()
     monitor = NamedMonitor("slow", Waits(0.01))
 
-    await watch(monitor, WatchedGroup(pids={0: 7}), discard, found.append)
+    await watch(monitor, WatchedGroup(pids={0: 7}), discard, found.append, no_stacks)
 
     uptime = found[0].uptime
     assert uptime is not None

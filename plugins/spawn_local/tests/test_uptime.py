@@ -15,7 +15,8 @@ from elaunch_spawn_local.worker import Worker
 def worker(error_file: Path) -> Worker:
     ranks = WorkerRanks(local_rank=0, rank=0, role_rank=0)
     spec = WorkerSpec(ranks=ranks, environment={}, role="r")
-    one = Worker(spec, error_file, error_file.parent / "notice", None)
+    beside = error_file.parent
+    one = Worker(spec, error_file, beside / "notice", beside / "stacks", None)
     one.status = 1 << 8
     return one
 
