@@ -383,3 +383,64 @@ def test_what_happens_is_told_of_the_settings(
     told = outcomes(LaunchConfig(**given), RendezvousOptions(**options))
 
     assert then in {outcome.when: outcome.then for outcome in told}[when]
+
+
+@pytest.mark.parametrize(
+    ("given", "then"),
+    [
+        (
+            {"on_failure": ["exit:3,4=fail", "signal:9=exclude:60"]},
+            (
+                "Where a row of --on-failure fits, 'exit:3,4' ends the job; 'signal:9' "
+                "leaves out the node for 60 s. Otherwise: They are started again"
+            ),
+        ),
+        (
+            {"on_failure": ["exit:3=retry:1", "exception:*=hand-back"]},
+            (
+                "'exit:3' restarts it 1 time at most; 'exception:*' ends the job with "
+                "exit code 93. Otherwise:"
+            ),
+        ),
+        (
+            {"restart_policy": "default:spent=hand-back"},
+            "After that the job ends with exit code 93.",
+        ),
+        (
+            {"restart_policy": "default:window_restarts=2,no_progress=3,min_uptime=9"},
+            (
+                "It ends before, if 2 restarts within 3600 s are spent, or 3 "
+                "generations in a row failed without progress, or 1 generation in a "
+                "row failed within 9 s."
+            ),
+        ),
+        (
+            {"restart_policy": "default:node_restarts=2,cool_down=60"},
+            "A node that costs more than 2 restarts is left out for 60 s.",
+        ),
+        (
+            {"restart_policy": "default:node_window_restarts=1,node_no_progress=4"},
+            (
+                "A node that costs more than 1 restart within 3600 s or fails 4 times "
+                "without progress is left out for good."
+            ),
+        ),
+        (
+            {"restart_policy": "default:node_restarts=0,node_spent=fail"},
+            "A node that costs more than 0 restarts ends the job.",
+        ),
+        (
+            {"restart_policy": "default:backoff=5"},
+            (
+                "The first restart waits 5 s, each further one in a row 2 times as "
+                "long, at most 300 s."
+            ),
+        ),
+    ],
+)
+def test_what_follows_from_a_failure_is_told(
+    given: Mapping[str, Any], then: str
+) -> None:
+    told = outcomes(LaunchConfig(**ALONE, **given), RendezvousOptions())
+
+    assert then in {outcome.when: outcome.then for outcome in told}["a worker fails"]

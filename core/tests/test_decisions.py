@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from elaunch.decisions import Asked, Decided, decided, read
 from elaunch.encodable import encodable
-from elaunch.events import EventName, Value
+from elaunch.events import Event, EventName, Value
 from elaunch.failures import ProcessFailure, Request
 from elaunch.policy import (
     MAX_FAILURES,
@@ -161,6 +161,12 @@ def test_nobody_needs_to_know_which_policy_was_asked() -> None:
     decided(told, REPORT, [], DECISION)
 
     assert read(told.facts).asked == Asked()
+
+
+def test_people_are_spared_what_only_a_replay_needs() -> None:
+    event = Event(name="policy.decided", run_id="job", metadata=recorded(REPORT))
+
+    assert event.facts.keys() == event.metadata.keys() - {"report"}
 
 
 def test_what_is_missing_is_told() -> None:

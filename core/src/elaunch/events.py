@@ -114,7 +114,9 @@ class Event:
 
     @property
     def facts(self) -> Mapping[str, Value]:
-        """The metadata for people: without what repeats it for torchelastic."""
+        """The metadata for people: without what is for torchelastic or a replay."""
+        if self.name == EventName.POLICY_DECIDED:
+            return {k: v for k, v in self.metadata.items() if k != "report"}
         if "state" not in self.metadata:
             return self.metadata
         repeated = set(TORCHELASTIC_KEYS) - _SHARED_KEYS

@@ -48,7 +48,7 @@ def write(path: Path, *written: Event, **options: object) -> None:
     recorder.close()
 
 
-def numbered(number: int, name: str = "worker.started", **facts: int) -> Event:
+def numbered(number: int, name: str = "worker.started", **facts: int | str) -> Event:
     return Event(
         name=name,
         run_id="job",
@@ -273,6 +273,19 @@ def test_with_a_filter_events_are_listed_as_lines(tmp_path: Path) -> None:
 
     (line,) = told.stdout.splitlines()
     assert line.endswith(" g1 h worker.started rank=1")
+
+
+def test_what_a_decision_says_for_a_replay_is_in_no_list_but_in_the_json(
+    tmp_path: Path,
+) -> None:
+    facts = {"verdict": "restart", "report": '{"generation": 1}'}
+    write(tmp_path / "e.jsonl", numbered(0, "policy.decided", **facts))
+
+    (line,) = events("--list", "e.jsonl", cwd=tmp_path).stdout.splitlines()
+    (kept,) = events("--json", "e.jsonl", cwd=tmp_path).stdout.splitlines()
+
+    assert line.endswith(" policy.decided verdict=restart")
+    assert json.loads(kept)["metadata"] == facts
 
 
 def test_a_reader_that_has_seen_enough_ends_it_quietly(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import attrs
 
 from elaunch.addresses import split_endpoint
 from elaunch.config import LaunchConfig
+from elaunch.launcher.restarts import restarts, times
 from elaunch.membership.options import RendezvousOptions
 
 
@@ -60,16 +61,7 @@ class _Story:
         everybody = "of the job" if config.max_nodes > 1 else "of this node"
         yield f"All workers {everybody} get {config.stop_signal}, and SIGKILL"
         yield f"{config.shutdown_timeout:g} s later."
-        if config.restart_policy != "default":
-            yield f"The restart policy {config.restart_policy!r} decides, with a"
-            yield f"budget of {_times(config.max_restarts, 'restart')}."
-        elif config.max_restarts:
-            yield f"They are started again, {_times(config.max_restarts, 'time')} at"
-            yield "most for the whole job (--max-restarts). After that the job ends"
-            yield "with the exit code of the failure that came first."
-        else:
-            yield "No restart is allowed (--max-restarts 0): the job ends with the"
-            yield "exit code of the failure that came first."
+        yield from restarts(config)
 
     def node_dies(self) -> Iterator[str]:
         config, options = self.config, self.options
@@ -88,7 +80,7 @@ class _Story:
             yield "They start again at once with the nodes that are left, if these"
             yield f"are {least} at least, or with a spare."
         else:
-            yield f"They start again when they are {_times(least, 'node')} again: at"
+            yield f"They start again when they are {times(least, 'node')} again: at"
             yield "once with a spare, else when another node comes."
         if options.population is not None:
             yield f"Where too few of the {options.population} nodes are left, the job"
@@ -192,7 +184,3 @@ class _Story:
     @property
     def _ending(self) -> Sequence[str]:
         return [signal.Signals(n).name for n in self.config.agent_signals.end]
-
-
-def _times(count: int, word: str) -> str:
-    return f"{count} {word}" if count == 1 else f"{count} {word}s"

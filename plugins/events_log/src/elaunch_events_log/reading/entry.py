@@ -98,7 +98,7 @@ def parse(line: str, *, keep: bool = True) -> Entry | None:
         agent=_text(found, "agent"),
         sequence=_whole(found, "sequence"),
         generation=_whole(found, "generation"),
-        facts=_told(facts),
+        facts=_told(found["name"], facts),
     )
 
 
@@ -112,9 +112,15 @@ _REPEATED = frozenset(
 """What an event says only for torchelastic."""
 
 
-def _told(facts: Mapping[str, Any]) -> Mapping[str, Any]:
+_FOR_REPLAY = frozenset({"report"})
+"""What a decision says only for ``elaunch replay``; it is long."""
+
+
+def _told(name: str, facts: Mapping[str, Any]) -> Mapping[str, Any]:
     # Of many events each key and name is kept once: that is most of what they take.
     repeated = _REPEATED if "state" in facts else frozenset()
+    if name == "policy.decided":
+        repeated = _FOR_REPLAY
     return {
         sys.intern(key): value
         for key, value in facts.items()
