@@ -4,7 +4,7 @@ import enum
 import math
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
@@ -15,6 +15,10 @@ from elaunch.policy import RestartPolicy
 from elaunch.provider import Provider
 from elaunch.restart_budget import BudgetPolicy
 from elaunch.vitals import MemberStatus, Pace, Vitals
+
+
+if TYPE_CHECKING:  # needed only where a worker failed
+    from elaunch.decisions import Asked
 
 
 @attrs.frozen(kw_only=True)
@@ -62,6 +66,17 @@ class JobSettings:
     shutdown_timeout: float = 30.0
     node_unit: int = 1
     population: int | None = None
+
+    @property
+    def asked(self) -> "Asked":
+        """The restart policy, as decisions tell of it."""
+        from elaunch.decisions import Asked
+
+        return Asked(
+            policy=self.restart_policy,
+            max_restarts=self.max_restarts,
+            on_failure=self.on_failure,
+        )
 
     def fitting(self, count: int) -> int:
         """Return how many of so many nodes a generation can have; 0 if too few."""

@@ -2,7 +2,7 @@
 
 import attrs
 
-from elaunch.decisions import Asked, decided
+from elaunch.decisions import decided
 from elaunch.failures import ProcessFailure
 from elaunch.policy import Decision, FailureReport, PastFailure
 from elaunch.rendezvous import Membership, RendezvousParameters
@@ -48,17 +48,8 @@ class Deciding:
             min_nodes=self.params.min_nodes,
         )
         decision = self.params.policy.on_failure(report, before)
-        decided(self.params.record, report, before, decision, self._asked)
+        settings = self.params.settings
+        asked = settings.asked if settings else None
+        decided(self.params.record, report, before, decision, asked)
         self._history = [*before, PastFailure(report.trimmed(), decision)]
         return decision
-
-    @property
-    def _asked(self) -> Asked:
-        settings = self.params.settings
-        if settings is None:
-            return Asked()
-        return Asked(
-            policy=settings.restart_policy,
-            max_restarts=settings.max_restarts,
-            on_failure=settings.on_failure,
-        )
