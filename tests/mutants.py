@@ -4,10 +4,11 @@ import sys
 
 from mutants_decided import DECIDED
 from mutants_performed import PERFORMED
+from mutants_policy import POLICY
 from mutation import main
 
 
-MUTANTS = (*DECIDED, *PERFORMED)
+MUTANTS = (*DECIDED, *PERFORMED, *POLICY)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,9 @@ SUITES: Mapping[str, str] = {
     "office": "core/tests/test_office.py",
     "takeover": "core/tests/test_takeover.py",
     "notices": "core/tests/test_notices.py",
+    "failure_table": "core/tests/test_failure_table.py",
+    "restart_budget": "core/tests/test_restart_budget.py",
+    "replay": "core/tests/test_replay.py",
     "rendezvous": "core/tests/test_memory_rendezvous.py",
 }
 """The unit tests, in the order in which they run. After them comes the simulation."""
