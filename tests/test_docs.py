@@ -1,13 +1,16 @@
 """The documentation says what the code does; its examples run."""
 
 import argparse
+import contextlib
 import inspect
+import io
 import os
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -37,10 +40,13 @@ from elaunch.launcher import switches
 from elaunch.membership.options import RendezvousOptions
 from elaunch.plugins import BLOCK_VARIABLE
 from elaunch.plugins.loader import HOOKS, declared
+from elaunch.policy import PolicyParameters
 from elaunch.preflights import command as preflight_command
+from elaunch.provider import NoOptions
 from elaunch.restart_budget import BudgetOptions
 from elaunch.schedulers import kubernetes, mpi, pbs, slurm
 from elaunch.templates import NAMES
+from elaunch.testing import RestartPolicyContract
 from elaunch_events_log import plugin as events_log
 from elaunch_events_log.command import parser as events_parser
 from elaunch_events_log.story.text import PHASES
@@ -409,6 +415,21 @@ def test_the_simulation_of_the_testing_page_runs(tmp_path: Path) -> None:
 
     assert ended.stderr == ""
     assert ended.stdout.strip() == re.findall(r"print\(.*#\s*(.*)", code)[0]
+
+
+def test_the_policy_in_the_documentation_is_one() -> None:
+    (code,) = python_blocks(DOCS / "policies.md")
+    names: dict[str, Any] = {}
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(code, names)  # noqa: S102 - it is what users would write
+
+    assert printed.getvalue().strip() == re.findall(r"print\(.*#\s*(.*)", code)[0]
+    (provider,) = names["elaunch_register_restart_policies"]()
+    policy = provider.create(PolicyParameters(3), NoOptions())
+    for name in dir(RestartPolicyContract):
+        if name.startswith("test_"):
+            getattr(RestartPolicyContract(), name)(policy)
 
 
 def test_the_plugin_page_quotes_the_plugin() -> None:
