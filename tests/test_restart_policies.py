@@ -1,6 +1,8 @@
 """What real jobs make of --on-failure and of the budgets of the policy ``default``."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -135,6 +137,76 @@ def test_a_row_that_makes_no_sense_is_told_with_who_said_it(
     assert "--on-failure: 'exit:3' is not of the form WHEN=THEN" in typed.output
     assert "did you mean 'exit'?" in set_.output
     assert "(ELAUNCH_ON_FAILURE says so)" in set_.output
+
+
+class TestNodes:
+    """What a policy decides holds on all nodes of a job."""
+
+    @pytest.fixture
+    def start(
+        self, launch: Launch, endpoint: str, fails: Callable[[str], str]
+    ) -> Callable[..., list[Agent]]:
+        """Start two agents, given the flags of each; rank 1 fails once all run."""
+        code = (
+            "import os, time\n"
+            "if os.environ['RANK'] == '1': raise SystemExit(3)\n"
+            "time.sleep(60)"
+        )
+        where = ("--rdzv-endpoint", endpoint, "--rdzv-id", "job", "--nnodes", "2")
+
+        def start(*flags: tuple[str, ...]) -> list[Agent]:
+            return [launch(*where, *own, fails(code)) for own in flags]
+
+        return start
+
+    def test_all_nodes_are_handed_back(
+        self, start: Callable[..., list[Agent]], tmp_path: Path
+    ) -> None:
+        flags = ("--max-restarts", "1", "--restart-policy", "default:spent=hand-back")
+        agents = start(flags, flags)
+
+        assert [agent.wait() for agent in agents] == [93, 93]
+        assert [starts(agent) for agent in agents] == [2, 2]
+        told = decisions(tmp_path)  # by whichever node it was
+        assert [one["verdict"] for one in told] == ["restart", "hand back"]
+        report = json.loads(told[1]["report"])
+        assert (report["group_size"], report["min_nodes"]) == (2, 2)
+        assert report["failures"][0]["node"]
+
+    def test_a_node_with_other_rows_is_refused(
+        self, start: Callable[..., list[Agent]]
+    ) -> None:
+        (first,) = start(("--on-failure", "exit:3=fail"))
+        first.wait_for("waiting: 1/2 nodes")
+
+        (other,) = start(())
+
+        assert other.wait() == 4
+        other.wait_for("--on-failure is not given here and 'exit:3=fail' in the job")
+
+    def test_a_real_job_can_be_replayed(
+        self, start: Callable[..., list[Agent]], tmp_path: Path
+    ) -> None:
+        flags = ("--max-restarts", "2")
+        for agent in start(flags, flags):
+            agent.wait()
+        files = [str(path) for path in tmp_path.glob("events-of-*/*")]
+
+        same, other = (
+            subprocess.run(
+                [sys.executable, "-m", "elaunch", "replay", "--json", *words, *files],
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=True,
+            )
+            for words in ((), ("--on-failure", "exit:3=retry:1"))
+        )
+
+        (recorded,), (replayed,) = json.loads(same.stdout), json.loads(other.stdout)
+        assert [f["differs"] for f in recorded["failures"]] == [False] * 3
+        assert (recorded["replayed"], recorded["ended_after"]) == ("failed", 3)
+        assert (replayed["replayed"], replayed["ended_after"]) == ("failed", 2)
 
 
 class TestAlone:
