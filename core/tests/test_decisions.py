@@ -5,7 +5,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elaunch.decisions import Asked, Decided, decided, read
@@ -21,6 +21,8 @@ from elaunch.policy import (
 )
 from elaunch.vitals import ToldFinding
 
+
+unhurried = settings(deadline=None)  # the machine may be busy
 
 FAILURE = ProcessFailure(
     rank=1,
@@ -104,6 +106,7 @@ def test_what_was_recorded_can_be_read(decision: Decision) -> None:
     assert read(recorded(REPORT, decision)) == Decided(REPORT, decision, (1, 2), ASKED)
 
 
+@unhurried
 @given(st.text(st.characters(exclude_categories=())))
 def test_any_text_can_be_recorded(text: str) -> None:
     report = attrs.evolve(REPORT, failures=(attrs.evolve(FAILURE, message=text),))

@@ -5,7 +5,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from elaunch.errors import UsageError
@@ -16,6 +16,8 @@ from elaunch.restart_budget import BudgetOptions, BudgetPolicy
 from elaunch.restart_budget.counts import grown
 from elaunch.testing import RestartPolicyContract
 
+
+unhurried = settings(deadline=None)  # the machine may be busy
 
 NODES = ("a", "b", "c")
 GOES_ON = (Verdict.RESTART, Verdict.EXCLUDE)
@@ -131,6 +133,7 @@ POLICIES = st.builds(
 
 
 class TestLaws:
+    @unhurried
     @given(st.integers(0, 5), st.lists(REPORTS, min_size=7, max_size=9))
     def test_without_options_it_counts_restarts_as_torchrun_does(
         self, most: int, failures: list[FailureReport]
@@ -150,6 +153,7 @@ class TestLaws:
         spent = f"all {most} restarts are spent" if most else "no restarts are allowed"
         assert found == [*expected, Decision(Verdict.FAIL, spent)]
 
+    @unhurried
     @given(POLICIES, LIVES)
     def test_no_job_has_more_restarts_than_its_budget(
         self, policy: BudgetPolicy, failures: list[FailureReport]
@@ -160,6 +164,7 @@ class TestLaws:
         assert len(restarts) <= policy.max_restarts
         assert all(one.reason for one in found)
 
+    @unhurried
     @given(POLICIES, LIVES)
     def test_no_window_has_more_restarts_than_its_budget(
         self, policy: BudgetPolicy, failures: list[FailureReport]
@@ -177,6 +182,7 @@ class TestLaws:
                 ]
                 assert len(recent) <= most
 
+    @unhurried
     @given(POLICIES, LIVES)
     def test_no_node_costs_more_than_its_budget_before_it_is_left_out(
         self, policy: BudgetPolicy, failures: list[FailureReport]
@@ -191,6 +197,7 @@ class TestLaws:
                     recent = [t for t in times[: last + 1] if now - t < window]
                     assert len(recent) <= options.node_window_restarts
 
+    @unhurried
     @given(POLICIES, LIVES)
     def test_no_job_goes_on_without_progress(
         self, policy: BudgetPolicy, failures: list[FailureReport]
@@ -203,6 +210,7 @@ class TestLaws:
             if one.decision.verdict in GOES_ON and policy.options.no_progress:
                 assert barren < policy.options.no_progress
 
+    @unhurried
     @given(POLICIES, LIVES)
     def test_no_job_goes_on_that_fails_at_its_start(
         self, policy: BudgetPolicy, failures: list[FailureReport]
@@ -215,6 +223,7 @@ class TestLaws:
             if one.decision.verdict in GOES_ON:
                 assert quick < policy.options.quick_failures
 
+    @unhurried
     @given(POLICIES, LIVES)
     def test_a_delay_is_that_of_the_row_and_has_a_limit(
         self, policy: BudgetPolicy, failures: list[FailureReport]
@@ -235,6 +244,7 @@ class TestLaws:
             else:
                 assert one.decision.delay == 0
 
+    @unhurried
     @given(POLICIES, LIVES)
     def test_only_nodes_that_failed_are_left_out_each_time_for_longer(
         self, policy: BudgetPolicy, failures: list[FailureReport]
@@ -254,6 +264,7 @@ class TestLaws:
             if decision.verdict is not Verdict.EXCLUDE:
                 assert decision.cool_down is None
 
+    @unhurried
     @given(st.integers(0, 12), OPTIONS, LIVES, st.data())
     def test_one_budget_more_never_lets_a_job_go_on_that_would_have_ended(
         self,
@@ -281,6 +292,7 @@ class TestLaws:
             assert more.verdict in ENDS or one == more
             past.append(PastFailure(asked, one))
 
+    @unhurried
     @given(POLICIES, LIVES)
     def test_it_decides_the_same_again(
         self, policy: BudgetPolicy, failures: list[FailureReport]

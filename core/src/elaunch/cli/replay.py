@@ -1,7 +1,6 @@
 """``elaunch replay``: what another restart policy would have decided."""
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -79,6 +78,8 @@ def show(args: argparse.Namespace) -> int:
         asked = _asked(args, life[-1].decided.asked)
         told.append((asked, replay(life, _policy(asked))))
     if args.json:
+        import json
+
         print(json.dumps([_document(asked, found) for asked, found in told], indent=2))
         return 0
     from elaunch.text import printable
