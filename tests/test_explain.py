@@ -295,6 +295,24 @@ def test_a_program_is_shown_as_it_runs() -> None:
     ("given", "options", "when", "then"),
     [
         (ALONE, {}, "a worker fails", "3 times at most"),
+        (
+            {**ALONE, "preflights": ("disk",)},
+            {"timeout": 60.0},
+            "a check of this node fails",
+            "comes in when it passes. If too few nodes are fit for 60 s, the job ends",
+        ),
+        (
+            {**FIXED, "preflights": ("disk",)},
+            {},
+            "a check of this node fails",
+            "The others go on with a spare, or wait for it",
+        ),
+        (
+            {**ELASTIC, "preflights": ("disk",)},
+            {},
+            "a check of this node fails",
+            "The others go on without it if they are 1 at least",
+        ),
         ({**ALONE, "max_restarts": 1}, {}, "a worker fails", "1 time at most"),
         ({**ALONE, "max_restarts": 0}, {}, "a worker fails", "No restart is allowed"),
         (

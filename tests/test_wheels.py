@@ -100,6 +100,7 @@ def test_the_core_alone_tells_what_is_missing_and_how_to_get_it(run: Run) -> Non
     own = {"file", "none", "port", "jax", "default", "timer", "console", "null"}
     own |= {"mpi", "slurm", "pbs", "kubernetes"}
     own |= {"heartbeat", "sections", "straggler", "deadline"}
+    own |= {"disk", "memory", "clock", "endpoint", "command"}
     assert present == own
     assert {r["status"] for r in rows} == {"ok", "missing"}
     assert missing["rendezvous", "c10d"] == "to get it: pip install elaunch-rdzv-c10d"

@@ -175,6 +175,7 @@ class Agent:
             handler=self.handler,
             shutdown_timeout=self.notices.shutdown_timeout,
             record=self.record,
+            tasks=self._tasks,
         )
         self._workers = RunningWorkers(
             spawner=self.spawner,

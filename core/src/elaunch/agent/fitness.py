@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from elaunch.agent.tasks import cancel
+from elaunch.agent.tasks import Tasks
 from elaunch.events import EventName, Record
 from elaunch.preflight import NamedPreflight, PreflightContext, PreflightResult
 from elaunch.rendezvous import Membership, RendezvousHandler
@@ -33,7 +33,10 @@ RELEASE = 2.0
 """Seconds that a check gets to end when nobody waits for it any more."""
 
 LONGEST_PROBLEM = 400
-"""Characters of a problem that are told: a record of a node stays small."""
+"""Characters of a problem that are told."""
+
+LONGEST_REASON = 600
+"""Characters of all of them together: what a node says of itself stays small."""
 
 
 @attrs.define(eq=False)
@@ -67,14 +70,17 @@ class Fitness:
         handler: This node's side of the rendezvous.
         shutdown_timeout: Seconds that workers get between signal and SIGKILL.
         record: Told what the checks find.
+        tasks: Where what goes on at the same time runs.
     """
 
     preflights: Sequence[NamedPreflight]
     handler: RendezvousHandler
     shutdown_timeout: float
     record: Record
+    tasks: Tasks
     _generation: int = attrs.field(default=0, init=False)
     _stopping_since: float | None = attrs.field(default=None, init=False)
+    _checking: set[asyncio.Task[PreflightResult]] = attrs.field(factory=set, init=False)
 
     def stopping(self) -> None:
         """Note that the workers begin to be stopped: the others wait from now on."""
@@ -91,16 +97,19 @@ class Fitness:
             return await self.handler.join()
         states = [_State(named) for named in self.preflights]
         news = asyncio.Event()
-        checks = [asyncio.create_task(self._keep(each, news)) for each in states]
+        work = [self.tasks.start(self._keep(state, news)) for state in states]
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(self._quiet_until()):
                     await _all_known(states, news)
-            membership = await self._join(states, news)
+            reason = _reason(states)
+            await self.handler.withhold(reason)
+            work.append(self.tasks.start(self._tell_changes(states, news, reason)))
+            membership = await self.handler.join()
         finally:
-            for check in checks:
-                check.cancel()
-            await asyncio.wait(checks, timeout=2 * RELEASE)
+            for task in work:
+                task.cancel()
+            await asyncio.wait(work)
         self._generation, self._stopping_since = membership.generation, None
         return membership
 
@@ -112,25 +121,17 @@ class Fitness:
         since = now if self._stopping_since is None else self._stopping_since
         return since + self.shutdown_timeout + PATIENCE
 
-    async def _join(self, states: Sequence[_State], news: asyncio.Event) -> Membership:
-        """Join, and tell each change of what keeps this node out meanwhile."""
-        reason = _reason(states)
-        await self.handler.withhold(reason)
-        joining = asyncio.create_task(self.handler.join())
-        try:
-            while not joining.done():
-                news.clear()
-                told, reason = reason, _reason(states)
-                if told != reason:
-                    await self.handler.withhold(reason)
-                hearing = asyncio.create_task(news.wait())
-                await asyncio.wait(
-                    (joining, hearing), return_when=asyncio.FIRST_COMPLETED
-                )
-                await cancel(hearing)
-            return await joining
-        finally:
-            await cancel(joining)
+    async def _tell_changes(
+        self, states: Sequence[_State], news: asyncio.Event, told: str
+    ) -> None:
+        """Tell each change of what keeps this node out."""
+        while True:
+            news.clear()
+            reason = _reason(states)
+            if reason != told:
+                told = reason
+                await self.handler.withhold(reason)
+            await news.wait()
 
     async def _keep(self, state: _State, news: asyncio.Event) -> None:
         """Check again and again."""
@@ -151,12 +152,33 @@ class Fitness:
         context = PreflightContext(generation=self._generation, attempt=attempt)
         loop = asyncio.get_running_loop()
         began = loop.time()
-        result = await _result(state.named, context)
+        result = await self._result(state.named, context)
         problem = printable(result.problem)[:LONGEST_PROBLEM]
         # The same again and again is told once.
         if state.problem is None or bool(problem) != bool(state.problem):
             self._tell(state.named, result, problem, attempt, loop.time() - began)
         return problem
+
+    async def _result(
+        self, named: NamedPreflight, context: PreflightContext
+    ) -> PreflightResult:
+        """Return what a check finds; nothing but one that blocks the loop holds us up.
+
+        Nor does one that won't be cancelled; it may end when it likes.
+        """
+        limit = named.options.timeout
+        checking = asyncio.create_task(_checked(named, context))
+        self._checking.add(checking)
+        checking.add_done_callback(self._checking.discard)
+        try:
+            await asyncio.wait((checking,), timeout=limit)
+            if checking.done():
+                return checking.result()
+            return PreflightResult(problem=f"no answer within {limit:g} s")
+        finally:
+            if not checking.done():
+                checking.cancel()
+                await asyncio.wait((checking,), timeout=RELEASE)
 
     def _tell(
         self,
@@ -178,21 +200,6 @@ class Fitness:
         self.record(name, **facts)
 
 
-async def _result(named: NamedPreflight, context: PreflightContext) -> PreflightResult:
-    """Return what a check finds, whatever it does; only one that blocks holds us up."""
-    limit = named.options.timeout
-    checking = asyncio.create_task(_checked(named, context))
-    try:
-        await asyncio.wait((checking,), timeout=limit)
-        if checking.done():
-            return checking.result()
-        return PreflightResult(problem=f"no answer within {limit:g} s")
-    finally:
-        if not checking.done():
-            checking.cancel()
-            await asyncio.wait((checking,), timeout=RELEASE)
-
-
 async def _checked(named: NamedPreflight, context: PreflightContext) -> PreflightResult:
     try:
         result: object = await named.preflight.check(context)
@@ -210,4 +217,5 @@ async def _all_known(states: Sequence[_State], news: asyncio.Event) -> None:
 
 
 def _reason(states: Sequence[_State]) -> str:
-    return "; ".join(state.keeps_out for state in states if state.keeps_out)
+    reasons = (state.keeps_out for state in states)
+    return "; ".join(reason for reason in reasons if reason)[:LONGEST_REASON]

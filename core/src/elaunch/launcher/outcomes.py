@@ -36,6 +36,7 @@ def outcomes(config: LaunchConfig, options: attrs.AttrsInstance) -> Sequence[Out
     known = options if isinstance(options, RendezvousOptions) else RendezvousOptions()
     story = _Story(config, known)
     told = {
+        **({"a check of this node fails": story.unfit()} if config.preflights else {}),
         "a worker fails": story.worker_fails(),
         "a node dies": story.node_dies(),
         "a node joins": story.node_joins(),
@@ -52,6 +53,19 @@ def outcomes(config: LaunchConfig, options: attrs.AttrsInstance) -> Sequence[Out
 class _Story:
     config: LaunchConfig
     options: RendezvousOptions
+
+    def unfit(self) -> Iterator[str]:
+        config, options = self.config, self.options
+        yield "This node stays out and all are told why. It is checked again, and comes"
+        yield "in when it passes."
+        if config.min_nodes < config.max_nodes:
+            yield "The others go on without it if they are"
+            yield f"{config.min_nodes} at least."
+        elif config.max_nodes > 1:
+            yield "The others go on with a spare, or wait for it."
+        if math.isfinite(options.join_limit):
+            yield f"If too few nodes are fit for {options.join_limit:g} s, the job ends"
+            yield "(exit 6)."
 
     def worker_fails(self) -> Iterator[str]:
         config = self.config

@@ -123,6 +123,20 @@ def _cant_start(world: World, it: Stimulus) -> None:
     habits.fault = habits.fault or SpawnError("this node can't start workers")
 
 
+def _unfit(world: World, it: Stimulus) -> None:
+    """The node is not fit for ``value`` seconds: a place that it has it keeps."""
+    habits = world.nodes[it.node].habits
+    habits.unfit = True
+    world.later(it.value, lambda: setattr(habits, "unfit", False))
+
+
+def _slow_check(world: World, it: Stimulus) -> None:
+    """Let every check of the node take ``value`` seconds, for ten seconds."""
+    habits = world.nodes[it.node].habits
+    habits.check_time = it.value
+    world.later(10.0, lambda: setattr(habits, "check_time", 0.0))
+
+
 def _close(world: World, it: Stimulus) -> None:
     """A user ends the job on the node."""
     node = world.nodes[it.node]
@@ -231,6 +245,8 @@ ACTIONS: Mapping[str, Action] = {
     "slow-stop": _slow_stop,
     "slow-start": _slow_start,
     "cant-start": _cant_start,
+    "unfit": _unfit,
+    "slow-check": _slow_check,
     "close": _close,
     "reset": _reset,
     "silence": _silence,

@@ -87,6 +87,11 @@ class Scenario:
     history: int = 65_536
 
     @property
+    def checked(self) -> bool:
+        """Whether its nodes are checked before they take a place."""
+        return any(stimulus.what in _FITNESS for stimulus in self.stimuli)
+
+    @property
     def quiet(self) -> float:
         """Seconds after the last stimulus in which everything must have settled."""
         return 45.0 + 9 * self.keep_alive_interval
@@ -218,6 +223,10 @@ _SIGNALS = {
     "exit": (1, 9),
     "close": (0, 0),
 }
+_FITNESS = {
+    "unfit": (0.1, 15),
+    "slow-check": (0.1, 20),
+}
 _EVERYTHING = _CHURN | _FAILURES | _NETWORK | _PAUSES | _STORE | _SIGNALS
 
 _OF_ALL = frozenset(
@@ -232,6 +241,7 @@ FAMILIES: Mapping[str, Draw] = {
     "pauses": _draw(_PAUSES, 12),
     "store": _draw(_STORE, 10),
     "signals": _draw(_SIGNALS | {"done": (0, 0)}, 10),
+    "fitness": _draw(_FITNESS | _CHURN | {"exit": (1, 9), "pause": (0.1, 9)}, 16),
     "moments": _draw(_EVERYTHING, 10, seized=0.7),
     "everything": _draw(_EVERYTHING, 20, seized=0.1),
 }

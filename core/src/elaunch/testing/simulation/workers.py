@@ -24,7 +24,7 @@ _PIDS: Iterator[int] = itertools.count(1000)
 
 @attrs.define(kw_only=True)
 class Habits:
-    """How the workers of one node behave.
+    """How one node and its workers behave.
 
     Attributes:
         start_time: Seconds it takes to open a meeting point for them, and to start
@@ -34,6 +34,8 @@ class Habits:
         fault: What happens instead of a start, if anything.
         crashes: How many of the next groups crash as soon as they run.
         finishing: Whether they end well by themselves.
+        unfit: Whether the node is not fit to run any.
+        check_time: Seconds that it takes to find out whether it is.
     """
 
     start_time: float = 0.01
@@ -42,6 +44,8 @@ class Habits:
     fault: Exception | None = None
     crashes: int = 0
     finishing: bool = False
+    unfit: bool = False
+    check_time: float = 0.0
 
 
 @attrs.define(eq=False)

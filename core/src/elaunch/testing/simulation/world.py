@@ -9,6 +9,7 @@ import attrs
 
 from elaunch.api import JobSettings, RendezvousOptions
 from elaunch.testing.simulation.backend import NewBackend, Server
+from elaunch.testing.simulation.checks import check_of
 from elaunch.testing.simulation.laws import Laws
 from elaunch.testing.simulation.loop import Process, SimulatedLoop
 from elaunch.testing.simulation.moments import Moments
@@ -101,6 +102,7 @@ class World:
         ports = itertools.count(1)
         for number in range(scenario.nodes):
             name = f"n{number}"
+            habits = Habits(stop_time=0.02 * (1 + number))
             self.nodes[name] = SimulatedNode(
                 name=name,
                 loop=self.loop,
@@ -114,7 +116,8 @@ class World:
                 local_world_size=1 + number % 2,
                 repeats=scenario.repeats,
                 open_store=open_store,
-                habits=Habits(stop_time=0.02 * (1 + number)),
+                habits=habits,
+                preflights=(check_of(habits),) if scenario.checked else (),
             )
 
     def _given_up(self, process: Process) -> None:
