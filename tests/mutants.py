@@ -3,12 +3,13 @@
 import sys
 
 from mutants_decided import DECIDED
+from mutants_fit import FIT
 from mutants_performed import PERFORMED
 from mutants_policy import POLICY
 from mutation import main
 
 
-MUTANTS = (*DECIDED, *PERFORMED, *POLICY)
+MUTANTS = (*DECIDED, *PERFORMED, *POLICY, *FIT)
 
 
 if __name__ == "__main__":

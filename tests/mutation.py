@@ -33,6 +33,7 @@ SUITES: Mapping[str, str] = {
     "restart_budget": "core/tests/test_restart_budget.py",
     "replay": "core/tests/test_replay.py",
     "rendezvous": "core/tests/test_memory_rendezvous.py",
+    "fitness": "core/tests/simulated/test_fitness.py",
 }
 """The unit tests, in the order in which they run. After them comes the simulation."""
 

@@ -117,7 +117,7 @@ class TestContract(PreflightContract):
 def test_a_clock_that_nobody_keeps_is_a_problem() -> None:
     result = by_kernel(KernelClock(synchronised=False, max_error=0.0))
 
-    assert result.problem.startswith("no service keeps the clock")
+    assert result.problem.startswith("the kernel has the clock as unsync")
     assert result.facts == {"synchronised": False}
 
 
@@ -132,7 +132,7 @@ def test_the_bound_of_the_kernel_counts() -> None:
 
 
 def test_a_system_that_does_not_tell_is_a_problem_with_a_way_out() -> None:
-    assert "--preflight clock:server=HOST" in by_kernel(None).problem
+    assert "(clock:server=HOST)" in by_kernel(None).problem
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the call is Linux's")

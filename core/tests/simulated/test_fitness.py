@@ -35,16 +35,21 @@ class Check:
     asked: list[PreflightContext] = attrs.field(factory=list, init=False)
     began: list[float] = attrs.field(factory=list, init=False)
     given_up: int = 0
+    answered: int = 0
+    most_at_once: int = 0
 
     async def check(self, context: PreflightContext) -> PreflightResult:
         now = asyncio.get_running_loop().time()
         self.asked.append(context)
+        running = len(self.asked) - self.given_up - self.answered
+        self.most_at_once = max(self.most_at_once, running)
         self.began.append(now)
         try:
             await asyncio.sleep(self.takes)
         except asyncio.CancelledError:
             self.given_up += 1
             raise
+        self.answered += 1
         return PreflightResult(problem=self.judge(context, now), facts={"n": 1})
 
 
@@ -311,6 +316,18 @@ def test_a_signal_ends_a_node_in_the_middle_of_its_checks(seed: int) -> None:
     assert places(simulation, "n1") == []
     assert places(simulation, "n0") == places(simulation, "n2") == [1]
     assert told(report, "preflight.passed") == []
+
+
+@every_seed
+def test_a_check_that_is_late_is_given_up_before_it_is_made_again(seed: int) -> None:
+    simulation = world(seed, [*starts("n0", "n1", "n2"), Stimulus(40.0, "done")])
+    check = Check(fit, takes=300)
+    check_nodes(simulation, n1=check)
+    played(simulation)
+
+    assert len(check.asked) > 2
+    assert check.most_at_once == 1
+    assert check.given_up == len(check.asked)
 
 
 @every_seed

@@ -49,14 +49,13 @@ class Clock:
         known = self.ask_kernel()
         if known is None:
             return PreflightResult(
-                problem="this system does not tell how exact its clock is; name a "
-                "server to compare it with: --preflight clock:server=HOST"
+                problem="the kernel does not tell how exact the clock is; name a "
+                "server to compare it with (clock:server=HOST)"
             )
         if not known.synchronised:
             return PreflightResult(
-                problem="no service keeps the clock: the kernel has it as "
-                "unsynchronised; start one (chrony, systemd-timesyncd), or name a "
-                "server to compare the clock with: --preflight clock:server=HOST",
+                problem="the kernel has the clock as unsynchronised: no service keeps "
+                "it; start one, or name one to compare it with (clock:server=HOST)",
                 facts={"synchronised": False},
             )
         return self._judged(

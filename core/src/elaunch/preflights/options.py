@@ -1,4 +1,4 @@
-"""The options of each check. Light, also what they import: every command has them."""
+"""The options of each check. Light, with what they import: every command has them."""
 
 import attrs
 
