@@ -84,7 +84,7 @@ def flags_of(parser: argparse.ArgumentParser) -> set[str]:
     return flags - {"-h", "--help"}
 
 
-@pytest.mark.parametrize("command", ["run", "plugins", "replay"])
+@pytest.mark.parametrize("command", ["run", "plugins", "replay", "beat"])
 def test_every_flag_is_documented(command: str) -> None:
     section = page("cli.md").split(f"## `elaunch {command}")[1].split("\n## ")[0]
     told = {f for c in first_cells(section) for f in re.findall(r"`(--?[\w-]+)", c)}

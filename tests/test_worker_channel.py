@@ -2,6 +2,7 @@
 
 import json
 import signal
+import sys
 import tempfile
 from pathlib import Path
 
@@ -163,3 +164,28 @@ def test_what_a_worker_says_about_itself_is_known_after_a_restart(
     agent.wait_for("it asked for no restart: twice is enough")
     assert "generation 2" in agent.output
     assert "generation 3" not in agent.output
+
+
+def test_a_worker_that_is_a_shell_script_beats(launch: Launch, tmp_path: Path) -> None:
+    events = tmp_path / "events.jsonl"
+    script = tmp_path / "worker.sh"
+    script.write_text(
+        "#!/bin/sh -e\n"
+        'beat() { "$PYTHON" -m elaunch beat "$@"; }\n'
+        "beat --step 1 loss=0.5\n"
+        "beat --begin download --limit 60\n"
+        "beat --end download\n"
+        "beat --progress 7\n"
+    )
+    script.chmod(0o755)
+    agent = launch(
+        *("--standalone", "--event-recorder", f"jsonl:path={events}", "--no-python"),
+        str(script),
+        PYTHON=sys.executable,
+    )
+
+    assert agent.wait() == 0
+    told = [json.loads(line) for line in events.read_text().splitlines()]
+    facts = {event["name"]: event["metadata"] for event in told}
+    assert facts["worker.first_heartbeat"]["step"] == 1
+    assert facts["worker.progress"]["marker"] == 7

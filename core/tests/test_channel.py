@@ -14,8 +14,8 @@ import attrs
 import pytest
 
 from elaunch.api import Feed, Notice, NoticeKind, WorkerMessage, render
-from elaunch.channel import sockets
-from elaunch.channel.sockets import CHANNEL, Channel
+from elaunch.channel import CHANNEL, sockets
+from elaunch.channel.sockets import Channel
 
 
 SOON = 20.0

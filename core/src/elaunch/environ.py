@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 import attrs
 
+from elaunch.channel import CHANNEL
 from elaunch.devices import one_device
 from elaunch.errors import UsageError
 from elaunch.rendezvous import Membership
@@ -220,7 +221,7 @@ BY_SPAWNER: Mapping[str, str] = {
 """What a spawner adds."""
 
 BY_AGENT: Mapping[str, str] = {
-    "ELAUNCH_CHANNEL": "socket at which the agent hears how the worker goes",
+    CHANNEL: "socket at which the agent hears how the worker goes",
 }
 """What an agent adds."""
 

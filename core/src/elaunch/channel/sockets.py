@@ -20,14 +20,12 @@ from pathlib import Path
 
 import attrs
 
+from elaunch.channel import CHANNEL
 from elaunch.channel.decoding import MAX_DATAGRAM, Malformed, decoded
 from elaunch.feed import Feed
 from elaunch.notice import Notice
 from elaunch.worker_message import WorkerMessage
 
-
-CHANNEL = "ELAUNCH_CHANNEL"
-"""Variable that tells a worker where its socket is."""
 
 GATHER = 0.01
 """Seconds between two rounds of reading: what comes meanwhile is read at once."""

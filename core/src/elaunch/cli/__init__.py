@@ -100,6 +100,10 @@ def _run_small(args: argparse.Namespace) -> int:
         from elaunch.cli import replay
 
         return replay.show(args)
+    if args.command == "beat":
+        from elaunch.cli import beat
+
+        return beat.beat(args, os.environ)
     from elaunch.cli.backends import names
     from elaunch.cli.plugins import show
 

@@ -9,7 +9,7 @@ from elaunch.cli.actions import actions_of
 from elaunch.cli.words import canonical
 
 
-OWN = ("run", "explain", "plugins", "replay", "completion")
+OWN = ("run", "explain", "plugins", "replay", "beat", "completion")
 """Subcommands of the core; all others come from plugins."""
 
 EXPLAIN = "elaunch explain"
@@ -92,7 +92,7 @@ def build_parsers() -> tuple[
     argparse.ArgumentParser, dict[str, argparse.ArgumentParser]
 ]:
     """Return the parser of the whole command line, and that of each subcommand."""
-    from elaunch.cli import replay  # an agent does without
+    from elaunch.cli import beat, replay  # an agent does without
 
     parser = _Parser(
         prog="elaunch",
@@ -127,6 +127,15 @@ def build_parsers() -> tuple[
         allow_abbrev=False,
     )
     replay.add_flags(replay_parser)
+    beating = "tell the agent of a worker how that goes, from a shell"
+    beat_parser = commands.add_parser(
+        "beat",
+        help=beating,
+        description=f"{beating.capitalize()}. Without flags it is a heartbeat.",
+        usage="elaunch beat [flags] [NAME=VALUE ...]",
+        allow_abbrev=False,
+    )
+    beat.add_flags(beat_parser)
     printing = "print a script that lets a shell complete flags and commands"
     completion = commands.add_parser(
         "completion", help=printing, description=printing.capitalize()
@@ -137,6 +146,7 @@ def build_parsers() -> tuple[
         "explain": explain,
         "plugins": plugins,
         "replay": replay_parser,
+        "beat": beat_parser,
         "completion": completion,
     }
 
