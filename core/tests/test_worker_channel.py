@@ -481,9 +481,10 @@ def test_long_texts_are_cut(agent: Agent) -> None:
         (lambda: worker.section("x", limit=0), "a limit of 0; give seconds above 0"),
         (lambda: worker.expires(-1), "a limit of -1; give seconds above 0"),
         (lambda: worker.expires(float("inf")), "a limit of inf"),
+        (lambda: worker.progress(float("nan")), "no progress can be nan; give"),
         (
-            lambda: worker.progress(float("nan")),
-            "no progress can be nan; give",
+            lambda: worker.progress(1e30),
+            "no progress can be 1e.30; give",
         ),
     ],
 )

@@ -61,7 +61,7 @@ def decoded(data: bytes, local_rank: int, time: float) -> Iterator[WorkerMessage
         raise Malformed(f"{len(lines)} lines, and {MAX_LINES} are possible")
     for line in filter(None, lines):
         try:
-            told = json.loads(line)
+            told = json.loads(line.decode())
         except (ValueError, RecursionError) as error:
             raise Malformed(f"no JSON: {_shown(line)} ({error})") from error
         if not isinstance(told, dict):

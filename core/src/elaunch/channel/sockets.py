@@ -27,7 +27,7 @@ from elaunch.notice import Notice
 from elaunch.worker_message import WorkerMessage
 
 
-GATHER = 0.01
+GATHER = 0.02
 """Seconds between two rounds of reading: what comes meanwhile is read at once."""
 
 ROUND = 0.002
@@ -35,9 +35,6 @@ ROUND = 0.002
 
 SHARE = 10
 """How many times as long as a round took the next one is put off, at least."""
-
-AT_ONCE = 16
-"""Datagrams that are read of one worker in a round."""
 
 LEFT_OVER = 1024
 """Datagrams that are read of a worker that has ended."""
@@ -63,6 +60,7 @@ class Channel:
     _directory: str = attrs.field(default="", init=False)
     _sockets: Sequence[socket.socket] = attrs.field(default=(), init=False)
     _ready: selectors.DefaultSelector | None = attrs.field(default=None, init=False)
+    _waits: bool = attrs.field(default=False, init=False)
     _turn: int = attrs.field(default=0, init=False)
     _next: asyncio.TimerHandle | None = attrs.field(default=None, init=False)
     _warned: set[int] = attrs.field(factory=set, init=False)
@@ -88,12 +86,14 @@ class Channel:
             self._ready = selectors.DefaultSelector()
             for local_rank, each in enumerate(self._sockets):
                 self._ready.register(each, selectors.EVENT_READ, local_rank)
-            self._read_when_ready()
+            self._wait()
 
     def drain(self, local_rank: int) -> None:
         """Read what a worker has said to the last: it has ended."""
-        if local_rank < len(self._sockets):
-            self._read(local_rank, LEFT_OVER)
+        time = asyncio.get_running_loop().time()
+        for _ in range(LEFT_OVER):
+            if not self._read(local_rank, time):
+                break
 
     def tell(self, notice: Notice) -> None:
         """Send a notice to whoever listens for one."""
@@ -109,7 +109,7 @@ class Channel:
 
     def close(self) -> None:
         """Hear nobody any more. Twice is fine."""
-        self._pause()
+        self._stop()
         if self._ready:
             self._ready.close()
             self._ready = None
@@ -131,54 +131,67 @@ class Channel:
             one.settimeout(0)
             one.bind(f"{self._directory}/{local_rank}")
 
-    def _read_when_ready(self) -> None:
-        self._next = None
-        if self._ready:
-            loop = asyncio.get_running_loop()
-            loop.add_reader(self._ready, self._read_a_round)
+    def _wait(self) -> None:
+        """Read when something comes."""
+        if self._ready is not None:
+            asyncio.get_running_loop().add_reader(self._ready, self._read_at_once)
+            self._waits = True
 
-    def _pause(self) -> None:
+    def _read_at_once(self) -> None:
+        self._stop()
+        self._read_a_round()
+
+    def _stop(self) -> None:
+        """Neither wait nor read."""
+        if self._waits and self._ready is not None:
+            asyncio.get_running_loop().remove_reader(self._ready)
+            self._waits = False
         if self._next:
             self._next.cancel()
             self._next = None
-        elif self._ready:
-            asyncio.get_running_loop().remove_reader(self._ready)
 
     def _read_a_round(self) -> None:
-        """Read what has come, each worker's in turn, and not again for a while."""
-        if not self._ready:
-            return
+        """Read what has come, and look again soon: while workers speak nobody waits."""
         loop = asyncio.get_running_loop()
         begin = loop.time()
-        ranks = sorted(key.data for key, _ in self._ready.select(0))
-        # Whoever comes late in one round comes early in the next.
-        later = [rank for rank in ranks if rank < self._turn]
-        for rank in (*ranks[len(later) :], *later):
-            self._read(rank, AT_ONCE)
-            self._turn = rank + 1
-            if loop.time() - begin > ROUND:
-                break
+        if not self._read_all(begin + ROUND):
+            self._wait()
+            return
         if self._sockets:  # whoever was told may have closed it
-            self._pause()
-            taken = loop.time() - begin
-            self._next = loop.call_later(
-                max(GATHER, SHARE * taken), self._read_when_ready
-            )
+            later = max(GATHER, SHARE * (loop.time() - begin))
+            self._next = loop.call_later(later, self._read_a_round)
 
-    def _read(self, local_rank: int, most: int) -> None:
-        time = asyncio.get_running_loop().time()
-        for _ in range(most):
-            if local_rank >= len(self._sockets):
-                return  # whoever was told has closed it
-            try:
-                data = self._sockets[local_rank].recv(MAX_DATAGRAM + 1)
-            except OSError:  # nothing more has come
-                return
-            try:
-                for message in decoded(data, local_rank, time):
-                    self.messages.tell(message)
-            except Malformed as error:
-                self._warn(local_rank, error)
+    def _read_all(self, until: float) -> bool:
+        """Read from each worker in turn; return whether anything came."""
+        loop, came = asyncio.get_running_loop(), False
+        while self._ready is not None:
+            ranks = sorted(key.data for key, _ in self._ready.select(0))
+            if not ranks:
+                return came
+            came = True
+            # Whoever comes late in one round comes early in the next.
+            later = [rank for rank in ranks if rank < self._turn]
+            for rank in (*ranks[len(later) :], *later):
+                self._read(rank, loop.time())
+                self._turn = rank + 1
+                if loop.time() > until:
+                    return True
+        return came
+
+    def _read(self, local_rank: int, time: float) -> bool:
+        """Read one datagram; return whether there was one."""
+        if local_rank >= len(self._sockets):
+            return False  # whoever was told has closed it
+        try:
+            data = self._sockets[local_rank].recv(MAX_DATAGRAM + 1)
+        except OSError:  # nothing more has come
+            return False
+        try:
+            for message in decoded(data, local_rank, time):
+                self.messages.tell(message)
+        except Malformed as error:
+            self._warn(local_rank, error)
+        return True
 
     def _warn(self, local_rank: int, error: Malformed) -> None:
         if local_rank not in self._warned:

@@ -10,13 +10,11 @@ import atexit
 import contextlib
 import errno
 import itertools
-import json
-import math
 import os
 import select
 import threading
 import time
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable
 from typing import TYPE_CHECKING
 
 from elaunch.worker import stacks
@@ -29,9 +27,6 @@ if TYPE_CHECKING:  # imported where there is a channel
 CHANNEL = "ELAUNCH_CHANNEL"
 """Variable that names the socket; unset or empty means that nobody listens."""
 
-MAX_LINE = 8 * 1024
-"""Bytes of a message: the agent takes no larger one."""
-
 BEAT_INTERVAL = 0.01
 """Seconds between two heartbeats that are sent: those between them are left out."""
 
@@ -40,13 +35,6 @@ MAX_KEPT = 256
 
 EXIT_PATIENCE = 1.0
 """Seconds that a process that ends gives its agent to make room."""
-
-ITEM_LIMIT = 256
-"""Characters kept of a value that a heartbeat tells and that is no plain one."""
-
-_encode = json.JSONEncoder(
-    ensure_ascii=False, allow_nan=False, separators=(",", ":")
-).encode
 
 _NO_ROOM = (errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM)
 
@@ -75,25 +63,27 @@ class Channel:
         """Whether somebody listens, as far as this process knows."""
         return self._socket is not None or self._connect()
 
-    def beat(self, message: Callable[[], Mapping[str, object]]) -> None:
-        """Send a heartbeat, unless there has just been one."""
-        now = time.monotonic()
-        if now >= self._next_beat and self.is_open:
-            self._next_beat = now + BEAT_INTERVAL
-            self._send(_line(message()))
+    def is_due(self) -> bool:
+        """Whether a heartbeat is to be sent: somebody listens, and none just was."""
+        return time.monotonic() >= self._next_beat and self.is_open
 
-    def say(self, key: Hashable = None, /, **message: object) -> None:
+    def beat(self, line: str) -> None:
+        """Send a heartbeat, if there is room for it."""
+        self._next_beat = time.monotonic() + BEAT_INTERVAL
+        self._send(_bytes(line))
+
+    def say(self, line: str, key: Hashable = None) -> None:
         """Send a message that is not to be lost.
 
         Args:
+            line: What to say.
             key: By which it can be taken back as long as it waits.
-            message: What to say.
         """
         if not self.is_open:
             return
-        line = _line(message)
-        if self._kept or not self._send(line):
-            self._keep(next(self._numbers) if key is None else key, line)
+        data = _bytes(line)
+        if self._kept or not self._send(data):
+            self._keep(next(self._numbers) if key is None else key, data)
 
     def take_back(self, key: Hashable) -> bool:
         """Unsay what still waits; return whether it did."""
@@ -197,34 +187,8 @@ def _connected(path: str) -> "socket.socket | None":
     return found
 
 
-def _line(message: Mapping[str, object]) -> bytes:
-    try:
-        text = _encode(message)
-    except (TypeError, ValueError, RecursionError):
-        text = _encode(_plain(message))
-    line = text.encode(errors="backslashreplace")
-    if len(line) > MAX_LINE:
-        rest = {name: each for name, each in message.items() if name != "values"}
-        return _encode(rest).encode(errors="backslashreplace")
-    return line
-
-
-def _plain(value: object) -> object:
-    """Return what JSON can tell of a value; a number of a library is a number."""
-    if isinstance(value, Mapping):
-        return {str(name): _plain(each) for name, each in value.items()}
-    if not isinstance(value, str | int | float | None):
-        # An array of one number has this, too, and others raise whatever they like.
-        with contextlib.suppress(Exception):
-            value = value.item()  # type: ignore[attr-defined] # numpy's, torch's, jax's
-    if isinstance(value, str | int | None) or (
-        isinstance(value, float) and math.isfinite(value)
-    ):
-        return value
-    try:
-        return str(value)[:ITEM_LIMIT]
-    except Exception:  # noqa: BLE001 - a broken __str__ may raise anything
-        return type(value).__name__
+def _bytes(line: str) -> bytes:
+    return line.encode(errors="backslashreplace")
 
 
 channel = Channel()

@@ -12,10 +12,17 @@ from types import TracebackType
 from typing import Self, SupportsIndex
 
 from elaunch.worker.channel import channel
+from elaunch.worker.plain import encoded
 
 
 NAME_LIMIT = 128
 """Characters kept of a section's name."""
+
+VALUES_LIMIT = 2000
+"""Characters of a heartbeat's values: those of one with more are left out."""
+
+LARGEST = 2.0**63
+"""The largest marker that can be told."""
 
 REASON_LIMIT = 1000
 """Characters kept of a reason."""
@@ -36,36 +43,39 @@ def heartbeat(
         values: Whatever else is worth knowing: numbers and short texts.
     """
     number = None if step is None else operator.index(step)
-
-    def message() -> dict[str, object]:
-        told: dict[str, object] = {"kind": "heartbeat"}
-        if number is not None:
-            told["step"] = number
-        if step_time is not None:
-            told["step_time"] = step_time
-        if values:
-            told["values"] = values
-        return told
-
-    channel.beat(message)
+    seconds = None if step_time is None else float(step_time)
+    if not channel.is_due():
+        return
+    # By hand, since it is said in each step.
+    line = '{"kind":"heartbeat"'
+    if number is not None:
+        line += f',"step":{number}'
+    if seconds is not None and math.isfinite(seconds):
+        line += f',"step_time":{seconds!r}'
+    if values:
+        told = encoded(values)
+        if len(told) < VALUES_LIMIT:
+            line += f',"values":{told}'
+    channel.beat(line + "}")
 
 
 class Section(contextlib.ContextDecorator):
     """A block of code that an agent knows of while it runs; see `section`."""
 
     def __init__(self, name: str, limit: float | None) -> None:
-        self._name = str(name)[:NAME_LIMIT]
-        self._limit = None if limit is None else _limit(limit)
+        self._name, self._limit = name, limit
+        told = encoded(str(name)[:NAME_LIMIT])
+        self._begin = f'{{"kind":"section","name":{told}'
+        self._end = f'{{"kind":"section_end","name":{told}'
+        if limit is not None:
+            self._begin += f',"limit":{_limit(limit)!r}'
         self._entered: list[tuple[int, int]] = []
 
     def __enter__(self) -> Self:
         """Tell that it begins."""
         pid, token = os.getpid(), next(_tokens)
         self._entered.append((pid, token))
-        limit = {} if self._limit is None else {"limit": self._limit}
-        channel.say(
-            (pid, token), kind="section", name=self._name, token=token, pid=pid, **limit
-        )
+        channel.say(f'{self._begin},"token":{token},"pid":{pid}}}', (pid, token))
         return self
 
     def __exit__(
@@ -78,7 +88,7 @@ class Section(contextlib.ContextDecorator):
         pid, token = self._entered.pop()
         # A process that was forked inside leaves it, too, and it is not its own.
         if pid == os.getpid() and not channel.take_back((pid, token)):
-            channel.say(kind="section_end", name=self._name, token=token, pid=pid)
+            channel.say(f'{self._end},"token":{token},"pid":{pid}}}')
 
     def _recreate_cm(self) -> "Section":
         """As a decorator: one for each call, since calls may overlap."""
@@ -120,12 +130,10 @@ def progress(marker: float) -> None:
     Raises:
         ValueError: If it is no finite number.
     """
-    number: float = marker
-    with contextlib.suppress(TypeError):  # it stays whole
-        number = operator.index(marker)  # type: ignore[arg-type] # a float has none
-    if not math.isfinite(number):
-        raise ValueError(f"no progress can be {marker!r}; give a finite number")
-    channel.say(kind="progress", marker=number)
+    number = float(marker)
+    if not -LARGEST <= number <= LARGEST:
+        raise ValueError(f"no progress can be {marker!r}; give a number of 64 bits")
+    channel.say(f'{{"kind":"progress","marker":{number!r}}}')
 
 
 def no_restart(reason: str) -> None:
@@ -134,7 +142,7 @@ def no_restart(reason: str) -> None:
     Args:
         reason: Why, for the report of the failure.
     """
-    channel.say(kind="no_restart", reason=str(reason)[:REASON_LIMIT])
+    _request("no_restart", reason)
 
 
 def exclude_node(reason: str) -> None:
@@ -143,7 +151,12 @@ def exclude_node(reason: str) -> None:
     Args:
         reason: What is wrong with it, for those who look after it.
     """
-    channel.say(kind="exclude_node", reason=str(reason)[:REASON_LIMIT])
+    _request("exclude_node", reason)
+
+
+def _request(kind: str, reason: str) -> None:
+    told = encoded(str(reason)[:REASON_LIMIT])
+    channel.say(f'{{"kind":"{kind}","reason":{told}}}')
 
 
 def _limit(seconds: float) -> float:
