@@ -14,7 +14,7 @@ import attrs
 import pytest
 
 from elaunch.api import Feed, Notice, NoticeKind, WorkerMessage, render
-from elaunch.channel import CHANNEL, sockets
+from elaunch.channel import CHANNEL, places, sockets
 from elaunch.channel.sockets import Channel
 
 
@@ -297,14 +297,14 @@ async def test_the_length_of_the_temporary_path_does_not_matter(
         ears.beat(99)
         await ears.until(lambda: len(ears.heard) == 1)
 
-        assert len(str(ears.path(99))) <= sockets.MAX_PATH
+        assert len(str(ears.path(99))) <= places.MAX_PATH
 
 
 @pytest.mark.asyncio
 async def test_without_a_place_for_it_there_is_none_and_the_job_goes_on(
     ears: Ears, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(sockets, "PLACES", ())
+    monkeypatch.setattr(places, "OTHERS", ())
     monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
     with closing(ears):
         assert ears.channel.open(1) == {}
@@ -317,3 +317,60 @@ async def test_without_a_place_for_it_there_is_none_and_the_job_goes_on(
         "workers have no channel to their agent: no directory for temporary files is "
         "there, or its path is too long"
     )
+
+
+def killed(parent: Path, name: str = "gone") -> Path:
+    """Leave what an agent leaves that is killed: a directory that nobody holds."""
+    left = parent / f"{places.PREFIX}{name}"
+    left.mkdir(mode=0o700)
+    (left / "0").touch()
+    os.utime(left, (1.0, 1.0))
+    return left
+
+
+def test_what_agents_have_left_that_were_killed_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(places, "MAX_PATH", 200)
+    living, left = places.make(1), killed(tmp_path)
+    os.utime(living.path, (1.0, 1.0))
+    young = killed(tmp_path, "young")
+    os.utime(young)
+    link = tmp_path / f"{places.PREFIX}link"
+    other = tmp_path / "other"
+    other.mkdir()
+    link.symlink_to(other)
+    file = tmp_path / f"{places.PREFIX}file"
+    file.touch()
+    os.utime(file, (1.0, 1.0))
+    places.sweep(str(tmp_path))
+    places.sweep(str(tmp_path / "missing"))
+
+    assert not left.exists()
+    assert {*tmp_path.iterdir()} == {Path(living.path), young, link, other, file}
+    living.remove()
+    assert not Path(living.path).exists()
+
+
+@pytest.mark.asyncio
+async def test_an_agent_that_lives_sweeps_once(
+    ears: Ears, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swept: asyncio.Queue[str] = asyncio.Queue()
+    put, loop = swept.put_nowait, asyncio.get_running_loop()
+    monkeypatch.setattr(
+        places, "sweep", lambda parent: loop.call_soon_threadsafe(put, parent)
+    )
+    monkeypatch.setattr(places, "SETTLED", 0.0)
+    with closing(ears):
+        for _ in range(3):
+            ears.open(1)
+            ears.channel.read()
+        async with asyncio.timeout(SOON):
+            assert await swept.get() == str(ears.path(0).parent.parent)
+        ears.channel.open(1)
+        ears.channel.read()
+        await asyncio.sleep(0)
+
+    assert swept.empty()

@@ -10,17 +10,15 @@ import asyncio
 import contextlib
 import json
 import logging
-import os
 import selectors
-import shutil
 import socket
-import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import attrs
 
-from elaunch.channel import CHANNEL
+from elaunch.channel import CHANNEL, places
 from elaunch.channel.decoding import MAX_DATAGRAM, Malformed, decoded
 from elaunch.feed import Feed
 from elaunch.notice import Notice
@@ -39,12 +37,6 @@ SHARE = 10
 LEFT_OVER = 1024
 """Datagrams that are read of a worker that has ended."""
 
-MAX_PATH = 79
-"""Bytes of the path of a socket: 103 are possible, and listeners add to it."""
-
-PLACES = ("/tmp", "/dev/shm", "/var/tmp")  # noqa: S108 - mkdtemp makes a directory there
-"""Where the directory is made if the usual place has too long a name."""
-
 logger = logging.getLogger(__name__)
 
 
@@ -57,11 +49,13 @@ class Channel:
     """
 
     messages: Feed[WorkerMessage]
-    _directory: str = attrs.field(default="", init=False)
+    _place: places.Place | None = attrs.field(default=None, init=False)
     _sockets: Sequence[socket.socket] = attrs.field(default=(), init=False)
     _ready: selectors.DefaultSelector | None = attrs.field(default=None, init=False)
     _waits: bool = attrs.field(default=False, init=False)
     _turn: int = attrs.field(default=0, init=False)
+    _sweeper: asyncio.TimerHandle | None = attrs.field(default=None, init=False)
+    _swept: bool = attrs.field(default=False, init=False)
     _next: asyncio.TimerHandle | None = attrs.field(default=None, init=False)
     _warned: set[int] = attrs.field(factory=set, init=False)
 
@@ -73,12 +67,12 @@ class Channel:
         """
         self.close()
         try:
-            self._make(workers)
+            place = self._make(workers)
         except (OSError, AttributeError) as error:
             logger.warning("workers have no channel to their agent: %s", error)
             self.close()
             return {}
-        return {CHANNEL: f"{self._directory}/{{local_rank}}"}
+        return {CHANNEL: f"{place.path}/{{local_rank}}"}
 
     def read(self) -> None:
         """Begin to read, on the running loop. What was said before has waited."""
@@ -87,6 +81,11 @@ class Channel:
             for local_rank, each in enumerate(self._sockets):
                 self._ready.register(each, selectors.EVENT_READ, local_rank)
             self._wait()
+        if self._place and not self._swept:
+            parent = str(Path(self._place.path).parent)
+            self._sweeper = asyncio.get_running_loop().call_later(
+                places.SETTLED, self._sweep, parent
+            )
 
     def drain(self, local_rank: int) -> None:
         """Read what a worker has said to the last: it has ended."""
@@ -97,11 +96,11 @@ class Channel:
 
     def tell(self, notice: Notice) -> None:
         """Send a notice to whoever listens for one."""
-        if not self._sockets:
+        if self._place is None:
             return
         data = json.dumps(attrs.asdict(notice)).encode()
         with contextlib.suppress(OSError):
-            for path in Path(self._directory).iterdir():
+            for path in Path(self._place.path).iterdir():
                 if path.suffix:
                     # It may have gone, or not hear what it was told before.
                     with contextlib.suppress(OSError):
@@ -117,19 +116,31 @@ class Channel:
             each.close()
         self._sockets = ()
         self._warned.clear()
-        if self._directory:
-            shutil.rmtree(self._directory, ignore_errors=True)
-            self._directory = ""
+        if self._sweeper:
+            self._sweeper.cancel()
+            self._sweeper = None
+        if self._place:
+            self._place.remove()
+            self._place = None
 
-    def _make(self, workers: int) -> None:
-        self._directory = _private_directory(workers)
+    def _make(self, workers: int) -> places.Place:
+        self._place = place = places.make(workers)
         made: list[socket.socket] = []
         self._sockets = made
         for local_rank in range(workers):
             one = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             made.append(one)
             one.settimeout(0)
-            one.bind(f"{self._directory}/{local_rank}")
+            one.bind(f"{place.path}/{local_rank}")
+        return place
+
+    def _sweep(self, parent: str) -> None:
+        """Remove what agents have left that were killed, once, and in a thread."""
+        self._swept = True
+        name = "elaunch-channel-sweep"
+        threading.Thread(
+            target=places.sweep, args=(parent,), name=name, daemon=True
+        ).start()
 
     def _wait(self) -> None:
         """Read when something comes."""
@@ -201,18 +212,3 @@ class Channel:
                 local_rank,
                 error,
             )
-
-
-def _private_directory(workers: int) -> str:
-    """Make a directory in which sockets can have names.
-
-    Raises:
-        OSError: If there is no place for one.
-    """
-    for place in (tempfile.gettempdir(), *PLACES):
-        # As much as `mkdtemp` adds, and a socket.
-        longest = Path(place) / "elaunch-channel-12345678" / str(workers)
-        if len(os.fsencode(longest)) <= MAX_PATH:
-            with contextlib.suppress(OSError):
-                return tempfile.mkdtemp(prefix="elaunch-channel-", dir=place)
-    raise OSError("no directory for temporary files is there, or its path is too long")
