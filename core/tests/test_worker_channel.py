@@ -264,13 +264,30 @@ def test_a_section_that_nobody_has_heard_of_is_not_told_at_all(agent: Agent) -> 
 
 def test_what_waits_is_bounded(agent: Agent) -> None:
     held = fill(agent)
+    with contextlib.ExitStack() as stack:
+        for number in range(2 * client.MAX_KEPT):
+            stack.enter_context(worker.section(str(number)))
+        told = [agent.read() for _ in range(held + client.MAX_KEPT)]
+
+        assert [each["name"] for each in told[held:]] == [
+            str(number) for number in range(client.MAX_KEPT)
+        ]
+        worker.progress(-1)
+        assert agent.read()["marker"] == -1
+
+
+def test_of_what_waits_the_last_word_counts(agent: Agent) -> None:
+    held = fill(agent)
     for number in range(2 * client.MAX_KEPT):
         worker.progress(number)
+        worker.no_restart(f"reason {number}")
 
-    told = [agent.read() for _ in range(held + client.MAX_KEPT)]
-    assert [each["marker"] for each in told[held:]] == [*range(client.MAX_KEPT)]
-    worker.progress(-1)
-    assert agent.read()["marker"] == -1
+    told = [agent.read() for _ in range(held + 2)][held:]
+    last = 2 * client.MAX_KEPT - 1
+    assert told[0]["marker"] == last
+    assert told[1]["reason"] == f"reason {last}"
+    worker.progress(0)
+    assert agent.read()["marker"] == 0
 
 
 @pytest.mark.parametrize("ends", ["gone", "stopped"])

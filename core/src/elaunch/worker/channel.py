@@ -9,7 +9,6 @@ of its own as soon as there is room. Where nobody listens, nothing happens.
 import atexit
 import contextlib
 import errno
-import itertools
 import os
 import select
 import threading
@@ -43,7 +42,6 @@ class Channel:
     """One process's side of the channel; may be used by all threads and in handlers."""
 
     def __init__(self) -> None:
-        self._numbers = itertools.count()
         self._socket: socket.socket | None = None
         self.forget()
 
@@ -72,18 +70,19 @@ class Channel:
         self._next_beat = time.monotonic() + BEAT_INTERVAL
         self._send(_bytes(line))
 
-    def say(self, line: str, key: Hashable = None) -> None:
+    def say(self, line: str, key: Hashable) -> None:
         """Send a message that is not to be lost.
 
         Args:
             line: What to say.
-            key: By which it can be taken back as long as it waits.
+            key: By which it can be taken back as long as it waits, and is replaced by
+                the next one of that key.
         """
         if not self.is_open:
             return
         data = _bytes(line)
         if self._kept or not self._send(data):
-            self._keep(next(self._numbers) if key is None else key, data)
+            self._keep(key, data)
 
     def take_back(self, key: Hashable) -> bool:
         """Unsay what still waits; return whether it did."""
@@ -117,7 +116,7 @@ class Channel:
 
     def _keep(self, key: Hashable, line: bytes) -> None:
         with self._lock:
-            if len(self._kept) >= MAX_KEPT:
+            if len(self._kept) >= MAX_KEPT and key not in self._kept:
                 return
             self._kept[key] = line
             if not self._waits_at_exit:
@@ -153,7 +152,8 @@ class Channel:
                 # It goes when it was sent, so that what is said meanwhile comes later.
                 if not self._send(line):
                     return False
-                self._kept.pop(key, None)
+                if self._kept.get(key) is line:
+                    del self._kept[key]
             return not self._kept
 
     def _wait_for_room(self, seconds: float | None) -> None:

@@ -88,7 +88,7 @@ class Section(contextlib.ContextDecorator):
         pid, token = self._entered.pop()
         # A process that was forked inside leaves it, too, and it is not its own.
         if pid == os.getpid() and not channel.take_back((pid, token)):
-            channel.say(f'{self._end},"token":{token},"pid":{pid}}}')
+            channel.say(f'{self._end},"token":{token},"pid":{pid}}}', (pid, -token))
 
     def _recreate_cm(self) -> "Section":
         """As a decorator: one for each call, since calls may overlap."""
@@ -133,7 +133,7 @@ def progress(marker: float) -> None:
     number = float(marker)
     if not -LARGEST <= number <= LARGEST:
         raise ValueError(f"no progress can be {marker!r}; give a number of 64 bits")
-    channel.say(f'{{"kind":"progress","marker":{number!r}}}')
+    channel.say(f'{{"kind":"progress","marker":{number!r}}}', "progress")
 
 
 def no_restart(reason: str) -> None:
@@ -156,7 +156,7 @@ def exclude_node(reason: str) -> None:
 
 def _request(kind: str, reason: str) -> None:
     told = encoded(str(reason)[:REASON_LIMIT])
-    channel.say(f'{{"kind":"{kind}","reason":{told}}}')
+    channel.say(f'{{"kind":"{kind}","reason":{told}}}', kind)
 
 
 def _limit(seconds: float) -> float:
