@@ -1,7 +1,8 @@
 """A feed: what one part of the agent hears and others follow, without knowing it."""
 
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 import attrs
@@ -33,6 +34,15 @@ class Feed(Generic[T]):
         """
         self._listeners = (*self._listeners, listener)
         return lambda: self._drop(listener)
+
+    @contextlib.contextmanager
+    def told_to(self, listener: Callable[[T], None]) -> Iterator[None]:
+        """Tell a listener every item in this block; it must be quick."""
+        end = self.subscribe(listener)
+        try:
+            yield
+        finally:
+            end()
 
     def tell(self, item: T) -> None:
         """Tell all listeners."""

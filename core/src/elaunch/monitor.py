@@ -95,7 +95,8 @@ class MonitorParameters:
         interval: Seconds between two looks at what tells nothing by itself, where the
             monitor has no interval of its own.
         record: Told of what the monitor does itself.
-        messages: What workers tell, told on the agent's loop.
+        messages: What workers tell, told on the agent's loop; nothing of a group before
+            its monitors watch it.
         output: What they write, told in a thread of the spawner; for who subscribes
             when it is created.
         paces: Where a monitor tells how long steps take on this node.

@@ -130,6 +130,22 @@ def test_each_phase_is_measured_where_it_took_longest(logs: list[Log]) -> None:
     assert "down" not in first
 
 
+def test_the_start_of_a_generation_ends_with_the_last_first_heartbeat() -> None:
+    one, two = Log("one", "a"), Log("two", "b")
+    for log, base in ((one, 0), (two, 2)):
+        log.joins(1.0, 1, base)
+        log(2.0, "worker.first_heartbeat", rank=base)
+    two(3.25, "worker.first_heartbeat", rank=3)
+    assert phases(told([one, two]), 1)["first heartbeat"] == (2.0, "two")
+    one(4.5, "worker.first_heartbeat", rank=1)
+
+    assert phases(told([one, two]), 1)["first heartbeat"] == (3.25, "one")
+
+
+def test_without_heartbeats_it_has_no_such_end(logs: list[Log]) -> None:
+    assert "first heartbeat" not in phases(told(logs), 1)
+
+
 def test_detection_counts_until_the_last_node_knows() -> None:
     one, two = Log("one", "a"), Log("two", "b")
     for log, base in ((one, 0), (two, 2)):

@@ -94,10 +94,9 @@ class RunningWorkers:
         channel = self.channel.open(self.placement.node.local_world_size)
         specs = self.placement.specs(membership, {**told, **meeting, **channel})
         self._terminating = False
-        self._first_beats.begin(specs)
         self._group = group = await self.spawner.start(self.entry, specs)
         self.happenings.started(membership, specs, group.pids)
-        self._first_beats.started()
+        self._first_beats.begin(specs)
         # The machine must hear of the start before it hears of an exit.
         self.feed(Started(dict(group.pids)))
         self._reaping = self.tasks.start(self._reap(group, len(specs)))

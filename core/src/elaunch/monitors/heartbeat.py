@@ -4,10 +4,9 @@ from collections.abc import AsyncGenerator, Mapping
 
 import attrs
 
-from elaunch.api import Finding, MonitorParameters, WatchedGroup
+from elaunch.api import Finding, MonitorParameters, WatchedGroup, WorkerMessage
 from elaunch.monitors.ends import Ends
 from elaunch.monitors.learning import Learned
-from elaunch.monitors.listening import Listening
 from elaunch.monitors.options import HeartbeatOptions
 from elaunch.monitors.silence import Silence
 from elaunch.monitors.waiting import Waiting, nap_of
@@ -27,15 +26,12 @@ class Heartbeat:
     params: MonitorParameters
     options: HeartbeatOptions
     _learned: Learned = attrs.field(init=False)
-    _listening: Listening = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._learned = Learned(self.options.factor, self.options.floor)
-        self._listening = Listening(self.params.messages)
 
     def environment(self) -> Mapping[str, str]:
-        """Listen to the next group; its workers need know nothing of this monitor."""
-        self._listening.begin()
+        """Workers need know nothing of it."""
         return {}
 
     async def watch(self, group: WatchedGroup) -> AsyncGenerator[Finding, None]:
@@ -47,7 +43,11 @@ class Heartbeat:
         waiting = Waiting(nap_of(self._limits))
         ended = Ends(group.pids)
         silence = Silence(self.options, self._learned, group, ended, waiting.now)
-        with self._listening.to(lambda each: waiting.expect(silence.take(each))):
+
+        def take(message: WorkerMessage) -> None:
+            waiting.expect(silence.take(message))
+
+        with self.params.messages.told_to(take):
             while True:
                 silence.awake(await waiting.until(silence.next_deadline()))
                 for finding in silence.due(waiting.now):

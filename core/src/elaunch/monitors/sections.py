@@ -4,7 +4,7 @@ It is in every run, and few have sections: what they need is imported with the f
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from elaunch.api import (
@@ -14,7 +14,6 @@ from elaunch.api import (
     WatchedGroup,
     WorkerMessage,
 )
-from elaunch.monitors.listening import Listening
 from elaunch.monitors.options import SectionsOptions
 
 
@@ -31,13 +30,12 @@ class Sections:
     """
 
     def __init__(self, params: MonitorParameters, options: SectionsOptions) -> None:
+        self._messages = params.messages
         self._options = options
-        self._listening = Listening(params.messages)
         self._limits: Limits | None = None
 
     def environment(self) -> Mapping[str, str]:
-        """Listen to the next group; its workers need know nothing of this monitor."""
-        self._listening.begin()
+        """Workers need know nothing of it."""
         return {}
 
     async def watch(self, group: WatchedGroup) -> AsyncGenerator[Finding, None]:
@@ -46,7 +44,7 @@ class Sections:
         Args:
             group: Whom to watch.
         """
-        first = await self._first_section()
+        early = await self._first_sections()
         from elaunch.monitors.blocks import Blocks, Limits
         from elaunch.monitors.ends import Ends
         from elaunch.monitors.waiting import Waiting, nap_of
@@ -59,23 +57,24 @@ class Sections:
             waiting.mind(message.limit)
             waiting.expect(blocks.take(message))
 
-        take(first)
-        with self._listening.to(take):
+        with self._messages.told_to(take):
+            for message in early:
+                take(message)
             while True:
                 blocks.awake(await waiting.until(blocks.next_deadline()))
                 for finding in blocks.due(waiting.now):
                     yield finding
 
-    async def _first_section(self) -> WorkerMessage:
-        """Wait for the first section of a group; keep what is said after it."""
-        loop = asyncio.get_running_loop()
-        first: asyncio.Future[WorkerMessage] = loop.create_future()
+    async def _first_sections(self) -> Sequence[WorkerMessage]:
+        """Wait for the first section of a group; return it, and what came with it."""
+        begun = asyncio.Event()
+        messages: list[WorkerMessage] = []
 
-        def look(message: WorkerMessage) -> None:
-            if first.done():
-                self._listening.keep(message)
-            elif message.kind is MessageKind.SECTION:
-                first.set_result(message)
+        def keep(message: WorkerMessage) -> None:
+            if messages or message.kind is MessageKind.SECTION:
+                messages.append(message)
+                begun.set()
 
-        with self._listening.to(look):
-            return await first
+        with self._messages.told_to(keep):
+            await begun.wait()
+        return messages

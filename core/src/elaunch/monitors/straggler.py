@@ -6,7 +6,6 @@ from collections.abc import AsyncGenerator, Mapping
 import attrs
 
 from elaunch.api import EventName, Finding, MonitorParameters, WatchedGroup
-from elaunch.monitors.listening import Listening
 from elaunch.monitors.options import StragglerOptions
 from elaunch.monitors.pace import Report, Steps
 
@@ -26,14 +25,9 @@ class Straggler:
 
     params: MonitorParameters
     options: StragglerOptions
-    _listening: Listening = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._listening = Listening(self.params.messages)
 
     def environment(self) -> Mapping[str, str]:
-        """Listen to the next group; its workers need know nothing of this monitor."""
-        self._listening.begin()
+        """Workers need know nothing of it."""
         return {}
 
     async def watch(self, group: WatchedGroup) -> AsyncGenerator[Finding, None]:
@@ -44,7 +38,7 @@ class Straggler:
         """
         loop = asyncio.get_running_loop()
         steps = Steps(self.options, group)
-        with self._listening.to(steps.take):
+        with self.params.messages.told_to(steps.take):
             end = loop.time() + self.options.interval
             while True:
                 await asyncio.sleep(min(PACE_INTERVAL, max(0.0, end - loop.time())))

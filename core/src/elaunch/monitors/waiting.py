@@ -22,8 +22,8 @@ SHORTEST_NAP = 0.05
 NAPS_OF_A_LIMIT = 16
 """In how many naps a short limit is divided at least."""
 
-TURNS = 3
-"""Turns of the loop in which it reads what lies in sockets, before a judgement."""
+SETTLING = 0.1
+"""Seconds before a judgement in which what lies in sockets is read: in many rounds."""
 
 
 def nap_of(limits: Iterable[float]) -> float:
@@ -91,6 +91,5 @@ class Waiting:
         self.now = loop.time()
         late = max(self.now - max(wake, begin), begin - since)
         if self.now >= moment:
-            for _ in range(TURNS):
-                await asyncio.sleep(0)
+            await asyncio.sleep(SETTLING)
         return Pause(since, self.now) if late > self.nap / 2 else None
