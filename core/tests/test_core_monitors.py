@@ -174,6 +174,28 @@ class TestHeartbeat:
 
         loop.run_until_complete(run())
 
+    def test_an_agent_that_is_always_late_finds_it_all_the_same(
+        self, loop: SimulatedLoop, agent: Agent
+    ) -> None:
+        process = loop.process("agent")
+
+        async def busy() -> None:
+            while True:
+                loop.pause(process)
+                await asyncio.sleep(0.45)
+                loop.resume(process)
+                await asyncio.sleep(0.1)
+
+        async def run() -> None:
+            monitor = agent.monitor("heartbeat", limit="2", startup="10")
+            async with watching(monitor) as findings:
+                await anext(findings)
+
+        others = loop.create_task(busy())
+        loop.run_until_complete(loop.spawn(process, run()))
+        others.cancel()
+        assert 10 <= loop.now <= 12
+
     def test_it_wakes_once_a_second_and_not_for_each_message(
         self, loop: SimulatedLoop, agent: Agent
     ) -> None:

@@ -135,6 +135,18 @@ class TestFailureOf:
         assert told.message == "killed by SIGKILL: limit 64 MiB"
         assert told.headline().endswith("SIGKILL (out of memory)")
 
+    def test_one_of_the_node_names_no_rank(self) -> None:
+        told = attrs.evolve(
+            failure_of(self.exit(1), role="r", host="h"),
+            rank=-1,
+            local_rank=-1,
+            ending=Ending.UNHEALTHY,
+        )
+
+        assert told.is_of_node
+        assert told.who == "the node"
+        assert told.headline() == "the node on host 'h', role 'r': unhealthy"
+
     def test_a_remark_stands_behind_an_error(self) -> None:
         ended = self.exit(1, message="ValueError: said", remark="a child was killed")
         told = failure_of(ended, role="r", host="h")

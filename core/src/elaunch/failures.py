@@ -72,8 +72,8 @@ class ProcessFailure:
     """One worker that ended badly.
 
     Attributes:
-        rank: Global rank, -1 if the worker never got one.
-        local_rank: Rank among the workers of its node.
+        rank: Global rank, -1 if the worker never got one, or it is about the node.
+        local_rank: Rank among the workers of its node, -1 if it is about the node.
         role: Role of its node.
         host: Host name of its node.
         pid: Process id on that host, 0 if no process was started.
@@ -136,6 +136,16 @@ class ProcessFailure:
         )
 
     @property
+    def is_of_node(self) -> bool:
+        """Whether it is about the node, and no worker of it in particular."""
+        return self.rank < 0 and self.local_rank < 0
+
+    @property
+    def who(self) -> str:
+        """The worker, by its rank, or the node."""
+        return "the node" if self.is_of_node else f"rank {self.rank}"
+
+    @property
     def status(self) -> int:
         """The exit status a shell would show: the exit code, or 128 + signal."""
         return self.exitcode if self.exitcode >= 0 else 128 - self.exitcode
@@ -154,6 +164,8 @@ class ProcessFailure:
 
     def headline(self) -> str:
         """Return who failed and how, in one line."""
+        if self.is_of_node:
+            return f"the node on host {self.host!r}, role {self.role!r}: {self.end()}"
         return (
             f"rank {self.rank} (local rank {self.local_rank}, role {self.role!r}) "
             f"on host {self.host!r}, pid {self.pid}: {self.end()}"

@@ -242,7 +242,7 @@ class Machine:
     def _fail(self, failure: ProcessFailure) -> Sequence[Action]:
         failure = attached(failure, self._no_restart)
         self.state, self._failures = State.STOPPING, (failure,)
-        reason = f"rank {failure.rank} failed: {failure.message}"
+        reason = f"{failure.who} failed: {failure.message}"
         stop = self._stop(reason, failed=True)
         return (Report(NodeState.FAILED, (failure,)), stop)
 

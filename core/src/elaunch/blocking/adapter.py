@@ -246,7 +246,7 @@ class BlockingRendezvous:
         told = self._standing.vitals
         decision = self._deciding.decide(self._membership, failures, told)
         first = failures[0]
-        what = f"rank {first.rank} failed: {first.message}; {decision.reason}"
+        what = f"{first.who} failed: {first.message}; {decision.reason}"
         if decision.verdict is Verdict.RESTART:
             self._note(what, failed=True)
             self._not_before = asyncio.get_running_loop().time() + decision.delay

@@ -253,7 +253,7 @@ def _preempted(view: View) -> Close:
 
 
 def _what(first: ProcessFailure) -> str:
-    return f"rank {first.rank} on {first.host!r} failed: {first.message}"
+    return f"{first.who} on {first.host!r} failed: {first.message}"
 
 
 def _plan_forming(

@@ -16,8 +16,8 @@ import attrs
 LONGEST_NAP = 5.0
 """Seconds after which the clock is looked at, however far the deadline is."""
 
-SHORTEST_NAP = 0.05
-"""Seconds of a nap, however short the limits are."""
+SHORTEST_NAP = 1.0
+"""Seconds of a nap, however short limits are: a busy host wakes nobody in time."""
 
 NAPS_OF_A_LIMIT = 16
 """In how many naps a short limit is divided at least."""

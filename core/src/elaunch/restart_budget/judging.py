@@ -190,7 +190,7 @@ def _because(match: FailureMatch) -> str:
     first = match.failures[0]
     if first.request is None:
         return f"on failure {match.row.text!r}"
-    who = f"rank {first.rank} on {first.host!r}"
+    who = f"{first.who} on {first.host!r}"
     return f"{who} asked for {first.request.value!r}"
 
 
