@@ -6,10 +6,11 @@ from mutants_decided import DECIDED
 from mutants_fit import FIT
 from mutants_performed import PERFORMED
 from mutants_policy import POLICY
+from mutants_watched import WATCHED
 from mutation import main
 
 
-MUTANTS = (*DECIDED, *PERFORMED, *POLICY, *FIT)
+MUTANTS = (*DECIDED, *PERFORMED, *POLICY, *FIT, *WATCHED)
 
 
 if __name__ == "__main__":

@@ -34,6 +34,10 @@ SUITES: Mapping[str, str] = {
     "replay": "core/tests/test_replay.py",
     "rendezvous": "core/tests/test_memory_rendezvous.py",
     "fitness": "core/tests/simulated/test_fitness.py",
+    "silence": "core/tests/test_silence.py",
+    "blocks": "core/tests/test_blocks.py",
+    "pace": "core/tests/test_pace.py",
+    "waiting": "core/tests/test_waiting.py",
 }
 """The unit tests, in the order in which they run. After them comes the simulation."""
 

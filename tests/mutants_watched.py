@@ -1,0 +1,103 @@
+"""Faults of what monitors make of what they hear."""
+
+from mutation import Mutant
+
+
+WATCHED = (
+    Mutant(
+        name="count a pause of the agent as silence",
+        file="monitors/silence.py",
+        old="self.heard = pause.shifted(self.heard)",
+        new="self.heard = self.heard",
+        promise="time in which the agent did not run is nobody's silence",
+        suite="silence",
+    ),
+    Mutant(
+        name="take an end for silence",
+        file="monitors/silence.py",
+        old="if self.ended(worker.rank)]",
+        new="if False]",
+        promise="a worker that has ended is not silent",
+        suite="silence",
+    ),
+    Mutant(
+        name="learn from the start",
+        file="monitors/silence.py",
+        old="started = worker.beats > self.options.warmup",
+        new="started = True",
+        promise="slow first steps teach nothing",
+        suite="silence",
+    ),
+    Mutant(
+        name="learn from blocks with a limit",
+        file="monitors/silence.py",
+        old="worker.excused = bool(worker.blocks)",
+        new="worker.excused = False",
+        promise="a checkpoint with a limit does not make hangs last longer",
+        suite="silence",
+    ),
+    Mutant(
+        name="learn from few",
+        file="monitors/learning.py",
+        old="if self._seen < self.wanted",
+        new="if self._seen < 1",
+        promise="a limit is learned from enough",
+        suite="silence",
+    ),
+    Mutant(
+        name="forget that a process is gone",
+        file="monitors/blocks.py",
+        old="if self.gone(block.rank, block.pid):",
+        new="if False:",
+        promise="a section ends with its process",
+        suite="blocks",
+    ),
+    Mutant(
+        name="let the worker's limit win",
+        file="monitors/blocks.py",
+        old="for pattern, limit in self._named.items() if name else ():",
+        new="for pattern, limit in self._named.items() if own is None else ():",
+        promise="limits that are asked for count before those in the code",
+        suite="blocks",
+    ),
+    Mutant(
+        name="judge by few steps",
+        file="monitors/pace.py",
+        old="times = self._times(at_least=JUDGED_FROM)",
+        new="times = self._times()",
+        promise="a worker with a few slow steps is no straggler",
+        suite="pace",
+    ),
+    Mutant(
+        name="name who is slow once",
+        file="monitors/pace.py",
+        old="worker.slow = worker.slow + 1 if rank in slow else 0",
+        new="worker.slow = worker.slow + 1 if rank in slow else worker.slow",
+        promise="only who is slow again and again is a straggler",
+        suite="pace",
+    ),
+    Mutant(
+        name="miss a pause between two waits",
+        file="monitors/waiting.py",
+        old="late = max(self.now - max(wake, begin), begin - since)",
+        new="late = self.now - max(wake, begin)",
+        promise="time in which the agent did not run is nobody's silence",
+        suite="waiting",
+    ),
+    Mutant(
+        name="judge before what has come is read",
+        file="monitors/waiting.py",
+        old="await asyncio.sleep(SETTLING)",
+        new="await asyncio.sleep(0)",
+        promise="who has spoken in time is not silent",
+        suite="waiting",
+    ),
+    Mutant(
+        name="take a busy host for a pause",
+        file="monitors/waiting.py",
+        old="SHORTEST_NAP = 1.0",
+        new="SHORTEST_NAP = 0.01",
+        promise="silence is found on a busy host",
+        suite="waiting",
+    ),
+)
