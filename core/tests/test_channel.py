@@ -7,6 +7,7 @@ import os
 import socket
 import stat
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -142,6 +143,22 @@ async def test_the_time_is_when_it_was_read(ears: Ears) -> None:
         await ears.until(lambda: len(ears.heard) == 1)
 
         assert begin <= ears.heard[0].time <= asyncio.get_running_loop().time()
+
+
+@pytest.mark.asyncio
+async def test_an_agent_that_was_stopped_while_it_read_is_not_deaf_after(
+    ears: Ears,
+) -> None:
+    stopped = SOON / sockets.SHARE + 0.5
+    end = ears.channel.messages.subscribe(lambda _: time.sleep(stopped))
+    with closing(ears):
+        ears.open(1)
+        ears.channel.read()
+        ears.beat(0, step=1)
+        await ears.until(lambda: len(ears.heard) == 1)
+        end()
+        ears.beat(0, step=2)
+        await ears.until(lambda: len(ears.heard) == 2)
 
 
 @pytest.mark.asyncio

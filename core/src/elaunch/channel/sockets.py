@@ -13,6 +13,7 @@ import logging
 import selectors
 import socket
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -164,12 +165,13 @@ class Channel:
     def _read_a_round(self) -> None:
         """Read what has come, and look again soon: while workers speak nobody waits."""
         loop = asyncio.get_running_loop()
-        begin = loop.time()
+        # An agent that was stopped in a round has not worked for so long.
+        begin, worked = loop.time(), time.thread_time()
         if not self._read_all(begin + ROUND):
             self._wait()
             return
         if self._sockets:  # whoever was told may have closed it
-            later = max(GATHER, SHARE * (loop.time() - begin))
+            later = max(GATHER, SHARE * (time.thread_time() - worked))
             self._next = loop.call_later(later, self._read_a_round)
 
     def _read_all(self, until: float) -> bool:
