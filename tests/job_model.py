@@ -11,16 +11,7 @@ import attrs
 
 from elaunch.failures import ProcessFailure
 from elaunch.keyspace import Keyspace
-from elaunch.membership.planner import (
-    Charge,
-    Close,
-    Decision,
-    Exclude,
-    Form,
-    Refund,
-    Seal,
-    Wait,
-)
+from elaunch.membership.effects import after
 from elaunch.membership.ranks import Candidate, memberships
 from elaunch.membership.records import (
     Assignment,
@@ -36,6 +27,17 @@ from elaunch.membership.records import (
     stay_of,
 )
 from elaunch.membership.roster import Roster
+from elaunch.membership.steps import (
+    Charge,
+    Close,
+    Exclude,
+    Form,
+    Refund,
+    Seal,
+    Step,
+    Wait,
+)
+from elaunch.policy import PastFailure
 from elaunch.rendezvous import JobSettings, NodeFacts
 from elaunch.store import StoreEvent
 
@@ -284,52 +286,52 @@ class JobModel:
             revision = self._space.put(key, encode(assignment))
             self.roster.assigned[member.node_id] = revision
 
-    def perform(self, decision: Decision) -> None:
+    def perform(self, step: Step) -> None:
         """Do what was decided."""
-        job = self.job
-        match decision:
+        match step:
             case Wait(_, quorum):
                 self.roster.note_quorum(self.now, quorum=quorum)
-            case Form(reason, restarts):
-                self.job = attrs.evolve(
-                    job,
-                    phase=JobPhase.FORMING,
-                    generation=job.generation + 1,
-                    restarts=restarts,
-                    failed=job.generation if restarts > job.restarts else job.failed,
-                    reason=reason,
-                    size=0,
-                )
-                self.roster.forming(self.now)
-                self.roster.charged(charged=restarts > job.restarts)
-            case Charge(reason, restarts):
-                self.job = attrs.evolve(
-                    job, restarts=restarts, failed=job.generation - 1, reason=reason
-                )
-                self.roster.charged(charged=True)
-            case Refund(reason, restarts):
-                self.job = attrs.evolve(job, restarts=restarts, failed=0, reason=reason)
-                self.roster.charged(charged=False)
+            case Form():
+                self._record_failure(step.past)
+                self.job = after(self.job, step, self.now)
+                self.roster.forming(self.now, grows=step.grows)
+                self._charge(step.past)
+            case Charge():
+                self._record_failure(step.past)
+                self.job = after(self.job, step, self.now)
+                self._charge(step.past)
+            case Refund():
+                self.job = after(self.job, step, self.now)
+                self.roster.refunded()
             case Seal():
-                self._seal(decision)
+                self._seal(step)
             case Exclude(node_ids):
                 for node_id in node_ids:
                     self._space.delete(self._keys.node(node_id))
                     self.roster.excluded(node_id, self.now)
-            case Close(outcome):
-                self.job = attrs.evolve(job, phase=JobPhase.CLOSED, outcome=outcome)
+            case Close():
+                self.job = after(self.job, step, self.now)
 
-    def _seal(self, decision: Seal) -> None:
-        size = len(decision.members)
-        self.assign(decision.members, size)
+    def _record_failure(self, past: PastFailure | None) -> None:
+        if past:
+            key = self._keys.past_failure(self.job.restarts)
+            self._space.put(key, encode(past))
+
+    def _charge(self, past: PastFailure | None) -> None:
+        if past:
+            self.roster.charged(past, self.now)
+
+    def _seal(self, step: Seal) -> None:
+        size = len(step.members)
+        self.assign(step.members, size)
         self.job = attrs.evolve(
             self.job,
             phase=JobPhase.SEALED,
             size=size,
             token=self._token,
-            departed=decision.departed,
+            departed=step.departed,
         )
-        self.roster.sealed(decision.members)
+        self.roster.sealed(step.members)
         for node_id in self.roster.stale_assignments():
             del self.roster.assigned[node_id]
             self._space.delete(self._keys.assignment(node_id))

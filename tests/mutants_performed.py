@@ -6,13 +6,13 @@ from mutation import SIMULATION, Mutant
 PERFORMED = (
     Mutant(
         name="check the office before reading",
-        file="membership/coordinator.py",
+        file="membership/mandate.py",
         old=(
             "            entry = await self.store.get(key)\n"
-            "            await self._check_office()\n"
+            "            await self.check()\n"
         ),
         new=(
-            "            await self._check_office()\n"
+            "            await self.check()\n"
             "            entry = await self.store.get(key)\n"
         ),
         promise="an overtaken coordinator changes nothing",
@@ -28,10 +28,10 @@ PERFORMED = (
     ),
     Mutant(
         name="write the state unfenced",
-        file="membership/coordinator.py",
+        file="membership/mandate.py",
         old=(
             "revision = await self.store.compare_and_set(\n"
-            "            self.keys.state, encode(job), expected=self._state_revision\n"
+            "            self.keys.state, encode(job), expected=self.revision\n"
             "        )"
         ),
         new="revision: int | None = await self.store.put(self.keys.state, encode(job))",
@@ -40,7 +40,7 @@ PERFORMED = (
     ),
     Mutant(
         name="claim the state out of office",
-        file="membership/coordinator.py",
+        file="membership/mandate.py",
         old="if office is None or office.revision != self.token:",
         new="if office is None:",
         promise="an overtaken coordinator changes nothing",
@@ -48,7 +48,7 @@ PERFORMED = (
     ),
     Mutant(
         name="take over without claiming the state",
-        file="membership/coordinator.py",
+        file="membership/mandate.py",
         old=(
             "            revision = await self.store.compare_and_set(\n"
             "                self.keys.state,\n"
@@ -62,8 +62,8 @@ PERFORMED = (
     ),
     Mutant(
         name="overrule an assignment unchecked",
-        file="membership/coordinator.py",
-        old="            await self._check_office()\n            expected = entry",
+        file="membership/mandate.py",
+        old="            await self.check()\n            expected = entry",
         new="            expected = entry",
         promise="an overtaken coordinator changes nothing",
         suite="coordinator",
@@ -71,15 +71,15 @@ PERFORMED = (
     Mutant(
         name="exclude without being in office",
         file="membership/coordinator.py",
-        old="                await self._check_office()\n                for node_id",
+        old="                await self.mandate.check()\n                for node_id",
         new="                for node_id",
         promise="an overtaken coordinator changes nothing",
         suite="coordinator",
     ),
     Mutant(
         name="count a failure twice",
-        file="membership/coordinator.py",
-        old="failed=job.generation if restarts > job.restarts else job.failed,",
+        file="membership/effects.py",
+        old="failed=job.generation if past else job.failed,",
         new="failed=job.failed,",
         promise="a generation that failed costs one restart",
         suite="rendezvous",

@@ -14,10 +14,11 @@ from elaunch.membership import bulletins, coordinator
 from elaunch.membership.bulletins import Bulletins
 from elaunch.membership.job_vitals import MAX_JOB_FINDINGS, JobVitals, overall
 from elaunch.membership.options import RendezvousOptions
-from elaunch.membership.planner import Decision, plan
+from elaunch.membership.planner import plan
 from elaunch.membership.records import JobPhase, JobRecord, Keys, encode
 from elaunch.membership.rendezvous import StoreRendezvous
 from elaunch.membership.roster import Roster
+from elaunch.membership.steps import Step
 from elaunch.memory_store import MemoryStore
 from elaunch.rendezvous import JobSettings
 from elaunch.store import Store
@@ -199,7 +200,7 @@ async def test_how_nodes_go_makes_nobody_decide(
     await join_all(nodes)
     planned = []
 
-    def counted(*words: Any) -> Decision:
+    def counted(*words: Any) -> Step:
         planned.append(words)
         return plan(*words)
 
@@ -222,7 +223,7 @@ async def test_the_pace_is_told_only_of_a_generation_that_runs() -> None:
     roster = Roster(KEYS)
     roster.vitals.take("a", Vitals(generation=1, pace=pace(1.0, 0)))
     lease = await store.lease(60)
-    told = Bulletins(store, KEYS, lease, roster, lambda: clock[0])
+    told = Bulletins(store, KEYS, lease, roster, lambda: clock[0], lambda: 0.0)
     sealed = JobRecord(phase=JobPhase.SEALED, generation=1, settings=SETTINGS, token=1)
     forming = attrs.evolve(sealed, phase=JobPhase.FORMING, generation=2)
 

@@ -7,25 +7,24 @@ import attrs
 import pytest
 
 from elaunch.failures import ProcessFailure
-from elaunch.membership.planner import (
+from elaunch.membership.planner import RETURN_GRACE, STOP_MARGIN, plan
+from elaunch.membership.ranks import order
+from elaunch.membership.records import JobPhase, JobRecord, NodePhase, NodeRecord
+from elaunch.membership.steps import (
     ASKING,
-    NO_SUSPICION,
-    RETURN_GRACE,
-    STOP_MARGIN,
     Charge,
     Close,
-    Decision,
     Exclude,
     Form,
     Refund,
     Seal,
+    Step,
     Suspicion,
+    Timing,
     Wait,
-    plan,
 )
-from elaunch.membership.ranks import order
-from elaunch.membership.records import JobPhase, JobRecord, NodePhase, NodeRecord
 from elaunch.membership.view import Node, View
+from elaunch.policy import RestartPolicy
 from elaunch.rendezvous import JobSettings, NodeFacts, OutcomeState
 from elaunch.restart_budget import BudgetPolicy
 
@@ -105,13 +104,24 @@ def with_settings(seen: View, **changes: Any) -> View:
     )
 
 
+NO_SUSPICION = Suspicion(0.0)
+
+
 def decide(
-    seen: View, now: float = 0.0, suspicion: Suspicion = NO_SUSPICION
-) -> Decision:
-    return plan(seen, BudgetPolicy(SETTINGS.max_restarts), LAST_CALL, now, suspicion)
+    seen: View,
+    now: float = 0.0,
+    suspicion: Suspicion = NO_SUSPICION,
+    policy: RestartPolicy | None = None,
+) -> Step:
+    """Return the step, without the failure that it follows from."""
+    timing = Timing(last_call=LAST_CALL, suspicion=suspicion)
+    step = plan(seen, policy or BudgetPolicy(SETTINGS.max_restarts), timing, now)
+    if isinstance(step, Form):
+        return attrs.evolve(step, past=None, grows=False)
+    return step
 
 
-def sealed_over(decision: Decision) -> list[str]:
+def sealed_over(decision: Step) -> list[str]:
     assert isinstance(decision, Seal)
     return [member.node_id for member in decision.members]
 
@@ -336,7 +346,9 @@ class TestForming:
     def test_a_failure_that_meets_a_join_costs_a_restart(self) -> None:
         reason = "rank 1 on 'host-1' failed: boom (restart 1 of 1)"
 
-        assert decide(self.failed(node("c", 3))) == Charge(reason, 1)
+        charge = decide(self.failed(node("c", 3)))
+        assert isinstance(charge, Charge)
+        assert (charge.reason, charge.restarts) == (reason, 1)
         assert isinstance(decide(self.failed(restarts=1)), Close)
 
     def test_the_end_waits_for_the_answer_of_members_that_are_asked(self) -> None:

@@ -13,26 +13,27 @@ from hypothesis.stateful import (
 )
 from job_model import JobModel, Node
 
-from elaunch.membership.planner import (
+from elaunch.membership.planner import plan
+from elaunch.membership.ranks import Candidate, memberships
+from elaunch.membership.records import JobPhase, NodePhase, agent_of
+from elaunch.membership.steps import (
     Charge,
     Close,
-    Decision,
     Exclude,
     Form,
     Refund,
     Seal,
+    Step,
+    Timing,
     Wait,
-    plan,
 )
-from elaunch.membership.ranks import Candidate, memberships
-from elaunch.membership.records import JobPhase, NodePhase, agent_of
 from elaunch.rendezvous import JobSettings, OutcomeState
 from elaunch.restart_budget import BudgetPolicy
 
 
 T = TypeVar("T")
 
-LAST_CALL = 5.0
+TIMING = Timing(last_call=5.0)
 FEW_DECISIONS = 12
 """After so many a job is settled whose nodes do what they should."""
 
@@ -191,19 +192,19 @@ class PlannerMachine(RuleBasedStateMachine):
 
     # -- laws ------------------------------------------------------------------------
 
-    def plan(self) -> Decision:
+    def plan(self) -> Step:
         """Ask twice: the answer is the same, and the view stays as it is."""
         model = self.model
         view = model.roster.view(model.job)
         before = attrs.evolve(view, nodes=dict(view.nodes), members=dict(view.members))
         policy = BudgetPolicy(model.settings.max_restarts)
-        first, second = (plan(view, policy, LAST_CALL, model.now) for _ in range(2))
+        first, second = (plan(view, policy, TIMING, model.now) for _ in range(2))
 
         assert first == second
         assert view == before
         return first
 
-    def perform(self) -> Decision:
+    def perform(self) -> Step:
         decision, job = self.plan(), self.model.job
         preempted = self.model.roster.view(job).preempted
         if preempted and job.phase is not JobPhase.CLOSED:

@@ -1,9 +1,12 @@
 """What the coordinator makes of what the store tells it."""
 
+import math
 from typing import Any
 
+import attrs
 import pytest
 
+from elaunch.failures import ProcessFailure, Request
 from elaunch.keyspace import Keyspace
 from elaunch.membership.ranks import Candidate
 from elaunch.membership.records import (
@@ -16,6 +19,7 @@ from elaunch.membership.records import (
     encode,
 )
 from elaunch.membership.roster import Roster
+from elaunch.policy import Decision, FailureReport, PastFailure, Verdict
 from elaunch.rendezvous import JobSettings, Membership, NodeFacts
 from elaunch.store import StoreEvent
 
@@ -121,6 +125,34 @@ class TestReading:
 
         assert roster.view(sealed).done == {"a"}
 
+    def test_failures_that_were_not_counted_are_no_history(
+        self, roster: Roster, keyspace: Keyspace
+    ) -> None:
+        """Who wrote them did not live to count them, or has taken them back."""
+        record = attrs.evolve(job(JobPhase.SEALED, 20), restarts=11)
+        for number in range(12):
+            keyspace.put(KEYS.past_failure(number), encode(past(number + 1)))
+        read(roster, keyspace, record)
+
+        assert roster.view(record).history == tuple(past(n + 1) for n in range(11))
+        assert roster.recorded.keys() == set(range(12))
+
+
+def past(generation: int) -> PastFailure:
+    failure = ProcessFailure(
+        rank=0,
+        local_rank=0,
+        role="r",
+        host="h",
+        pid=1,
+        exitcode=1,
+        timestamp=1.0,
+        request=Request.EXCLUDE_NODE,
+    )
+    report = FailureReport(generation=generation, restarts=0, failures=(failure,))
+    excludes = Decision(Verdict.EXCLUDE, "bad", 1.5, ("h",), 60.0)
+    return PastFailure(report, excludes)
+
 
 class TestFollowing:
     def tell(
@@ -183,6 +215,46 @@ class TestFollowing:
         roster.excluded("c", now=1.0)
 
         assert roster.view(forming).causes() == ["b"]
+
+    def test_a_failure_that_is_counted_is_history_until_it_is_taken_back(
+        self, roster: Roster
+    ) -> None:
+        forming = job(JobPhase.FORMING, 3)
+        roster.charged(past(1), now=1.0)
+        roster.charged(past(2), now=4.0)
+        counted = roster.view(forming)
+        roster.refunded()
+        refunded = roster.view(forming)
+
+        assert counted.history == (past(1), past(2))
+        assert (counted.charged, counted.delayed_since) == (True, 4.0)
+        assert refunded.history == (past(1),)
+        assert not refunded.charged
+
+    def test_what_was_charged_before_another_generation_cant_be_taken_back(
+        self, roster: Roster
+    ) -> None:
+        roster.charged(past(1), now=1.0)
+        roster.forming(now=2.0)
+
+        assert not roster.view(job(JobPhase.FORMING, 3)).charged
+
+    def test_who_knows_no_earlier_growth_counts_from_its_beginning(
+        self, roster: Roster, keyspace: Keyspace
+    ) -> None:
+        """And reading anew changes nothing of what it knows."""
+        young, old = job(JobPhase.FORMING, 1), job(JobPhase.SEALED, 2)
+        listing = keyspace.list(KEYS.root)
+        roster.read(young, listing, now=3.0)
+        never = roster.view(young).grown_since
+        roster.read(old, listing, now=5.0)
+        roster.read(old, listing, now=7.0)
+        unknown = roster.view(old).grown_since
+        roster.forming(now=9.0, grows=True)
+        roster.forming(now=11.0)
+
+        assert (never, unknown) == (-math.inf, 5.0)
+        assert roster.view(old).grown_since == 9.0
 
     @pytest.mark.parametrize("stays", [("a~1", "a~2"), ("a~2", "a~1")])
     def test_of_an_agents_stays_the_last_one_counts(

@@ -85,6 +85,7 @@ class MemberStatus:
         decides: Whether it is the coordinator.
         reason: Why it leaves, if it does.
         unfit: Why it can't take part, in its own words (`RendezvousHandler.withhold`).
+        excluded: Why the job leaves it out, and for how long; empty if it does not.
         progress: The farthest marker that a worker of it told; `None` for none.
         pace: How long steps take there; `None` if nobody tells.
         findings: What its monitors found last.
@@ -101,6 +102,7 @@ class MemberStatus:
     decides: bool = False
     reason: str = ""
     unfit: str = ""
+    excluded: str = ""
     progress: float | None = None
     pace: Pace | None = None
     findings: tuple[ToldFinding, ...] = ()

@@ -88,8 +88,9 @@ def _waiting(facts: Facts) -> str:
     missing = f"; missing {', '.join(facts['missing'])}" if facts["missing"] else ""
     gone = f" (seen before: {', '.join(facts['gone'])})" if facts["gone"] else ""
     out = f"; left out {', '.join(facts['left_out'])}" if facts["left_out"] else ""
+    delay = f"; not before {facts['delay']:.0f} s are over" if facts["delay"] else ""
     return (
-        f"waiting: {facts['ready']}/{wanted} nodes{hosts}{missing}{gone}{out}; "
+        f"waiting: {facts['ready']}/{wanted} nodes{hosts}{missing}{gone}{out}{delay}; "
         f"my address {facts['address']}; store {facts['store']}"
     )
 

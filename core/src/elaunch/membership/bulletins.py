@@ -31,7 +31,8 @@ class Bulletins:
         keys: Keys of the job.
         lease: Under it they lie: they mean nothing without their coordinator.
         roster: What is known of the job.
-        now: Tells the time.
+        now: Tells the time of the loop.
+        clock: Tells it in Unix seconds.
     """
 
     store: Store
@@ -39,6 +40,7 @@ class Bulletins:
     lease: Lease
     roster: Roster
     now: Callable[[], float]
+    clock: Callable[[], float]
     _waiting_due: float | None = attrs.field(default=None, init=False)
     _pace_due: float | None = attrs.field(default=None, init=False)
 
@@ -72,7 +74,8 @@ class Bulletins:
         if job.phase is not JobPhase.SEALED:
             self._pace_due = None
         if self._waiting_due is not None and now >= self._waiting_due:
-            await self._put(self.keys.waiting, self.roster.waiting(job, now))
+            record = self.roster.waiting(job, now, self.clock())
+            await self._put(self.keys.waiting, record)
             self._waiting_due = None
         if self._pace_due is not None and now >= self._pace_due:
             pace = self.roster.vitals.pace(job.generation)

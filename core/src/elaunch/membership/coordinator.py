@@ -1,42 +1,36 @@
 """The coordinator: performs what the planner decides, for as long as it is the one.
 
-Any agent that holds ``job/coordinator`` runs one. It is fenced by the revision of
-``job/state``: a new coordinator first rewrites that key, so every decision that an
-older one still has in flight fails its compare-and-set.
+Any agent that holds ``job/coordinator`` runs one.
 """
 
 import asyncio
 import contextlib
 import logging
-from typing import Any
+from collections.abc import Callable
 
 import attrs
 
+from elaunch.decisions import decided
 from elaunch.events import EventName, Record
 from elaunch.membership.bulletins import Bulletins
-from elaunch.membership.planner import (
+from elaunch.membership.effects import after
+from elaunch.membership.mandate import Mandate, SteppedDownError
+from elaunch.membership.planner import plan
+from elaunch.membership.ranks import memberships
+from elaunch.membership.records import Assignment, JobPhase, JobRecord, Keys
+from elaunch.membership.roster import Roster
+from elaunch.membership.steps import (
     Charge,
     Close,
-    Decision,
     Exclude,
     Form,
     Refund,
     Seal,
-    Suspicion,
+    Step,
+    Timing,
     Wait,
-    plan,
 )
-from elaunch.membership.ranks import memberships
-from elaunch.membership.records import (
-    Assignment,
-    JobPhase,
-    JobRecord,
-    Keys,
-    decode,
-    encode,
-)
-from elaunch.membership.roster import Roster
-from elaunch.policy import RestartPolicy
+from elaunch.policy import PastFailure, RestartPolicy
 from elaunch.rendezvous import JobSettings
 from elaunch.store import ABSENT, Lease, Store, StoreEvent, WatchCompacted
 
@@ -44,46 +38,35 @@ from elaunch.store import ABSENT, Lease, Store, StoreEvent, WatchCompacted
 logger = logging.getLogger(__name__)
 
 
-class SteppedDownError(Exception):
-    """Another coordinator has taken over."""
-
-
 @attrs.define(eq=False, kw_only=True)
 class Coordinator:
     """Decides for one job.
 
     Attributes:
-        store: Where the job lives.
-        keys: Keys of the job.
+        mandate: The right to write for it.
         settings: Settings for the job if this is its first coordinator.
         policy: Asked after failures.
         lease: Under it lies what must not outlive this coordinator.
-        token: Fencing token: the revision at which ``job/coordinator`` was created.
         node_id: The node it runs on, which is the last to leave.
         over: Whether that node knows that the job is over. A job without a state was
             cleaned up then, and is not begun anew.
-        last_call_timeout: Seconds the first generation waits beyond the minimum.
-        suspicion: How a failure that would end the job is told from the loss of a
-            member.
+        timing: How long to wait for what.
         close_timeout: Seconds a finished job waits for goodbyes before the clean-up.
+        clock: Tells the time in Unix seconds, for what must outlive this coordinator.
         record: Told what happens.
     """
 
-    store: Store
-    keys: Keys
+    mandate: Mandate
     settings: JobSettings
     policy: RestartPolicy
     lease: Lease
-    token: int
     node_id: str
     over: bool
-    last_call_timeout: float
-    suspicion: Suspicion
+    timing: Timing
     close_timeout: float
+    clock: Callable[[], float]
     record: Record
 
-    _job: JobRecord = attrs.field(init=False)
-    _state_revision: int = attrs.field(default=ABSENT, init=False)
     _roster: Roster = attrs.field(init=False)
     _overtaken: bool = attrs.field(default=False, init=False)
     _bulletins: Bulletins = attrs.field(init=False)
@@ -94,8 +77,18 @@ class Coordinator:
     def __attrs_post_init__(self) -> None:
         self._roster = Roster(self.keys)
         self._bulletins = Bulletins(
-            self.store, self.keys, self.lease, self._roster, self._now
+            self.store, self.keys, self.lease, self._roster, self._now, self.clock
         )
+
+    @property
+    def store(self) -> Store:
+        """Where the job lives."""
+        return self.mandate.store
+
+    @property
+    def keys(self) -> Keys:
+        """Keys of the job."""
+        return self.mandate.keys
 
     async def serve(self) -> bool:
         """Decide until the job is over, or another coordinator has taken over.
@@ -122,11 +115,17 @@ class Coordinator:
             RendezvousUnreachable: If the store is lost.
             RendezvousCorrupt: If the store holds what no agent writes.
         """
-        job = await self._claim()
-        if job is None:
+        first = JobRecord(
+            phase=JobPhase.FORMING,
+            generation=1,
+            settings=self.settings,
+            token=self.mandate.token,
+            reason="first generation",
+        )
+        if not await self.mandate.claim(None if self.over else first):
             return
-        self._job = job
-        self.record(EventName.RENDEZVOUS_COORDINATOR, generation=self._job.generation)
+        generation = self.mandate.job.generation
+        self.record(EventName.RENDEZVOUS_COORDINATOR, generation=generation)
         while True:
             try:
                 await self._follow(since=await self._read())
@@ -141,7 +140,7 @@ class Coordinator:
             for prefix in (self.keys.nodes, self.keys.all_vitals, self.keys.state)
         ]
         try:
-            while self._job.phase is not JobPhase.CLOSED:
+            while self.mandate.job.phase is not JobPhase.CLOSED:
                 await self._decide()
             await self._clean_up()
         finally:
@@ -152,65 +151,83 @@ class Coordinator:
     async def _decide(self) -> None:
         if self._overtaken:
             self._overtaken = False
-            await self._check_office()
+            await self.mandate.check()
             return
         now = self._now()
-        view = self._roster.view(self._job)
-        decision = plan(view, self.policy, self.last_call_timeout, now, self.suspicion)
-        if not isinstance(decision, Wait):
-            await self._perform(decision)
+        view = self._roster.view(self.mandate.job, self.clock())
+        step = plan(view, self.policy, self.timing, now)
+        if not isinstance(step, Wait):
+            await self._perform(step)
             return
-        self._roster.note_quorum(now, quorum=decision.quorum)
-        await self._bulletins.tell(self._job)
-        await self._next_events(_earliest(decision.until, self._bulletins.due))
+        self._roster.note_quorum(now, quorum=step.quorum)
+        await self._bulletins.tell(self.mandate.job)
+        await self._next_events(_earliest(step.until, self._bulletins.due))
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
 
-    async def _perform(self, decision: Decision) -> None:
-        job = self._job
-        match decision:
+    async def _perform(self, step: Step) -> None:
+        match step:
             case Wait():
                 raise AssertionError("there is nothing to perform")
-            case Form(reason, restarts):
-                await self._write_state(
-                    phase=JobPhase.FORMING,
-                    generation=job.generation + 1,
-                    restarts=restarts,
-                    failed=job.generation if restarts > job.restarts else job.failed,
-                    reason=reason,
-                    size=0,
-                )
-                self._roster.forming(self._now())
-                self._roster.charged(charged=restarts > job.restarts)
-                self._bulletins.nodes_changed(self._job)
-            case Charge(reason, restarts):
-                await self._write_state(
-                    restarts=restarts, failed=job.members_of, reason=reason
-                )
-                self._roster.charged(charged=True)
-            case Refund(reason, restarts):
-                await self._write_state(restarts=restarts, failed=0, reason=reason)
-                self._roster.charged(charged=False)
+            case Form() | Charge() | Refund():
+                await self._form(step)
             case Seal():
-                await self._seal(decision)
+                await self._seal(step)
             case Exclude(node_ids):
-                await self._check_office()
+                await self.mandate.check()
                 for node_id in node_ids:
                     await self.store.delete(self.keys.node(node_id))
                     self._roster.excluded(node_id, self._now())
-            case Close(outcome):
-                await self._write_state(
-                    phase=JobPhase.CLOSED, reason=outcome.reason, outcome=outcome
-                )
+            case Close():
+                if await self._write(after(self.mandate.job, step, self.clock())):
+                    self._tell_decision(step.past)
 
-    async def _seal(self, decision: Seal) -> None:
-        members = decision.members
+    async def _form(self, step: Form | Charge | Refund) -> None:
+        """Begin to form a generation, or change why one is formed and at what cost."""
+        past = None if isinstance(step, Refund) else step.past
+        kept = await self._record_failure(past)
+        if not await self._write(after(self.mandate.job, step, self.clock())):
+            return
+        now = self._now()
+        if isinstance(step, Form):
+            self._roster.forming(now, grows=step.grows)
+        if isinstance(step, Refund):
+            self._roster.refunded()
+        self._tell_decision(past)
+        if kept:
+            self._roster.charged(kept, now)
+        self._bulletins.nodes_changed(self.mandate.job)
+
+    async def _record_failure(self, past: PastFailure | None) -> PastFailure | None:
+        """Write down a failure before it counts; return what is kept of it."""
+        if past is None:
+            return None
+        kept = PastFailure(past.report.trimmed(), past.decision)
+        number = self.mandate.job.restarts
+        key = self.keys.past_failure(number)
+        expected = self._roster.recorded.get(number, ABSENT)
+        self._roster.recorded[number] = await self.mandate.put(key, kept, expected)
+        return kept
+
+    def _tell_decision(self, past: PastFailure | None) -> None:
+        """Record a decision that is in force, and what was known when it was made."""
+        if past:
+            history = self._roster.history
+            decided(self.record, past.report, history, past.decision)
+
+    async def _write(self, job: JobRecord) -> bool:
+        """Write the job's record, which also keeps how far the job has come."""
+        progress = self._roster.vitals.progress
+        return await self.mandate.write(attrs.evolve(job, progress=progress))
+
+    async def _seal(self, step: Seal) -> None:
+        members, job = step.members, self.mandate.job
         places = memberships(
             members,
-            generation=self._job.generation,
-            restart_count=self._job.restarts,
-            reason=self._job.reason,
+            generation=job.generation,
+            restart_count=job.restarts,
+            reason=job.reason,
         )
         await asyncio.gather(
             *(
@@ -219,19 +236,22 @@ class Coordinator:
                     Assignment(
                         membership=place,
                         host=member.facts.host,
-                        token=self.token,
+                        token=self.mandate.token,
                         previous_rank=self._roster.rank_of(member.node_id),
                     ),
                 )
                 for member, place in zip(members, places, strict=True)
             )
         )
-        await self._write_state(
+        sealed = attrs.evolve(
+            job,
             phase=JobPhase.SEALED,
             size=len(members),
-            token=self.token,
-            departed=decision.departed,
+            token=self.mandate.token,
+            departed=step.departed,
         )
+        if not await self._write(sealed):
+            return
         self._roster.sealed(members)
         stale = self._roster.stale_assignments()
         for node_id in stale:
@@ -243,91 +263,14 @@ class Coordinator:
     async def _assign(self, node_id: str, assignment: Assignment) -> None:
         key = self.keys.assignment(node_id)
         expected = self._roster.assigned.get(node_id, ABSENT)
-        while True:
-            revision = await self.store.compare_and_set(
-                key, encode(assignment), expected=expected
-            )
-            if revision is not None:
-                self._roster.assigned[node_id] = revision
-                return
-            # Another coordinator wrote it: an older one, which is overruled, or a newer
-            # one. The key is read before the office is checked, so that whatever a
-            # newer one writes from here on makes the next attempt fail.
-            entry = await self.store.get(key)
-            await self._check_office()
-            expected = entry.revision if entry else ABSENT
-
-    async def _claim(self) -> JobRecord | None:
-        """Rewrite the job's state, so that no older coordinator can write it.
-
-        The state is read before the office is checked: whatever a newer coordinator
-        claims from there on makes this claim fail.
-
-        Raises:
-            SteppedDownError: If the office has been lost meanwhile.
-        """
-        while True:
-            entry = await self.store.get(self.keys.state)
-            office = await self.store.get(self.keys.coordinator)
-            if office is None or office.revision != self.token:
-                raise SteppedDownError
-            if entry is None and self.over:
-                return None
-            job = (
-                decode(JobRecord, entry.key, entry.value)
-                if entry
-                else JobRecord(
-                    phase=JobPhase.FORMING,
-                    generation=1,
-                    settings=self.settings,
-                    token=self.token,
-                    reason="first generation",
-                )
-            )
-            revision = await self.store.compare_and_set(
-                self.keys.state,
-                encode(job),
-                expected=entry.revision if entry else ABSENT,
-            )
-            if revision is not None:
-                self._state_revision = revision
-                return job
-
-    async def _check_office(self) -> None:
-        """Make sure that nobody has claimed the job since.
-
-        Only a user's explicit close may overtake a coordinator that still is one; then
-        the end is taken over from there.
-
-        Raises:
-            SteppedDownError: If another coordinator has claimed it.
-        """
-        entry = await self.store.get(self.keys.state)
-        if entry is None:
-            raise SteppedDownError
-        if entry.revision == self._state_revision:
-            return
-        job = decode(JobRecord, entry.key, entry.value)
-        if job.phase is not JobPhase.CLOSED:
-            raise SteppedDownError
-        self._state_revision, self._job = entry.revision, job
-
-    async def _write_state(self, **changes: Any) -> None:
-        progress = self._roster.vitals.progress
-        job = attrs.evolve(self._job, progress=progress, **changes)
-        revision = await self.store.compare_and_set(
-            self.keys.state, encode(job), expected=self._state_revision
-        )
-        if revision is None:
-            await self._check_office()
-        else:
-            self._state_revision, self._job = revision, job
+        revision = await self.mandate.put(key, assignment, expected)
+        self._roster.assigned[node_id] = revision
 
     async def _read(self) -> int:
         """Build the view from the store alone; return the revision it stands for."""
         listing = await self.store.list(self.keys.root)
-        self._roster.read(self._job, listing, self._now())
-        self._bulletins.nodes_changed(self._job)
+        self._roster.read(self.mandate.job, listing, self._now())
+        self._bulletins.nodes_changed(self.mandate.job)
         return listing.revision
 
     async def _pump(self, prefix: str, since: int) -> None:
@@ -358,13 +301,13 @@ class Coordinator:
             raise event
         if event.key == self.keys.state:
             # Our own writes are known before they are told.
-            self._overtaken = self._overtaken or event.revision > self._state_revision
+            self._overtaken = self._overtaken or event.revision > self.mandate.revision
             return True
         if event.key.startswith(self.keys.all_vitals):
             self._roster.note_vitals(event.key, event.value)
-            return self._bulletins.vitals_changed(self._job)
-        self._roster.apply(self._job, event, self._now())
-        self._bulletins.nodes_changed(self._job)
+            return self._bulletins.vitals_changed(self.mandate.job)
+        self._roster.apply(self.mandate.job, event, self._now())
+        self._bulletins.nodes_changed(self.mandate.job)
         return True
 
     async def _clean_up(self) -> None:

@@ -82,7 +82,7 @@ class Joining:
     def _tell_progress(self, *, spare: bool) -> None:
         record, elapsed = self.stay.whom_it_waits_for()
         facts = progress(record, self.stay.settings, elapsed)
-        if spare and (why := self.stay.why_left_out()):
+        if spare and (why := self.stay.why_left_out(self.params.clock())):
             # Nobody waits, and nobody tells of those who do.
             facts["left_out"] = [f"{self.stay.facts.host!r} ({why})"]
         self.params.record(

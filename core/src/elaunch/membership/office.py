@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 
 from elaunch.membership.coordinator import Coordinator
+from elaunch.membership.mandate import Mandate
 from elaunch.membership.options import RendezvousOptions
 from elaunch.membership.records import Holder, JobPhase, agent_of, encode
 from elaunch.membership.stay import Stay
@@ -82,16 +83,14 @@ def _coordinator(
     stay: Stay, params: RendezvousParameters, options: RendezvousOptions, token: int
 ) -> Coordinator:
     return Coordinator(
-        store=stay.store,
-        keys=stay.keys,
+        mandate=Mandate(store=stay.store, keys=stay.keys, token=token),
         settings=stay.settings,
         policy=params.policy,
         lease=stay.lease,
-        token=token,
         node_id=stay.node_id,
         over=stay.job is not None and stay.job.phase is JobPhase.CLOSED,
-        last_call_timeout=options.last_call_timeout,
-        suspicion=options.suspicion,
+        timing=options.timing,
         close_timeout=options.close_timeout,
+        clock=params.clock,
         record=params.record,
     )

@@ -3,7 +3,7 @@
 import attrs
 
 from elaunch.errors import UsageError
-from elaunch.membership.planner import Suspicion
+from elaunch.membership.steps import Suspicion, Timing
 from elaunch.rendezvous import JobSettings
 
 
@@ -32,6 +32,12 @@ class RendezvousOptions:
         timeout: Another name for ``join_timeout``, which wins if both are given.
         last_call_timeout: How long the first generation waits for more nodes when the
             minimum is there. The maximum ends it at once; a restart has none.
+        scale_debounce: How long no node must have come before the job forms anew for
+            those that have, so that nodes which come one after the other cost it one
+            restart of its workers. When the maximum is there it waits no more.
+        scale_interval: How long it takes at least, since the job has last formed anew
+            for nodes that came, before it does so again. What forms it for another
+            reason takes in whoever is there.
         close_timeout: How long the coordinator of a finished job waits for the others
             to say goodbye before it cleans up.
         keep_alive_interval: With the next one it gives the lease: a node that is silent
@@ -51,6 +57,8 @@ class RendezvousOptions:
     )
     timeout: float = attrs.field(default=600.0, validator=_positive)
     last_call_timeout: float = attrs.field(default=5.0, validator=_not_negative)
+    scale_debounce: float = attrs.field(default=0.0, validator=_not_negative)
+    scale_interval: float = attrs.field(default=0.0, validator=_not_negative)
     close_timeout: float = attrs.field(default=30.0, validator=_positive)
     keep_alive_interval: float = attrs.field(default=5.0, validator=_positive)
     keep_alive_max_attempt: int = attrs.field(default=4, validator=_at_least_one)
@@ -100,6 +108,16 @@ class RendezvousOptions:
             return Suspicion(1.5 * self.reconnect_grace)
         # Some count a lease in whole seconds, and look at it now and then.
         return Suspicion(1.5 * self.silence_limit + 1.0, asks=True)
+
+    @property
+    def timing(self) -> Timing:
+        """How long a coordinator waits for what."""
+        return Timing(
+            last_call=self.last_call_timeout,
+            suspicion=self.suspicion,
+            scale_debounce=self.scale_debounce,
+            scale_interval=self.scale_interval,
+        )
 
     def complete(self, settings: JobSettings) -> JobSettings:
         """Return a job's settings with what these options add.

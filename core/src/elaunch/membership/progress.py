@@ -2,13 +2,14 @@
 
 import asyncio
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import attrs
 
 from elaunch.errors import RendezvousUnreachable
 from elaunch.events import Value
-from elaunch.membership.records import Sighting, WaitingRecord, differences
+from elaunch.membership.differences import differences
+from elaunch.membership.records import Sighting, WaitingRecord
 from elaunch.membership.view import View
 from elaunch.rendezvous import JobSettings
 
@@ -72,18 +73,12 @@ class Patience:
         self.began = now
 
 
-def waiting(
-    view: View,
-    gone: Sequence[Sighting],
-    since: Mapping[str, float],
-    now: float,
-) -> WaitingRecord:
+def waiting(view: View, gone: Sequence[Sighting], now: float) -> WaitingRecord:
     """Return whom the forming generation waits for.
 
     Args:
         view: What is known.
         gone: The nodes that were here, their ages as they are now.
-        since: When each node came, by id.
         now: Time on the same clock.
     """
     left_out = [node_id for node_id in view.nodes if _why_left_out(view, node_id)]
@@ -92,7 +87,7 @@ def waiting(
         Sighting(
             view.nodes[node_id].record.facts.host,
             _state(view, node_id),
-            now - since.get(node_id, now),
+            now - view.came.get(node_id, now),
             counts=not _why_left_out(view, node_id),
         )
         for node_id in itertools.islice((*left_out, *others), NAMED)
@@ -104,6 +99,7 @@ def waiting(
         here=tuple(here),
         gone=tuple(gone[-NAMED:]),
         missing=tuple(_missing(view)),
+        delay=max(0.0, view.delayed_since + view.job.delay - now),
     )
 
 
@@ -120,6 +116,9 @@ def _why_left_out(view: View, node_id: str) -> str:
     differing = differences(record.settings, view.job.settings)
     if differing:
         return f"not counted: {differing}"
+    exclusion = view.exclusion_of(node_id)
+    if exclusion:
+        return exclusion.told(view.time)
     return f"unfit: {record.unfit}" if record.unfit else ""
 
 
@@ -129,7 +128,7 @@ def _missing(view: View) -> list[str]:
     absent = [
         f"{view.hosts[m]!r} (rank {view.members[m]})"
         for m in view.departed()
-        if m in view.hosts
+        if m in view.hosts and not view.exclusion_of(m)
     ]
     candidates = view.candidates()
     slots = {c.facts.slot for c in candidates if c.facts.slot is not None}
@@ -167,6 +166,7 @@ def progress(
         "missing": list(record.missing) if record else [],
         "gone": [_gone(node, elapsed) for node in record.gone] if record else [],
         "left_out": _left_out(record) if record else [],
+        "delay": round(max(0.0, record.delay - elapsed), 3) if record else 0.0,
     }
 
 

@@ -9,6 +9,9 @@ Keys under ``/<run_id>/``:
   the node, and true also when it is gone.
 - ``vitals/<node_id>``: how a node goes; written by the node, and kept for a while when
   it is gone.
+- ``history/<n>``: the n-th failure that cost a restart, from 0, and what was decided;
+  written by the coordinator before the state that counts it. Of those the first
+  ``restarts`` count.
 - ``job/coordinator`` (leased): who decides. Its revision is the fencing token.
 - ``job/state``: the generation and its phase. One write wakes every node.
 - ``job/waiting`` (leased): whom a generation that can't be formed yet waits for.
@@ -31,6 +34,7 @@ import msgspec
 from elaunch.encodable import all_encodable
 from elaunch.errors import RendezvousCorrupt
 from elaunch.failures import ProcessFailure
+from elaunch.membership.exclusions import Exclusion
 from elaunch.notice import Notice
 from elaunch.rendezvous import JobSettings, Membership, NodeFacts, Outcome
 from elaunch.vitals import Pace
@@ -80,6 +84,11 @@ class Keys:
         return f"{self.root}vitals/"
 
     @property
+    def history(self) -> str:
+        """Prefix of the failures that cost a restart."""
+        return f"{self.root}history/"
+
+    @property
     def coordinator(self) -> str:
         """Who decides."""
         return f"{self.job}coordinator"
@@ -119,6 +128,10 @@ class Keys:
     def vitals(self, node_id: str) -> str:
         """How a node goes."""
         return f"{self.all_vitals}{node_id}"
+
+    def past_failure(self, number: int) -> str:
+        """One of the failures that cost a restart, from 0."""
+        return f"{self.history}{number}"
 
     def assignment(self, node_id: str) -> str:
         """The place of a node."""
@@ -217,6 +230,8 @@ class JobRecord:
         size: Nodes in the generation, once sealed.
         restarts: Restarts spent on failures so far.
         failed: The last generation whose failure was counted, 0 for none.
+        delay: Seconds before the generation that is forming may be sealed: back-off.
+        excluded: Nodes that are left out.
         departed: Agents that were members once and are gone.
         progress: The farthest marker of any worker so far; `None` for none.
         reason: Why this generation is formed, or why the job is over.
@@ -230,6 +245,8 @@ class JobRecord:
     size: int = 0
     restarts: int = 0
     failed: int = 0
+    delay: float = 0.0
+    excluded: tuple[Exclusion, ...] = ()
     departed: int = 0
     progress: float | None = None
     reason: str = ""
@@ -239,6 +256,12 @@ class JobRecord:
     def members_of(self) -> int:
         """The generation that has members: the sealed one, or the last before it."""
         return self.generation - (self.phase is JobPhase.FORMING)
+
+    def exclusion_of(self, node_id: str, host: str, time: float) -> Exclusion | None:
+        """Return why a node is left out at a time, `None` if it is not."""
+        names = (host, agent_of(node_id))
+        of_it = [e for e in self.excluded if e.node in names and e.lasts(time)]
+        return of_it[-1] if of_it else None
 
 
 @attrs.frozen(kw_only=True)
@@ -287,6 +310,7 @@ class WaitingRecord:
         here: Some of them; first those that don't count.
         gone: The last of those that were here.
         missing: Who should be here and is not, one text for each or for many.
+        delay: Seconds before the generation may begin, from when this was written.
     """
 
     generation: int
@@ -295,6 +319,7 @@ class WaitingRecord:
     here: tuple[Sighting, ...]
     gone: tuple[Sighting, ...]
     missing: tuple[str, ...]
+    delay: float = 0.0
 
 
 @attrs.frozen
@@ -353,35 +378,3 @@ def decode_info(key: str, value: bytes) -> Mapping[str, str]:
         RendezvousCorrupt: If the value is not a mapping of strings; names the key.
     """
     return decode(dict[str, str], key, value)
-
-
-_FLAGS: Mapping[str, str] = {
-    "max_restarts": "--max-restarts",
-    "restart_policy": "--restart-policy",
-    "on_failure": "--on-failure",
-    "shutdown_timeout": "--shutdown-timeout",
-    "node_unit": "--rdzv-conf node_unit",
-    "population": "--rdzv-conf population",
-}
-
-
-def differences(ours: JobSettings, jobs: JobSettings) -> str:
-    """Return where a node's settings differ from the job's, by flag, or ``""``."""
-    found = []
-    if (ours.min_nodes, ours.max_nodes) != (jobs.min_nodes, jobs.max_nodes):
-        found.append(
-            f"--nnodes is {ours.min_nodes}:{ours.max_nodes} here "
-            f"and {jobs.min_nodes}:{jobs.max_nodes} in the job"
-        )
-    for field, flag in _FLAGS.items():
-        here, there = getattr(ours, field), getattr(jobs, field)
-        if here != there:
-            found.append(f"{flag} is {_said(here)} here and {_said(there)} in the job")
-    return "; ".join(found)
-
-
-def _said(value: object) -> str:
-    """Return a setting as a user would have given it."""
-    if isinstance(value, tuple):
-        return " ".join(map(repr, value)) or "not given"
-    return str(value)

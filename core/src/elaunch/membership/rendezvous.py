@@ -291,7 +291,8 @@ class StoreRendezvous:
 
     async def members(self) -> Sequence[MemberStatus]:
         """Read how all nodes of the job are."""
-        return await statuses(self._open(), self._keys)
+        time = self._params.clock()
+        return await statuses(self._open(), self._keys, time)
 
     async def retire(self, reason: str) -> None:
         """Tell the job that this node leaves as soon as its workers have stopped."""

@@ -1,5 +1,6 @@
 """The roster: what the coordinator has read of a job, kept current by the watch."""
 
+import math
 from collections import deque
 
 import attrs
@@ -21,6 +22,7 @@ from elaunch.membership.records import (
     stay_of,
 )
 from elaunch.membership.view import Node, View
+from elaunch.policy import PastFailure
 from elaunch.store import Listing, StoreEvent
 from elaunch.vitals import Vitals
 
@@ -32,11 +34,15 @@ class Roster:
     Attributes:
         keys: Keys of the job.
         assigned: Revision of each assignment in the store, by node.
+        recorded: Revision of each past failure in the store, by its number.
+        history: The failures that were counted so far.
         vitals: How the nodes go.
     """
 
     keys: Keys
     assigned: dict[str, int] = attrs.field(factory=dict, init=False)
+    recorded: dict[int, int] = attrs.field(factory=dict, init=False)
+    history: list[PastFailure] = attrs.field(factory=list, init=False)
     vitals: JobVitals = attrs.field(factory=JobVitals, init=False)
     _nodes: dict[str, Node] = attrs.field(factory=dict, init=False)
     _stays: dict[str, str] = attrs.field(factory=dict, init=False)
@@ -48,6 +54,8 @@ class Roster:
     _answered: set[str] = attrs.field(factory=set, init=False)
     _preempted: set[str] = attrs.field(factory=set, init=False)
     _charged: bool = attrs.field(default=False, init=False)
+    _grown_since: float | None = attrs.field(default=None, init=False)
+    _delayed_since: float = attrs.field(default=0.0, init=False)
     _failing_since: float | None = attrs.field(default=None, init=False)
     _since: dict[str, float] = attrs.field(factory=dict, init=False)
     _gone: deque[Sighting] = attrs.field(
@@ -56,8 +64,8 @@ class Roster:
     _forming_since: float = attrs.field(default=0.0, init=False)
     _quorum_since: float | None = attrs.field(default=None, init=False)
 
-    def view(self, job: JobRecord) -> View:
-        """Return what a decision depends on."""
+    def view(self, job: JobRecord, time: float = 0.0) -> View:
+        """Return what a decision depends on, at a time in Unix seconds."""
         return View(
             job=job,
             nodes=self._nodes,
@@ -69,15 +77,22 @@ class Roster:
             answered=frozenset(self._answered),
             preempted=frozenset(self._preempted),
             charged=self._charged,
+            history=tuple(self.history),
+            time=time,
+            progress=self.vitals.progress,
+            findings=self.vitals.findings(job.members_of),
+            came=self._since,
+            grown_since=-math.inf if self._grown_since is None else self._grown_since,
+            delayed_since=self._delayed_since,
             failing_since=self._failing_since,
             forming_since=self._forming_since,
             quorum_since=self._quorum_since,
         )
 
-    def waiting(self, job: JobRecord, now: float) -> WaitingRecord:
-        """Return whom the job waits for."""
+    def waiting(self, job: JobRecord, now: float, time: float) -> WaitingRecord:
+        """Return whom the job waits for; ``time`` is in Unix seconds."""
         gone = [attrs.evolve(seen, age=now - seen.age) for seen in self._gone]
-        return waiting(self.view(job), gone, self._since, now)
+        return waiting(self.view(job, time), gone, now)
 
     def read(self, job: JobRecord, listing: Listing, now: float) -> None:
         """Begin anew from all that the store holds of the job.
@@ -85,6 +100,7 @@ class Roster:
         A listing is sorted: places come before what their nodes are done with.
         """
         self._nodes, self._stays, self._members, self.assigned = {}, {}, {}, {}
+        self.recorded, past = {}, {}
         self.vitals = JobVitals(farthest((self.vitals.progress, job.progress)))
         for entry in listing.entries:
             if entry.key.startswith(self.keys.nodes):
@@ -102,7 +118,15 @@ class Roster:
                 self._note_done(job, node_id, decode(int, entry.key, entry.value))
             elif entry.key.startswith(self.keys.all_vitals):
                 self.note_vitals(entry.key, entry.value)
-        self._forming_since = now
+            elif entry.key.startswith(self.keys.history):
+                number = int(entry.key.removeprefix(self.keys.history))
+                self.recorded[number] = entry.revision
+                past[number] = decode(PastFailure, entry.key, entry.value)
+        # One beyond was written by who did not live to count it, or was taken back.
+        self.history = [past[n] for n in range(job.restarts) if n in past]
+        self._forming_since = self._delayed_since = now
+        if job.generation > 1 and self._grown_since is None:
+            self._grown_since = now  # nobody knows when that was
 
     def apply(self, job: JobRecord, event: StoreEvent, now: float) -> None:
         """Take in one change of a node."""
@@ -139,15 +163,25 @@ class Roster:
         self._answered.add(node_id)
         self.remove(node_id, now)
 
-    def charged(self, *, charged: bool) -> None:
-        """Note that a failure was counted, or that this was taken back."""
-        self._charged = charged
+    def charged(self, past: PastFailure, now: float) -> None:
+        """Note that a failure was counted."""
+        self._charged = True
+        self.history.append(past)
+        self._delayed_since = now
 
-    def forming(self, now: float) -> None:
-        """Note that a new generation is forming."""
+    def refunded(self) -> None:
+        """Note that what was counted last was taken back."""
+        self._charged = False
+        del self.history[-1:]
+
+    def forming(self, now: float, *, grows: bool = False) -> None:
+        """Note that a new generation is forming, maybe for nodes that joined."""
+        self._charged = False
         self._done.clear()
         self._quorum_since = None
-        self._forming_since = now
+        self._forming_since = self._delayed_since = now
+        if grows:
+            self._grown_since = now
 
     def sealed(self, members: tuple[Candidate, ...]) -> None:
         """Note who is a member of the generation that was just sealed."""

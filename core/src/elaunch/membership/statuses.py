@@ -16,17 +16,22 @@ from elaunch.store import Listing, Store
 from elaunch.vitals import MemberStatus, Vitals
 
 
-async def statuses(store: Store, keys: Keys) -> Sequence[MemberStatus]:
+async def statuses(store: Store, keys: Keys, time: float) -> Sequence[MemberStatus]:
     """Return how all nodes are: members in the order of their ranks, then spares.
+
+    Args:
+        store: Where the job lives.
+        keys: Its keys.
+        time: The time in Unix seconds.
 
     Raises:
         RendezvousUnreachable: If the store does not tell.
     """
-    return told(keys, await store.list(keys.root))
+    return told(keys, await store.list(keys.root), time)
 
 
-def told(keys: Keys, listing: Listing) -> Sequence[MemberStatus]:
-    """Return what the keys of a job tell of its nodes."""
+def told(keys: Keys, listing: Listing, time: float) -> Sequence[MemberStatus]:
+    """Return what the keys of a job tell of its nodes at a time."""
     values = {entry.key: entry.value for entry in listing.entries}
     state = values.get(keys.state)
     if state is None:
@@ -34,7 +39,7 @@ def told(keys: Keys, listing: Listing) -> Sequence[MemberStatus]:
     job = decode(JobRecord, keys.state, state)
     roster = Roster(keys)
     roster.read(job, listing, now=0.0)
-    return _statuses(roster.view(job), keys, values)
+    return _statuses(roster.view(job, time), keys, values)
 
 
 def _statuses(
@@ -46,7 +51,7 @@ def _statuses(
     for node_id, node in view.nodes.items():
         key = keys.vitals(node_id)
         vitals = decode(Vitals, key, values[key]) if key in values else None
-        record = node.record
+        record, exclusion = node.record, view.exclusion_of(node_id)
         status = MemberStatus(
             node=view.name_of(node_id),
             host=record.facts.host,
@@ -59,6 +64,7 @@ def _statuses(
             decides=node_id == holder,
             reason=record.reason,
             unfit=record.unfit,
+            excluded=exclusion.told(view.time) if exclusion else "",
         )
         if vitals:
             status = attrs.evolve(

@@ -17,6 +17,7 @@ from elaunch.errors import (
     RendezvousUnreachable,
 )
 from elaunch.failures import ProcessFailure
+from elaunch.membership.differences import differences
 from elaunch.membership.records import (
     Assignment,
     Holder,
@@ -30,7 +31,6 @@ from elaunch.membership.records import (
     WaitingRecord,
     decode,
     decode_info,
-    differences,
     encode,
 )
 from elaunch.rendezvous import (
@@ -265,8 +265,16 @@ class Stay:
             return None, 0.0
         return told, asyncio.get_running_loop().time() - self.waiting_since
 
-    def why_left_out(self) -> str:
-        """Return why this node is not counted, as far as it knows; empty if it is."""
+    def why_left_out(self, time: float) -> str:
+        """Return why this node is not counted, as far as it knows; empty if it is.
+
+        Args:
+            time: The time in Unix seconds.
+        """
+        job, host = self.job, self.facts.host
+        exclusion = job.exclusion_of(self.node_id, host, time) if job else None
+        if exclusion:
+            return exclusion.told(time)
         return f"unfit: {self.unfit}" if self.unfit else ""
 
     def news(self) -> asyncio.Event:

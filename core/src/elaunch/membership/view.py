@@ -1,12 +1,14 @@
 """What a decision depends on: the job and its nodes as the coordinator sees them."""
 
 import functools
+import math
 from collections import Counter
 from collections.abc import Mapping
 
 import attrs
 
 from elaunch.failures import ProcessFailure
+from elaunch.membership.exclusions import Exclusion
 from elaunch.membership.ranks import Candidate
 from elaunch.membership.records import (
     JobRecord,
@@ -14,6 +16,8 @@ from elaunch.membership.records import (
     NodeRecord,
     agent_of,
 )
+from elaunch.policy import PastFailure
+from elaunch.vitals import ToldFinding
 
 
 @attrs.frozen(kw_only=True)
@@ -41,6 +45,14 @@ class View:
         answered: Members that said that they had stopped, and are gone since.
         preempted: Members with workers that ended for a preemption, also if gone.
         charged: Whether who looks at this has counted a failure of that generation.
+        history: The failures that were counted so far.
+        time: The time in Unix seconds, on the clock of exclusions.
+        progress: The farthest marker of any worker so far; `None` for none.
+        findings: What monitors found last in the generation of the members.
+        came: When each node came.
+        grown_since: When the job last formed anew for nodes that joined, as far as who
+            looks at this knows.
+        delayed_since: When the delay of the forming generation began.
         failing_since: When the first of them was heard of, `None` before that.
         forming_since: When the coordinator first saw this generation forming.
         quorum_since: When the minimum was first there, `None` while it is not.
@@ -56,6 +68,13 @@ class View:
     answered: frozenset[str] = frozenset()
     preempted: frozenset[str] = frozenset()
     charged: bool = False
+    history: tuple[PastFailure, ...] = ()
+    time: float = 0.0
+    progress: float | None = None
+    findings: tuple[ToldFinding, ...] = ()
+    came: Mapping[str, float] = attrs.field(factory=dict)
+    grown_since: float = -math.inf
+    delayed_since: float = 0.0
     failing_since: float | None = None
     forming_since: float = 0.0
     quorum_since: float | None = None
@@ -100,6 +119,19 @@ class View:
         host = node.record.facts.host if node else self.hosts[node_id]
         return agent_of(node_id) if host in self._shared_hosts else host
 
+    def exclusion_of(self, node_id: str) -> Exclusion | None:
+        """Return why the job leaves a node out now, `None` if it does not."""
+        if not self.job.excluded:
+            return None
+        node = self.nodes.get(node_id)
+        host = node.record.facts.host if node else self.hosts.get(node_id, "")
+        return self.job.exclusion_of(node_id, host, self.time)
+
+    def barred(self) -> set[str]:
+        """Return the nodes and members that can't come again."""
+        excluded = ((n, self.exclusion_of(n)) for n in {*self.nodes, *self.members})
+        return {n for n, why in excluded if why and why.until is None}
+
     def restarts(self) -> list[str]:
         """Return the members that ask for their generation to end."""
         return [m for m in self.members if self.is_here(m) and self.why_restart(m)]
@@ -125,6 +157,7 @@ class View:
             for node in self.nodes.values()
             if node.record.phase is NodePhase.READY
             and not node.record.unfit
+            and not self.exclusion_of(node.node_id)
             and self.is_admitted(node)
             and (node.node_id not in self.members or self.has_stopped(node.node_id))
         )
@@ -169,7 +202,7 @@ class View:
     def failures(self) -> tuple[ProcessFailure, ...]:
         """Return what the members report of their generation, stopped or not."""
         return tuple(
-            failure
+            attrs.evolve(failure, node=self.name_of(node_id))
             for node_id in self.members
             if (node := self.nodes.get(node_id)) is not None
             and node.record.phase in (NodePhase.FAILED, NodePhase.READY)

@@ -13,6 +13,7 @@ pytest.register_assert_rewrite(
     "elaunch.testing.preflight",
     "elaunch.testing.recorder",
     "elaunch.testing.rendezvous",
+    "elaunch.testing.rendezvous_decisions",
     "elaunch.testing.rendezvous_meeting",
     "elaunch.testing.rendezvous_members",
     "elaunch.testing.rendezvous_notices",

@@ -18,6 +18,7 @@ from elaunch.api import (
     RendezvousHandler,
     RendezvousTimeout,
 )
+from elaunch.testing.rendezvous_decisions import DecisionTests
 from elaunch.testing.rendezvous_meeting import MeetingTests
 from elaunch.testing.rendezvous_members import MemberTests
 from elaunch.testing.rendezvous_nodes import (
@@ -33,7 +34,7 @@ from elaunch.testing.rendezvous_notices import NoticeTests
 
 
 @pytest.mark.asyncio
-class RendezvousContract(MeetingTests, MemberTests, NoticeTests):
+class RendezvousContract(DecisionTests, MeetingTests, MemberTests, NoticeTests):
     """Inherit from it in a class named ``Test...`` and override `new_handler`."""
 
     @pytest.mark.parametrize("size", [1, 2, 4])

@@ -17,7 +17,6 @@ from elaunch.errors import (
     SignalException,
 )
 from elaunch.events import Value
-from elaunch.membership.planner import ASKING
 from elaunch.membership.records import (
     Assignment,
     JobPhase,
@@ -26,6 +25,7 @@ from elaunch.membership.records import (
     agent_of,
     decode,
 )
+from elaunch.membership.steps import ASKING
 from elaunch.testing.simulation.backend import Server
 from elaunch.testing.simulation.loop import SimulatedLoop
 from elaunch.testing.simulation.node import SimulatedNode

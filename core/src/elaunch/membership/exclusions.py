@@ -1,0 +1,82 @@
+"""Nodes that a job leaves out, after a decision of its policy. Pure."""
+
+import math
+from collections.abc import Iterable
+
+import attrs
+
+from elaunch.policy import Decision, Verdict
+
+
+@attrs.frozen(kw_only=True)
+class Exclusion:
+    """A node that the job leaves out.
+
+    Attributes:
+        node: Its name among the nodes of the job: a host, or an agent.
+        reason: Why, in one line.
+        until: When it may come again, in Unix seconds; `None` for never.
+        generation: The generation whose failure it follows from.
+    """
+
+    node: str
+    reason: str
+    until: float | None
+    generation: int
+
+    def lasts(self, time: float) -> bool:
+        """Whether it is left out at a time."""
+        return self.until is None or time < self.until
+
+    def told(self, time: float) -> str:
+        """Return for how long, from a time on, and why."""
+        if self.until is None:
+            return f"excluded for good: {self.reason}"
+        return f"excluded for {max(0.0, self.until - time):.0f} s: {self.reason}"
+
+
+def exclusions(
+    decision: Decision, generation: int, time: float
+) -> tuple[Exclusion, ...]:
+    """Return whom a decision leaves out.
+
+    Args:
+        decision: What the policy has decided.
+        generation: The generation that failed.
+        time: When it was decided, in Unix seconds.
+    """
+    if decision.verdict is not Verdict.EXCLUDE:
+        return ()
+    until = _end_of(decision.cool_down, time)
+    return tuple(
+        Exclusion(node=node, reason=decision.reason, until=until, generation=generation)
+        for node in decision.exclude
+    )
+
+
+def _end_of(cool_down: float | None, time: float) -> float | None:
+    if cool_down is None or not math.isfinite(cool_down):
+        return None
+    return time + max(0.0, cool_down)
+
+
+def joined(
+    before: Iterable[Exclusion], more: Iterable[Exclusion], time: float
+) -> tuple[Exclusion, ...]:
+    """Return all exclusions that last at a time; of one node the longest counts."""
+    found: dict[str, Exclusion] = {}
+    for exclusion in (*before, *more):
+        other = found.get(exclusion.node)
+        if exclusion.lasts(time) and (other is None or _end(other) <= _end(exclusion)):
+            found[exclusion.node] = exclusion
+    return tuple(found.values())
+
+
+def next_end(exclusions: Iterable[Exclusion], time: float) -> float | None:
+    """Return when the next of them ends, `None` if none does."""
+    ends = (e.until for e in exclusions if e.until is not None and e.lasts(time))
+    return min(ends, default=None)
+
+
+def _end(exclusion: Exclusion) -> float:
+    return math.inf if exclusion.until is None else exclusion.until

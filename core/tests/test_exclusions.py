@@ -1,0 +1,161 @@
+"""Nodes that are left out, and what decisions make of a job."""
+
+import math
+
+import attrs
+import pytest
+
+from elaunch.failures import ProcessFailure
+from elaunch.membership.effects import after
+from elaunch.membership.exclusions import Exclusion, exclusions, joined, next_end
+from elaunch.membership.records import JobPhase, JobRecord
+from elaunch.membership.steps import Charge, Close, Form, Refund
+from elaunch.policy import Decision, FailureReport, PastFailure, Verdict
+from elaunch.rendezvous import JobSettings, Outcome, OutcomeState
+
+
+def exclusion(node: str, until: float | None, generation: int = 1) -> Exclusion:
+    return Exclusion(node=node, reason="bad", until=until, generation=generation)
+
+
+def excluding(
+    *nodes: str, cool_down: float | None = None, delay: float = 0.0
+) -> Decision:
+    return Decision(Verdict.EXCLUDE, "bad", delay, nodes, cool_down)
+
+
+class TestExclusions:
+    def test_only_a_verdict_leaves_nodes_out(self) -> None:
+        restart = attrs.evolve(excluding("a"), verdict=Verdict.RESTART)
+
+        assert exclusions(restart, 1, 0.0) == ()
+        assert exclusions(excluding("a", "b"), 1, 0.0) == (
+            exclusion("a", None),
+            exclusion("b", None),
+        )
+
+    @pytest.mark.parametrize(
+        ("cool_down", "until"),
+        [
+            (60.0, 160.0),
+            (0.0, 100.0),
+            (-1.0, 100.0),
+            (math.inf, None),
+            (math.nan, None),
+        ],
+    )
+    def test_they_cool_down(self, cool_down: float, until: float | None) -> None:
+        """Whatever a policy says: what can't be written down would end the job."""
+        found = exclusions(excluding("a", cool_down=cool_down), 1, 100.0)
+
+        assert found == (exclusion("a", until),)
+
+    def test_of_one_node_the_longest_counts(self) -> None:
+        short, long = exclusion("a", 10.0), exclusion("a", 20.0, generation=2)
+
+        assert joined((short,), (long,), 0.0) == (long,)
+        assert joined((long,), (short,), 0.0) == (long,)
+        assert joined((exclusion("a", None),), (long,), 0.0) == (exclusion("a", None),)
+
+    def test_what_is_over_is_forgotten(self) -> None:
+        kept = exclusion("b", 10.5)
+
+        assert joined((exclusion("a", 10.0), kept), (), 10.0) == (kept,)
+
+    def test_the_next_end_is_told(self) -> None:
+        some = (exclusion("a", None), exclusion("b", 9.0), exclusion("c", 12.0))
+
+        assert next_end(some, 5.0) == 9.0
+        assert next_end(some, 9.0) == 12.0
+        assert next_end(some, 12.0) is None
+
+    def test_it_tells_for_how_long_and_why(self) -> None:
+        assert exclusion("a", None).told(7.0) == "excluded for good: bad"
+        assert exclusion("a", 60.0).told(7.0) == "excluded for 53 s: bad"
+
+
+class TestWhoIsMeant:
+    JOB = JobRecord(
+        phase=JobPhase.SEALED,
+        generation=1,
+        settings=JobSettings(min_nodes=1, max_nodes=1),
+        token=1,
+        excluded=(exclusion("h", 10.0), exclusion("g-12-ab", None)),
+    )
+
+    def test_a_host_means_whatever_starts_there(self) -> None:
+        assert self.JOB.exclusion_of("h-99-cd~3", "h", 5.0) == exclusion("h", 10.0)
+        assert self.JOB.exclusion_of("h-99-cd~3", "h", 10.0) is None
+
+    def test_an_agent_means_all_its_stays_and_nobody_else(self) -> None:
+        assert self.JOB.exclusion_of("g-12-ab~4", "g", 99.0)
+        assert self.JOB.exclusion_of("g-13-ab~1", "g", 99.0) is None
+
+
+class TestEffects:
+    JOB = JobRecord(
+        phase=JobPhase.SEALED,
+        generation=3,
+        settings=JobSettings(min_nodes=1, max_nodes=2),
+        token=1,
+        size=2,
+        restarts=1,
+        failed=1,
+        excluded=(exclusion("old", 50.0),),
+    )
+
+    def past(self, decision: Decision) -> PastFailure:
+        failed = ProcessFailure(
+            rank=0,
+            local_rank=0,
+            role="r",
+            host="a",
+            pid=1,
+            exitcode=1,
+            timestamp=0.0,
+        )
+        report = FailureReport(generation=3, restarts=1, failures=(failed,))
+        return PastFailure(report, decision)
+
+    def test_a_failure_is_counted_with_all_that_follows(self) -> None:
+        past = self.past(excluding("a", cool_down=9.0, delay=4.0))
+        job = after(self.JOB, Form("x", 2, past), 40.0)
+
+        assert (job.phase, job.generation, job.size) == (JobPhase.FORMING, 4, 0)
+        assert (job.restarts, job.failed, job.delay) == (2, 3, 4.0)
+        assert job.excluded == (exclusion("old", 50.0), exclusion("a", 49.0, 3))
+
+    def test_what_no_failure_caused_has_no_delay_and_counts_nothing(self) -> None:
+        job = after(attrs.evolve(self.JOB, delay=4.0), Form("x", 1), 60.0)
+
+        assert (job.restarts, job.failed, job.delay) == (1, 1, 0.0)
+        assert job.excluded == ()
+
+    @pytest.mark.parametrize("delay", [-1.0, math.nan])
+    def test_a_delay_that_is_none_is_none(self, delay: float) -> None:
+        past = self.past(excluding(delay=delay))
+
+        assert after(self.JOB, Form("x", 2, past), 0.0).delay == 0.0
+
+    def test_no_delay_is_for_ever(self) -> None:
+        past = self.past(excluding(delay=math.inf))
+
+        assert after(self.JOB, Form("x", 2, past), 0.0).delay == 86_400.0
+
+    def test_a_refund_takes_all_back(self) -> None:
+        """Also who was left out for a failure that was none."""
+        forming = after(self.JOB, Form("a node joined", 1), 0.0)
+        past = self.past(excluding("a", delay=4.0))
+        charged = after(forming, Charge("x", 2, past), 0.0)
+        refunded = after(charged, Refund("y", 1), 0.0)
+
+        assert (charged.generation, charged.failed) == (4, 3)
+        assert [e.node for e in charged.excluded] == ["old", "a"]
+        assert refunded == attrs.evolve(forming, reason="y", failed=0)
+
+    def test_the_end_leaves_the_rest_as_it_is(self) -> None:
+        outcome = Outcome(state=OutcomeState.HANDED_BACK, reason="enough")
+
+        assert after(self.JOB, Close(outcome), 0.0) == attrs.evolve(
+            self.JOB, phase=JobPhase.CLOSED, reason="enough", outcome=outcome
+        )
