@@ -37,6 +37,7 @@ from elaunch.membership.steps import (
     Step,
     Wait,
 )
+from elaunch.membership.view import View
 from elaunch.policy import PastFailure
 from elaunch.rendezvous import JobSettings, NodeFacts
 from elaunch.store import StoreEvent
@@ -52,6 +53,7 @@ class Node:
         place: The generation that it is a member of; 0 while it waits.
         stopped: The last generation of which it runs no workers.
         at_work: Whether any of its workers is alive.
+        unfit: Why it can't take part, or empty.
     """
 
     node_id: str
@@ -59,6 +61,7 @@ class Node:
     place: int = 0
     stopped: int = 0
     at_work: bool = False
+    unfit: str = ""
 
 
 @attrs.define(eq=False)
@@ -73,6 +76,7 @@ class JobModel:
         nodes: The living nodes.
         now: The time.
         done: Who has been done, with the generation.
+        not_before: When the generation that is forming may be sealed.
     """
 
     settings: JobSettings
@@ -82,6 +86,7 @@ class JobModel:
     nodes: dict[str, Node] = attrs.field(factory=dict, init=False)
     now: float = attrs.field(default=0.0, init=False)
     done: set[tuple[str, int]] = attrs.field(factory=set, init=False)
+    not_before: float = attrs.field(default=0.0, init=False)
     _keys: Keys = attrs.field(factory=lambda: Keys("job"), init=False)
     _space: Keyspace = attrs.field(factory=Keyspace, init=False)
     _unheard: deque[StoreEvent] = attrs.field(factory=deque, init=False)
@@ -94,6 +99,10 @@ class JobModel:
             phase=JobPhase.FORMING, generation=1, settings=self.settings, token=1
         )
         self.take_office()
+
+    def view(self) -> View:
+        """Return what the coordinator decides by."""
+        return self.roster.view(self.job, self.now)
 
     # -- who is where ----------------------------------------------------------------
 
@@ -137,8 +146,10 @@ class JobModel:
             joined=0,
             failures=(),
             preempted=False,
+            restart="",
+            unfit=node.unfit,
         )
-        self._enter(Node(node_id_of(agent, stay + 1), record))
+        self._enter(Node(node_id_of(agent, stay + 1), record, unfit=node.unfit))
 
     def expire(self, key: str) -> None:
         """End the lease of a stay that was given up."""
@@ -158,6 +169,25 @@ class JobModel:
             preempted=node.record.preempted,
             reason="SIGTERM",
         )
+
+    def withhold(self, node: Node, reason: str) -> None:
+        """Say why a node can't take part; one that is ready says so at once."""
+        node.unfit = reason
+        if node.record.phase is NodePhase.READY:
+            record = node.record
+            self._say(
+                node,
+                NodePhase.READY,
+                record.generation,
+                failures=record.failures,
+                preempted=record.preempted,
+            )
+
+    def ask_for_restart(self, node: Node) -> None:
+        """Ask for the end of the generation, beside what was said."""
+        node.record = attrs.evolve(node.record, restart="asked")
+        if self.is_known(node):
+            self._space.put(self._keys.node(node.node_id), encode(node.record))
 
     def fail(self, node: Node) -> None:
         """Report that a worker failed."""
@@ -248,6 +278,8 @@ class JobModel:
             failures=failures,
             preempted=preempted,
             reason=reason,
+            restart=node.record.restart if phase is NodePhase.RUNNING else "",
+            unfit=node.unfit if phase is NodePhase.READY else "",
         )
         # The lease of one that was excluded is over.
         if self.is_known(node):
@@ -295,6 +327,7 @@ class JobModel:
                 self._record_failure(step.past)
                 self.job = after(self.job, step, self.now)
                 self.roster.forming(self.now, grows=step.grows)
+                self.not_before = 0.0
                 self._charge(step.past)
             case Charge():
                 self._record_failure(step.past)
@@ -303,6 +336,7 @@ class JobModel:
             case Refund():
                 self.job = after(self.job, step, self.now)
                 self.roster.refunded()
+                self.not_before = 0.0
             case Seal():
                 self._seal(step)
             case Exclude(node_ids):
@@ -320,6 +354,7 @@ class JobModel:
     def _charge(self, past: PastFailure | None) -> None:
         if past:
             self.roster.charged(past, self.now)
+            self.not_before = self.now + self.job.delay
 
     def _seal(self, step: Seal) -> None:
         size = len(step.members)

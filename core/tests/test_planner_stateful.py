@@ -27,13 +27,12 @@ from elaunch.membership.steps import (
     Timing,
     Wait,
 )
+from elaunch.policy import Decision, FailureReport, History, Verdict
 from elaunch.rendezvous import JobSettings, OutcomeState
-from elaunch.restart_budget import BudgetPolicy
 
 
 T = TypeVar("T")
 
-TIMING = Timing(last_call=5.0)
 FEW_DECISIONS = 12
 """After so many a job is settled whose nodes do what they should."""
 
@@ -46,10 +45,40 @@ def pick(which: int, among: list[T]) -> list[T]:
     return [among[which % len(among)]] if among else []
 
 
+@attrs.frozen
+class Judging:
+    """A policy with a budget, that leaves out the node of every second failure.
+
+    Attributes:
+        budget: How many restarts there are.
+        cool_down: Seconds for which it does; 0 for never, `None` for good.
+        delay: Seconds of back-off.
+    """
+
+    budget: int
+    cool_down: float | None
+    delay: float
+
+    def on_failure(self, report: FailureReport, history: History) -> Decision:
+        assert len(history) == report.restarts
+        generations = [past.report.generation for past in history]
+        assert [*generations, report.generation] == sorted(
+            {*generations, report.generation}
+        )
+        if report.restarts >= self.budget:
+            return Decision(Verdict.FAIL, "enough")
+        if self.cool_down == 0 or len(history) % 2:
+            return Decision(Verdict.RESTART, "again", self.delay)
+        nodes = (report.failures[0].node,)
+        return Decision(Verdict.EXCLUDE, "bad", self.delay, nodes, self.cool_down)
+
+
 class PlannerMachine(RuleBasedStateMachine):
     """Anything can happen at any time; a law is checked with each decision."""
 
     model: JobModel
+    policy: Judging
+    timing: Timing
 
     @initialize(
         least=strategies.integers(1, 3),
@@ -59,6 +88,9 @@ class PlannerMachine(RuleBasedStateMachine):
         population=strategies.sampled_from((None, None, 3, 5)),
         slots=strategies.booleans(),
         nodes=strategies.integers(0, 5),
+        cool_down=strategies.sampled_from((0.0, None, 10.0, 60.0)),
+        delay=strategies.sampled_from((0.0, 3.0)),
+        calm=strategies.sampled_from((0.0, 0.0, 2.0)),
     )
     def begin(
         self,
@@ -70,6 +102,9 @@ class PlannerMachine(RuleBasedStateMachine):
         population: int | None,
         slots: bool,
         nodes: int,
+        cool_down: float | None,
+        delay: float,
+        calm: float,
     ) -> None:
         most = least + more
         job = JobSettings(
@@ -80,6 +115,8 @@ class PlannerMachine(RuleBasedStateMachine):
             population=max(population, least) if population else None,
         )
         self.model = JobModel(job, slots)
+        self.policy = Judging(budget, cool_down, delay)
+        self.timing = Timing(last_call=5.0, scale_debounce=calm, scale_interval=calm)
         self.charged: set[int] = set()
         for number in range(nodes):
             self.model.arrive(number, job)
@@ -117,6 +154,17 @@ class PlannerMachine(RuleBasedStateMachine):
         for node in pick(which, self.model.running()):
             if not seldom:
                 self.model.preempt(node)
+
+    @rule(which=some, unfit=strategies.booleans())
+    def withhold(self, which: int, *, unfit: bool) -> None:
+        for node in pick(which, self.model.here()):
+            self.model.withhold(node, "unfit" if unfit else "")
+
+    @rule(which=some)
+    @precondition(lambda self: self.model.running())
+    def ask_for_restart(self, which: int) -> None:
+        for node in pick(which, self.model.running()):
+            self.model.ask_for_restart(node)
 
     @rule(which=some)
     @precondition(lambda self: self.model.running())
@@ -195,10 +243,11 @@ class PlannerMachine(RuleBasedStateMachine):
     def plan(self) -> Step:
         """Ask twice: the answer is the same, and the view stays as it is."""
         model = self.model
-        view = model.roster.view(model.job)
+        view = model.view()
         before = attrs.evolve(view, nodes=dict(view.nodes), members=dict(view.members))
-        policy = BudgetPolicy(model.settings.max_restarts)
-        first, second = (plan(view, policy, TIMING, model.now) for _ in range(2))
+        first, second = (
+            plan(view, self.policy, self.timing, model.now) for _ in range(2)
+        )
 
         assert first == second
         assert view == before
@@ -206,7 +255,7 @@ class PlannerMachine(RuleBasedStateMachine):
 
     def perform(self) -> Step:
         decision, job = self.plan(), self.model.job
-        preempted = self.model.roster.view(job).preempted
+        preempted = self.model.view().preempted
         if preempted and job.phase is not JobPhase.CLOSED:
             # Whatever else has happened, and before anything is sealed or charged.
             assert isinstance(decision, Close)
@@ -227,8 +276,9 @@ class PlannerMachine(RuleBasedStateMachine):
                 self.charged.remove(job.generation - 1)
             case Seal(members):
                 self.check_seal(members)
+                assert self.model.now >= self.model.not_before
             case Exclude(node_ids):
-                late = set(self.model.roster.view(job).stopping())
+                late = set(self.model.view().stopping())
                 assert job.phase is JobPhase.FORMING
                 assert set(node_ids) == late
             case Close(outcome):
@@ -242,14 +292,14 @@ class PlannerMachine(RuleBasedStateMachine):
         job = self.model.job
         if restarts != job.restarts:
             assert restarts == job.restarts + 1 <= job.settings.max_restarts
-            assert self.model.roster.view(job).failures()
+            assert self.model.view().failures()
             assert failed not in self.charged
             self.charged.add(failed)
 
     def check_seal(self, members: tuple[Candidate, ...]) -> None:
         """Only nodes whose workers have stopped, each once, and as many as fit."""
         job = self.model.job
-        view, size = self.model.roster.view(job), len(members)
+        view, size = self.model.view(), len(members)
         places = memberships(members, generation=1, restart_count=0, reason="")
         ids = [member.node_id for member in members]
         agents = {agent_of(node_id) for node_id in ids}
@@ -264,6 +314,8 @@ class PlannerMachine(RuleBasedStateMachine):
         assert not view.stopping()
         assert all(record.phase is NodePhase.READY for record in ready)
         assert all(record.settings == job.settings for record in ready)
+        assert not any(record.unfit for record in ready)
+        assert not any(view.exclusion_of(node_id) for node_id in ids)
         for node_id, rank in view.members.items():
             if not self.model.slots and node_id in ids and rank < size:
                 assert ids.index(node_id) == rank
@@ -271,7 +323,7 @@ class PlannerMachine(RuleBasedStateMachine):
     def check_close(self, state: OutcomeState) -> None:
         """It succeeds when all are done, and fails only if it can't go on."""
         job = self.model.job
-        view = self.model.roster.view(job)
+        view = self.model.view()
         if state is OutcomeState.PREEMPTED:
             assert view.preempted <= view.members.keys()
             assert view.preempted
@@ -287,7 +339,14 @@ class PlannerMachine(RuleBasedStateMachine):
     def check_settled(self) -> None:
         """With enough nodes there is a generation, and it has all that fit."""
         job = self.model.job
-        here = [n for n in self.model.here() if n.record.settings == job.settings]
+        view = self.model.view()
+        here = [
+            n
+            for n in self.model.here()
+            if n.record.settings == job.settings
+            and not n.record.unfit
+            and not view.exclusion_of(n.node_id)
+        ]
         fitting = job.settings.fitting(len(here))
         if job.phase is JobPhase.FORMING:
             assert not fitting

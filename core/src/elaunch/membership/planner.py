@@ -39,6 +39,9 @@ from elaunch.rendezvous import Outcome, OutcomeState
 STOP_MARGIN = 10.0
 """Seconds a stopping node gets beyond its workers' grace before it is excluded."""
 
+COARSE = 0.001
+"""Seconds by which two clocks that count the same time may seem to differ."""
+
 LONGEST_DEBOUNCE = 10
 """How many debounces a node waits at most for others that keep coming."""
 
@@ -66,7 +69,7 @@ def _or_a_return(view: View, until: float | None, now: float) -> float | None:
     end = next_end(view.job.excluded, view.time)
     if end is None:
         return until
-    back = now + end - view.time
+    back = now + max(end - view.time, COARSE)
     return back if until is None else min(until, back)
 
 

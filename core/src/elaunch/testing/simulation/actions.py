@@ -137,6 +137,20 @@ def _slow_check(world: World, it: Stimulus) -> None:
     world.later(10.0, lambda: setattr(habits, "check_time", 0.0))
 
 
+def _ask_restart(world: World, it: Stimulus) -> None:
+    """Somebody asks the node for a restart."""
+    node = world.nodes[it.node]
+    if node.process and node.is_running:
+        world.loop.spawn(node.process, node.restart("new code"))
+
+
+def _progress(world: World, it: Stimulus) -> None:
+    """A worker of the node has come farther than any before."""
+    node = world.nodes[it.node]
+    if node.process and node.is_running:
+        world.loop.spawn(node.process, node.tell(float(world.faults["progress"])))
+
+
 def _close(world: World, it: Stimulus) -> None:
     """A user ends the job on the node."""
     node = world.nodes[it.node]
@@ -247,6 +261,8 @@ ACTIONS: Mapping[str, Action] = {
     "cant-start": _cant_start,
     "unfit": _unfit,
     "slow-check": _slow_check,
+    "ask-restart": _ask_restart,
+    "progress": _progress,
     "close": _close,
     "reset": _reset,
     "silence": _silence,

@@ -25,8 +25,8 @@ from elaunch.membership.records import (
     agent_of,
     decode,
 )
-from elaunch.membership.steps import ASKING
 from elaunch.testing.simulation.backend import Server
+from elaunch.testing.simulation.decision_laws import DecisionLaws
 from elaunch.testing.simulation.loop import SimulatedLoop
 from elaunch.testing.simulation.node import SimulatedNode
 from elaunch.testing.simulation.notice_laws import Key, NoticeLaws
@@ -52,6 +52,7 @@ class Laws:
         jobs: All that it was so far, in order.
         coordinator: The node that became the coordinator last.
         generations: How many generations were sealed.
+        decisions: The laws of decisions.
     """
 
     loop: SimulatedLoop
@@ -64,6 +65,7 @@ class Laws:
     jobs: list[JobRecord] = attrs.field(factory=list, init=False)
     coordinator: str = attrs.field(default="", init=False)
     generations: int = attrs.field(default=0, init=False)
+    decisions: DecisionLaws = attrs.field(init=False)
     _keys: Keys = attrs.field(factory=lambda: Keys("job"), init=False)
     _store: int = attrs.field(default=0, init=False)
     _lives: int = attrs.field(default=0, init=False)
@@ -83,6 +85,7 @@ class Laws:
 
     def __attrs_post_init__(self) -> None:
         self._notices = NoticeLaws(self._require)
+        self.decisions = DecisionLaws(self._require, self._keys)
 
     def watch_store(self) -> None:
         """Follow the store, which is a new one or the old one again."""
@@ -90,6 +93,7 @@ class Laws:
             self._store = self.server.number
             self.job = None
             self._ranks = {}
+            self.decisions.begins()
             keyspace = self.server.keyspace
             keyspace.subscribe(self._keys.state, keyspace.revision, self._state)
             keyspace.subscribe(self._keys.finished, keyspace.revision, self._finished)
@@ -227,10 +231,13 @@ class Laws:
             )
             # Whoever comes now with the same id begins another job.
             self.job, self._ranks, self._lives = None, {}, self._lives + 1
+            self.decisions.begins()
             return
         job, before = decode(JobRecord, event.key, event.value), self.job
+        decisions, now = self.decisions, self.loop.now
         if before and job != before:
-            self._check_transition(before, job)
+            decisions.transition(before, job, self.failures, now)
+        decisions.written(job, self.server.keyspace)
         if job.phase is JobPhase.SEALED and (before is None or before != job):
             self._check_assignments(job)
         if job.phase is not JobPhase.SEALED:
@@ -252,51 +259,20 @@ class Laws:
         if decode(int, event.key, event.value) == self.job.generation:
             self._done.add(event.key)
 
-    def _check_transition(self, before: JobRecord, job: JobRecord) -> None:
-        """One generation after the other, and only failures cost restarts."""
-        step = (before.phase, job.phase, job.generation - before.generation)
-        legal = {
-            (JobPhase.FORMING, JobPhase.SEALED, 0),
-            (JobPhase.SEALED, JobPhase.FORMING, 1),
-            (JobPhase.FORMING, JobPhase.FORMING, 0),
-            (JobPhase.FORMING, JobPhase.CLOSED, 0),
-            (JobPhase.SEALED, JobPhase.CLOSED, 0),
-        }
-        self._require(
-            step in legal,
-            f"the job went from {before.phase} {before.generation} "
-            f"to {job.phase} {job.generation}",
-        )
-        spent = job.restarts - before.restarts
-        failed = "failed:" in job.reason and not job.reason.endswith(ASKING)
-        forming = job.phase is JobPhase.FORMING
-        refunded = step[:2] == (JobPhase.FORMING, JobPhase.FORMING) and not failed
-        self._require(
-            spent == (1 if forming and failed else -1 if refunded else 0),
-            f"{spent} restarts were spent on: {job.reason}",
-        )
-        self._require(
-            (job.failed > before.failed) == (spent > 0),
-            f"generation {job.failed} was counted as a failure twice: {job.reason}",
-        )
-        self._require(
-            job.restarts <= min(self.failures, job.settings.max_restarts),
-            f"{job.restarts} restarts are spent, {self.failures} failures happened and "
-            f"{job.settings.max_restarts} restarts are allowed",
-        )
-
     def _check_assignments(self, job: JobRecord) -> None:
         """Each rank is given once, and whoever stays keeps its own."""
         self.generations += 1
         prefix = self._keys.assignments
         places: dict[str, int] = {}
+        members = []
         worlds = Counter[tuple[int, int, int]]()
         for entry in self.server.keyspace.list(prefix).entries:
             given = decode(Assignment, entry.key, entry.value)
             place = given.membership
             if (place.generation, given.token) != (job.generation, job.token):
                 continue
-            places[agent_of(entry.key.removeprefix(prefix))] = place.group_rank
+            members.append(entry.key.removeprefix(prefix))
+            places[agent_of(members[-1])] = place.group_rank
             worlds[place.group_size, place.world_size, place.restart_count] += 1
         self._require(
             sorted(places.values()) == list(range(job.size)) and len(worlds) == 1,
@@ -312,6 +288,7 @@ class Laws:
             f"ranks moved in generation {job.generation}: {moved}",
         )
         self._ranks = places
+        self.decisions.sealed(job, members, self.loop.now)
 
     def _has_slots(self) -> bool:
         return any(node.slot is not None for node in self.nodes.values())
@@ -329,15 +306,16 @@ class Laws:
             names = [node.name for node in alive]
             self._break(f"the job is over ({job.reason}), {names} go on")
             return
+        counted = [node for node in alive if not self.why_left_out(node)]
         if job is None or job.phase is not JobPhase.SEALED:
             self._require(
-                not settings.fitting(len(alive)),
-                f"{len(alive)} nodes are here and nothing is sealed: {job}",
+                not settings.fitting(len(counted)),
+                f"{len(counted)} nodes could take part and nothing is sealed: {job}",
             )
             return
         # While some are done the others go on, and nobody joins them.
         done = len(self._done)
-        wanted = job.size - done if done else settings.fitting(len(alive))
+        wanted = job.size - done if done else settings.fitting(len(counted))
         running = {key for _, key in self._alive.values()}
         at_work = [node.name for node in alive if node.group]
         self._require(
@@ -361,6 +339,12 @@ class Laws:
         )
         self._require(not idle, f"nobody uses what is open on {idle}")
         self._settled = tuple(node.name for node in alive)
+
+    def why_left_out(self, node: SimulatedNode) -> str:
+        """Return why a node that is alive does not count; empty if it does."""
+        agent = f"{node.agent}~1"
+        out = self.job and self.job.exclusion_of(agent, node.name, self.loop.now)
+        return str(out) if out else "unfit" if node.habits.unfit else ""
 
     def _endpoints_in_use(self) -> set[str]:
         return {group.endpoint for group in self._alive}

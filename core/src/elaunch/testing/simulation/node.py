@@ -11,7 +11,6 @@ from elaunch.agent.agent import Agent
 from elaunch.agent.messages import Result
 from elaunch.agent.notices import Notices
 from elaunch.api import (
-    BudgetPolicy,
     CommandEntry,
     EventName,
     JobSettings,
@@ -23,8 +22,10 @@ from elaunch.api import (
     RendezvousOptions,
     RendezvousParameters,
     RendezvousUnreachable,
+    RestartPolicy,
     Store,
     StoreRendezvous,
+    Vitals,
 )
 from elaunch.events import Value
 from elaunch.monitor import NamedMonitor
@@ -99,6 +100,7 @@ class SimulatedNode:
         slot: Rank that a scheduler gives it.
         local_world_size: Its workers.
         repeats: Whether its store client repeats unanswered writes.
+        policy: Decides what follows from failures.
         open_store: Connects a process to the store of another backend; `None` for the
             simulated store.
         habits: How its workers behave.
@@ -122,6 +124,7 @@ class SimulatedNode:
     options: RendezvousOptions
     ports: Iterator[int]
     observer: Observer
+    policy: RestartPolicy
     slot: int | None = None
     local_world_size: int = 2
     repeats: bool = True
@@ -138,6 +141,11 @@ class SimulatedNode:
     result: Result | Exception | None = attrs.field(default=None, init=False)
     excused: str = attrs.field(default="", init=False)
     _starts: int = attrs.field(default=0, init=False)
+
+    @property
+    def agent(self) -> str:
+        """Its agent, by the name that the job knows it by."""
+        return f"{self.name}-{self._starts}"
 
     @property
     def is_running(self) -> bool:
@@ -174,6 +182,21 @@ class SimulatedNode:
         if self.handler:
             with contextlib.suppress(RendezvousUnreachable):
                 await self.handler.close(outcome)
+
+    async def restart(self, reason: str) -> None:
+        """Ask for a restart, if this node is a member and the store answers."""
+        if self.handler:
+            with contextlib.suppress(RendezvousUnreachable):
+                await self.handler.restart(reason)
+
+    async def tell(self, progress: float) -> None:
+        """Tell of progress, if this node is a member and the store answers."""
+        if self.handler and self.memberships:
+            vitals = Vitals(
+                generation=self.memberships[-1].generation, progress=progress
+            )
+            with contextlib.suppress(RendezvousUnreachable):
+                await self.handler.tell(vitals)
 
     async def _run(self, process: Process) -> None:
         facts = NodeFacts(
@@ -237,9 +260,9 @@ class SimulatedNode:
             max_nodes=self.settings.max_nodes,
             node=facts,
             settings=self.settings,
-            policy=BudgetPolicy(self.settings.max_restarts),
+            policy=self.policy,
             record=self._record,
-            clock=self.loop.time,
+            clock=lambda: self.loop.now,
         )
         handler = ObservedRendezvous(
             open_store, params, self.options, str(self._starts)

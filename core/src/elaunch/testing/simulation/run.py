@@ -139,7 +139,8 @@ class Simulation(World):
         """Tell nodes that still wait for others, which will not come, to go."""
         least = self.scenario.min_nodes
         waiting = [node for node in self.nodes.values() if node.is_running]
-        if len(waiting) < least or self.scenario.node_unit > 1:
+        left_out = any(map(self.laws.why_left_out, waiting))
+        if len(waiting) < least or self.scenario.node_unit > 1 or left_out:
             for node in waiting:
                 if node.process:
                     self.loop.signal(node.process, signal.SIGTERM)

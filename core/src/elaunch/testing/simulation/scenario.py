@@ -66,6 +66,11 @@ class Scenario:
         slots: Whether the nodes have ranks from a scheduler.
         slowest: Most seconds that a message takes.
         repeats: Whether store clients repeat writes that were not answered.
+        excludes: Whether the policy leaves out nodes.
+        cool_down: Seconds for which it does; `None` for good.
+        delay: Seconds that the policy lets the job wait before each restart.
+        scale_debounce: Seconds in which no node must have come before others come in.
+        scale_interval: Seconds in which the job forms anew once for joiners.
         history: How many changes the store remembers for watches.
     """
 
@@ -84,6 +89,11 @@ class Scenario:
     slots: bool = False
     slowest: float = 0.002
     repeats: bool = True
+    excludes: bool = False
+    cool_down: float | None = None
+    delay: float = 0.0
+    scale_debounce: float = 0.0
+    scale_interval: float = 0.0
     history: int = 65_536
 
     @property
@@ -94,7 +104,9 @@ class Scenario:
     @property
     def quiet(self) -> float:
         """Seconds after the last stimulus in which everything must have settled."""
-        return 45.0 + 9 * self.keep_alive_interval
+        patience = 4 * (self.cool_down or 0.0) + 8 * self.delay
+        calm = 10 * self.scale_debounce + self.scale_interval
+        return 45.0 + 9 * self.keep_alive_interval + patience + calm
 
 
 Draw = Callable[[random.Random, Sequence[str]], list[Stimulus]]
@@ -115,7 +127,7 @@ def generate(family: str, seed: int) -> Scenario:
         Stimulus(round(draw.uniform(0, 1) ** 3 * 5, 4), "start", name) for name in names
     ]
     stimuli += FAMILIES[family](draw, names)
-    return Scenario(
+    scenario = Scenario(
         family=family,
         seed=seed,
         stimuli=tuple(sorted(stimuli, key=lambda stimulus: stimulus.at)),
@@ -132,6 +144,17 @@ def generate(family: str, seed: int) -> Scenario:
         slowest=draw.choice((0.001, 0.01, 0.1)),
         repeats=draw.random() < 0.7,
         history=draw.choice((65_536, 65_536, 8)),
+    )
+    if family not in _DECIDED:
+        return scenario
+    return attrs.evolve(
+        scenario,
+        max_restarts=9,
+        excludes=draw.random() < 0.7,
+        cool_down=draw.choice((None, 1.0, 5.0, 20.0)),
+        delay=draw.choice((0.0, 0.0, 0.3, 4.0)),
+        scale_debounce=draw.choice((0.0, 0.0, 0.5, 3.0)),
+        scale_interval=draw.choice((0.0, 0.0, 2.0, 15.0)),
     )
 
 
@@ -227,6 +250,19 @@ _FITNESS = {
     "unfit": (0.1, 15),
     "slow-check": (0.1, 20),
 }
+_DECISIONS = {
+    "exit": (1, 9),
+    "collapse": (0, 0),
+    "crash-loop": (1, 3),
+    "unfit": (0.1, 15),
+    "ask-restart": (0, 0),
+    "progress": (0, 0),
+    "kill": (0, 0),
+    "start": (0, 0),
+    "join-again": (0, 3),
+    "reset": (0, 0),
+    "pause": (0.1, 8),
+}
 _EVERYTHING = _CHURN | _FAILURES | _NETWORK | _PAUSES | _STORE | _SIGNALS
 
 _OF_ALL = frozenset(
@@ -242,7 +278,13 @@ FAMILIES: Mapping[str, Draw] = {
     "store": _draw(_STORE, 10),
     "signals": _draw(_SIGNALS | {"done": (0, 0)}, 10),
     "fitness": _draw(_FITNESS | _CHURN | {"exit": (1, 9), "pause": (0.1, 9)}, 16),
+    "decisions": _draw(_DECISIONS, 16),
     "moments": _draw(_EVERYTHING, 10, seized=0.7),
     "everything": _draw(_EVERYTHING, 20, seized=0.1),
+    "judged": _draw(_EVERYTHING | _FITNESS | _DECISIONS, 20, seized=0.3),
 }
 """The families by name: what can happen in each, and how much of it."""
+
+_DECIDED = frozenset({"decisions", "judged"})
+"""The families in which the policy does more than count, and joiners may have to wait.
+"""

@@ -15,6 +15,7 @@ from elaunch.testing.simulation.loop import Process, SimulatedLoop
 from elaunch.testing.simulation.moments import Moments
 from elaunch.testing.simulation.network import Network
 from elaunch.testing.simulation.node import OpenStore, SimulatedNode
+from elaunch.testing.simulation.policy import SimulatedPolicy
 from elaunch.testing.simulation.scenario import Scenario
 from elaunch.testing.simulation.store_server import StoreServer
 from elaunch.testing.simulation.streams import Streams
@@ -83,7 +84,17 @@ class World:
         self, kind: type[RendezvousOptions], open_store: OpenStore | None
     ) -> None:
         scenario = self.scenario
+        self.laws.decisions.scale_interval = scenario.scale_interval
+        policy = SimulatedPolicy(
+            max_restarts=scenario.max_restarts,
+            excludes=scenario.excludes,
+            cool_down=scenario.cool_down,
+            delay=scenario.delay,
+            on_question=self.laws.decisions.asked,
+        )
         options = kind(
+            scale_debounce=scenario.scale_debounce,
+            scale_interval=scenario.scale_interval,
             last_call_timeout=scenario.last_call_timeout,
             keep_alive_interval=scenario.keep_alive_interval,
             keep_alive_max_attempt=3,
@@ -115,6 +126,7 @@ class World:
                 slot=number if scenario.slots else None,
                 local_world_size=1 + number % 2,
                 repeats=scenario.repeats,
+                policy=policy,
                 open_store=open_store,
                 habits=habits,
                 preflights=(check_of(habits),) if scenario.checked else (),
