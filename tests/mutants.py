@@ -2,6 +2,7 @@
 
 import sys
 
+from mutants_consequences import CONSEQUENCES
 from mutants_decided import DECIDED
 from mutants_fit import FIT
 from mutants_performed import PERFORMED
@@ -10,7 +11,7 @@ from mutants_watched import WATCHED
 from mutation import main
 
 
-MUTANTS = (*DECIDED, *PERFORMED, *POLICY, *FIT, *WATCHED)
+MUTANTS = (*DECIDED, *PERFORMED, *POLICY, *FIT, *WATCHED, *CONSEQUENCES)
 
 
 if __name__ == "__main__":
