@@ -1,6 +1,7 @@
 """How a job goes, from what its nodes tell."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
@@ -12,7 +13,12 @@ import pytest_asyncio
 from elaunch.keyspace import Keyspace
 from elaunch.membership import bulletins, coordinator
 from elaunch.membership.bulletins import Bulletins
-from elaunch.membership.job_vitals import MAX_JOB_FINDINGS, JobVitals, overall
+from elaunch.membership.job_vitals import (
+    MAX_JOB_FINDINGS,
+    JobVitals,
+    overall,
+    sound,
+)
 from elaunch.membership.options import RendezvousOptions
 from elaunch.membership.planner import plan
 from elaunch.membership.records import JobPhase, JobRecord, Keys, encode
@@ -106,6 +112,15 @@ class TestJobVitals:
 
         assert told == sorted(told)
         assert (len(told), told[-1]) == (MAX_JOB_FINDINGS, MAX_JOB_FINDINGS - 0.5)
+
+    @pytest.mark.parametrize("number", [math.nan, math.inf])
+    def test_what_is_no_number_is_not_told(self, number: float) -> None:
+        """It would be told for ever, or could not be read by anybody."""
+        told = Vitals(generation=1, progress=number, pace=pace(number, 0))
+        fine = Vitals(generation=1, progress=1.0, pace=pace(1.0, 0))
+
+        assert sound(told) == Vitals(generation=1)
+        assert sound(fine) == fine
 
 
 class TestRoster:

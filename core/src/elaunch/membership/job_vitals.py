@@ -1,5 +1,6 @@
 """How the nodes of a job go, as its coordinator has heard. Pure."""
 
+import math
 from collections.abc import Collection, Iterable
 
 import attrs
@@ -83,3 +84,13 @@ def _median(paces: Iterable[Pace], ranks: int) -> float:
         if 2 * passed >= ranks:
             return pace.median
     raise AssertionError("all ranks are passed in the end")
+
+
+def sound(vitals: Vitals) -> Vitals:
+    """Return what can be told of a node: numbers of workers can be none, or endless."""
+    progress, pace = vitals.progress, vitals.pace
+    if progress is not None and not math.isfinite(progress):
+        progress = None
+    if pace and not all(map(math.isfinite, (pace.fastest, pace.median, pace.slowest))):
+        pace = None
+    return attrs.evolve(vitals, progress=progress, pace=pace)

@@ -16,6 +16,7 @@ from elaunch.errors import (
 from elaunch.events import EventName
 from elaunch.failures import ProcessFailure
 from elaunch.membership.access import StoreAccess
+from elaunch.membership.job_vitals import sound
 from elaunch.membership.joining import Joining
 from elaunch.membership.members import Members, read_members
 from elaunch.membership.news import News
@@ -280,7 +281,7 @@ class StoreRendezvous:
         loop = asyncio.get_running_loop()
         await asyncio.sleep(self._tells_from - loop.time())
         self._tells_from = loop.time() + membership.group_size / TELL_RATE
-        await stay.store.put(self._keys.vitals(stay.node_id), encode(vitals))
+        await stay.store.put(self._keys.vitals(stay.node_id), encode(sound(vitals)))
 
     def job_pace(self) -> Pace | None:
         """Return how long steps take on all nodes, as the coordinator told last."""
