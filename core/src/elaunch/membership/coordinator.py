@@ -214,7 +214,8 @@ class Coordinator:
         """Record a decision that is in force, and what was known when it was made."""
         if past:
             history = self._roster.history
-            decided(self.record, past.report, history, past.decision)
+            asked = self.mandate.job.settings.asked
+            decided(self.record, past.report, history, past.decision, asked)
 
     async def _write(self, job: JobRecord) -> bool:
         """Write the job's record, which also keeps how far the job has come."""
