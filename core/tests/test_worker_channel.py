@@ -33,6 +33,7 @@ class Agent:
 
     path: Path
     socket: socket.socket
+    channel: client.Channel
 
     def read(self) -> dict[str, Any]:
         """Return the next message."""
@@ -73,17 +74,16 @@ def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Agent]:
         listening.settimeout(SOON)
         monkeypatch.setenv(client.CHANNEL, str(path))
         monkeypatch.setattr(client, "BEAT_INTERVAL", 0.0)
-        client.channel.forget()
-        yield Agent(path, listening)
-    client.channel.forget()
+        # A thread of a test before may still be about to end.
+        channel = client.Channel()
+        monkeypatch.setattr(telling, "channel", channel)
+        yield Agent(path, listening, channel)
 
 
 @pytest.fixture
-def nobody(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(client.CHANNEL, raising=False)
-    client.channel.forget()
-    yield
-    client.channel.forget()
+    monkeypatch.setattr(telling, "channel", client.Channel())
 
 
 def say_everything() -> None:
@@ -210,9 +210,8 @@ def test_a_wrong_path_hurts_nobody(
         monkeypatch.setattr(os, "environ", {client.CHANNEL: path})
     else:
         monkeypatch.setenv(client.CHANNEL, path)
-    client.channel.forget()
+    monkeypatch.setattr(telling, "channel", client.Channel())
     say_everything()
-    client.channel.forget()
 
 
 def test_an_agent_that_goes_hurts_nobody(agent: Agent) -> None:
@@ -220,7 +219,7 @@ def test_an_agent_that_goes_hurts_nobody(agent: Agent) -> None:
     agent.socket.close()
     say_everything()
 
-    assert not client.channel.is_open
+    assert not agent.channel.is_open
 
 
 def test_heartbeats_that_find_no_room_are_left_out_and_take_no_time(
@@ -299,9 +298,9 @@ def test_an_agent_that_does_not_read_holds_up_no_end(
     worker.progress(1)
     if ends == "gone":
         agent.socket.close()
-    client.channel._deliver_at_exit()
+    agent.channel._deliver_at_exit()
 
-    assert bool(client.channel._kept) is (ends == "stopped")
+    assert bool(agent.channel._kept) is (ends == "stopped")
 
 
 def test_what_a_worker_says_last_is_said_before_it_ends(agent: Agent) -> None:
@@ -377,7 +376,7 @@ def test_a_process_that_is_forked_while_another_thread_speaks_can_speak(
     held, release = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with client.channel._lock:
+        with agent.channel._lock:
             held.set()
             release.wait(SOON)
 
@@ -399,7 +398,7 @@ def test_the_handler_of_a_signal_can_speak_while_its_thread_does(agent: Agent) -
     before = signal.signal(signal.SIGUSR2, lambda *_: worker.no_restart("handled"))
     try:
         fill(agent)
-        with client.channel._lock:
+        with agent.channel._lock:
             signal.raise_signal(signal.SIGUSR2)
     finally:
         signal.signal(signal.SIGUSR2, before)

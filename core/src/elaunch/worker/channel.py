@@ -44,6 +44,8 @@ class Channel:
     def __init__(self) -> None:
         self._socket: socket.socket | None = None
         self.forget()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self.forget)
 
     def forget(self) -> None:
         """Begin anew, as a process that was forked does: it has none of the threads."""
@@ -54,7 +56,8 @@ class Channel:
         self._deliverer: threading.Thread | None = None
         self._waits_at_exit = False
         self._next_beat = 0.0
-        self._close()
+        if self._socket:
+            self._close(self._socket)
 
     @property
     def is_open(self) -> bool:
@@ -111,7 +114,9 @@ class Channel:
         except OSError as error:
             if error.errno in _NO_ROOM:
                 return False
-            self._close()  # the agent is gone, or has closed the channel: for good
+            self._close(
+                connected
+            )  # the agent is gone, or has closed the channel: for good
         return True
 
     def _keep(self, key: Hashable, line: bytes) -> None:
@@ -163,12 +168,12 @@ class Channel:
             waiting.register(connected, select.POLLOUT)
             waiting.poll(None if seconds is None else seconds * 1000)
 
-    def _close(self) -> None:
+    def _close(self, connected: "socket.socket") -> None:
         with self._lock:
-            connected, self._socket = self._socket, None
-            self._kept.clear()
-            if connected:
-                connected.close()
+            if self._socket is connected:
+                self._socket = None
+                self._kept.clear()
+            connected.close()
 
 
 def _connected(path: str) -> "socket.socket | None":
@@ -193,6 +198,3 @@ def _bytes(line: str) -> bytes:
 
 channel = Channel()
 """That of this process."""
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=channel.forget)
