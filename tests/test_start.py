@@ -77,6 +77,7 @@ NOT_FOR_A_PLAIN_RUN = {
     "elaunch_spawn_local.output.scribe_process": "--log-timestamps",
     "elaunch_spawn_local.output.scribes": "--log-timestamps",
     "elaunch_spawn_local.output.watch": "files that are shown",
+    "elaunch_spawn_local.output.tap": "--monitor output",
     "elaunch_spawn_local.process_monitor": "--monitor process",
     "elaunch_spawn_local.stack_boot": "--dump-stacks, --monitor",
     "elaunch_spawn_local.stacks": "--dump-stacks, workers that hang",

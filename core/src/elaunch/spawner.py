@@ -8,10 +8,12 @@ from typing import Protocol
 import attrs
 
 from elaunch.binding import BindingSettings
+from elaunch.feed import Feed
 from elaunch.log_layout import LogLayout
 from elaunch.notice import Notice
 from elaunch.output import OutputSettings
 from elaunch.provider import Provider
+from elaunch.worker_message import OutputBlock
 from elaunch.workers import WorkerEntry, WorkerExit, WorkerSpec
 
 
@@ -202,6 +204,8 @@ class SpawnerParameters:
         notice_signal: Signal that tells workers of a preemption, `None` for none.
         output: What becomes of their output.
         log_layout: Chooses the files for it; `None` where none can be wanted.
+        output_feed: Told of what they write, wherever that goes, if anybody listens
+            when a group is started: see `elaunch.worker_message.OutputBlock`.
     """
 
     run_id: str
@@ -211,6 +215,7 @@ class SpawnerParameters:
     notice_signal: int | None = signal.SIGUSR1
     output: OutputSettings = attrs.field(factory=OutputSettings)
     log_layout: LogLayout | None = None
+    output_feed: Feed[OutputBlock] = attrs.field(factory=Feed, repr=False)
 
 
 SpawnerProvider = Provider[SpawnerParameters, Spawner]

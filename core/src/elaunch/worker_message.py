@@ -64,9 +64,13 @@ class WorkerMessage:
 class OutputBlock:
     """Something that a worker wrote, as it came: lines may be cut anywhere.
 
+    One without data says that the worker has written no more by now: it comes again and
+    again as long as what the worker writes is read, and not while it can't be, because
+    a console blocks, say.
+
     Attributes:
         local_rank: Who wrote it.
-        stream: 1 for stdout, 2 for stderr.
+        stream: 1 for stdout, 2 for stderr, 3 where both are one terminal.
         data: What.
     """
 

@@ -4,7 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from elaunch.api import Spawner, StackSettings, StartMethod, StartSettings
+from elaunch.api import (
+    Feed,
+    OutputBlock,
+    Spawner,
+    StackSettings,
+    StartMethod,
+    StartSettings,
+)
 from elaunch.testing import PluginContract, SpawnerContract
 from elaunch.testing.spawner_functions import FunctionTests
 from elaunch_spawn_local.local import LocalSpawner
@@ -27,18 +34,19 @@ class TestPlugin(PluginContract):
 
 class TestSpawn(SpawnerContract):
     @pytest.fixture
-    def spawner(self, tmp_path: Path) -> Spawner:
-        return LocalSpawner("job", stacks=StackSettings(directory=str(tmp_path / "s")))
+    def spawner(self, tmp_path: Path, feed: Feed[OutputBlock]) -> Spawner:
+        stacks = StackSettings(directory=str(tmp_path / "stacks"))
+        return LocalSpawner("job", stacks=stacks, output_feed=feed)
 
 
 class TestWarm(SpawnerContract):
     supports_programs = False
 
     @pytest.fixture
-    def spawner(self, tmp_path: Path) -> Spawner:
+    def spawner(self, tmp_path: Path, feed: Feed[OutputBlock]) -> Spawner:
         warm = StartSettings(method=StartMethod.WARM)
         stacks = StackSettings(directory=str(tmp_path / "stacks"))
-        return LocalSpawner("job", warm, stacks=stacks)
+        return LocalSpawner("job", warm, stacks=stacks, output_feed=feed)
 
 
 class TestFork(FunctionTests):

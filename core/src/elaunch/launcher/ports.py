@@ -88,6 +88,7 @@ class Ports:
             notice_signal=config.agent_signals.notice,
             output=config.output_settings,
             log_layout=self._log_layout(),
+            output_feed=self.output,
         )
         return self.plugins.spawners.build(config.spawner, "--spawner", params)
 

@@ -22,6 +22,7 @@ pytest.register_assert_rewrite(
     "elaunch.testing.spawner",
     "elaunch.testing.spawner_functions",
     "elaunch.testing.spawner_notices",
+    "elaunch.testing.spawner_output",
     "elaunch.testing.spawner_stacks",
     "elaunch.testing.spawner_stop",
     "elaunch.testing.store",

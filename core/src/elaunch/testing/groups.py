@@ -10,6 +10,8 @@ import attrs
 import pytest
 
 from elaunch.api import (
+    Feed,
+    OutputBlock,
     ScriptEntry,
     Spawner,
     StopStep,
@@ -102,6 +104,11 @@ class SpawnerFixtures:
     def spawner(self) -> Spawner:
         """Return a new spawner; must be overridden."""
         raise NotImplementedError("override the fixture 'spawner'")
+
+    @pytest.fixture
+    def feed(self) -> Feed[OutputBlock]:
+        """Return what the spawner is to tell of output: `SpawnerParameters`."""
+        return Feed()
 
     @pytest.fixture
     def script(self, tmp_path: Path) -> Script:

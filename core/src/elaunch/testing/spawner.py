@@ -12,6 +12,7 @@ from elaunch.api import CommandEntry, Spawner, SpawnError, StopSchedule, WorkerS
 from elaunch.testing.groups import Script, Steps, exits, started, worker
 from elaunch.testing.spawner_functions import FunctionTests
 from elaunch.testing.spawner_notices import NoticeTests
+from elaunch.testing.spawner_output import OutputTests
 from elaunch.testing.spawner_stacks import StackTests
 from elaunch.testing.spawner_stop import StopTests
 
@@ -21,8 +22,10 @@ def _named(rank: int) -> WorkerSpec:
     return attrs.evolve(worker(rank), names={"rank": str(rank)})
 
 
-class SpawnerContract(StopTests, NoticeTests, StackTests, FunctionTests):
+class SpawnerContract(StopTests, NoticeTests, StackTests, OutputTests, FunctionTests):
     """Inherit, override the fixture ``spawner``, and run.
+
+    The spawner is to tell of output to the fixture ``feed``.
 
     Attributes:
         supports_programs: Whether it starts `CommandEntry`.

@@ -203,6 +203,7 @@ class LocalGroup:
         if self._carried.is_set():
             self.output.close()
             return
+        self.output.give_up()
         logger.error(
             "the console took no output for %.1f s; the last lines are lost",
             self._loop.time() - begin,

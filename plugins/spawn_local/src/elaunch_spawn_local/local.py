@@ -16,9 +16,11 @@ import attrs
 from elaunch.api import (
     BindingSettings,
     CommandEntry,
+    Feed,
     FunctionEntry,
     LogLayout,
     LogLayoutParameters,
+    OutputBlock,
     OutputSettings,
     ScriptEntry,
     SpawnError,
@@ -62,6 +64,7 @@ class LocalSpawner:
         notice_signal: What tells them of a preemption, `None` for nothing.
         output: What becomes of their output.
         layout: Chooses the files for it; `None` for the usual ones.
+        output_feed: Told of what they write.
     """
 
     _run_id: str
@@ -71,6 +74,7 @@ class LocalSpawner:
     _notice_signal: int | None = signal.SIGUSR1
     _output: OutputSettings = attrs.field(factory=OutputSettings)
     _layout: LogLayout | None = None
+    _output_feed: Feed[OutputBlock] = attrs.field(factory=Feed)
     _binder: "Binder | None" = attrs.field(default=None, init=False)
     _server: ForkServer | None = attrs.field(default=None, init=False)
     _directory: Path | None = attrs.field(default=None, init=False)
@@ -151,7 +155,9 @@ class LocalSpawner:
 
             parameters = LogLayoutParameters(run_id=self._run_id, output=self._output)
             self._layout = DefaultLayout(parameters)
-        new_output = functools.partial(Output, self._output, self._layout)
+        new_output = functools.partial(
+            Output, self._output, self._layout, self._output_feed
+        )
         notices = Notices(self._notice_signal)
         try:
             return LocalGroup(server, directory, mark, notices, memory, new_output)

@@ -68,6 +68,7 @@ def _local(parameters: SpawnerParameters, _options: Any) -> Spawner:
         parameters.notice_signal,
         parameters.output,
         parameters.log_layout,
+        parameters.output_feed,
     )
 
 

@@ -21,8 +21,9 @@ import attrs
 from elaunch_spawn_local.output.sources import File, Pipe, Written
 
 
-if TYPE_CHECKING:  # few jobs have either
+if TYPE_CHECKING:  # few jobs have any of them
     from elaunch_spawn_local.output.scribes import Scribes
+    from elaunch_spawn_local.output.tap import Taps
     from elaunch_spawn_local.output.watch import Watch
 
 
@@ -57,10 +58,14 @@ class Pump:
         on_end: Called in the pump's thread with a local rank when that worker's output
             has been read to its end.
         on_done: Called in the pump's thread when that is true of all workers.
+
+    Attributes:
+        taps: Told when workers have written nothing; `None` if nobody wants to know.
     """
 
     _on_end: Callable[[int], None]
     _on_done: Callable[[], None]
+    taps: "Taps | None" = attrs.field(default=None, init=False)
     _sources: dict[int, set[Source]] = attrs.field(factory=dict, init=False)
     _scribes: "Scribes | None" = attrs.field(default=None, init=False)
     _watch: "Watch | None" = attrs.field(default=None, init=False)
@@ -185,6 +190,8 @@ class Pump:
     def _patience(self) -> float | None:
         moments = [s.deadline for s in self._all() if s.deadline is not None]
         moments += [s.stream.due for s in self._all() if s.stream and s.stream.due]
+        if self.taps:
+            moments.append(self.taps.due)
         now = time.monotonic()
         if self._watch and self._watch.blind:
             from elaunch_spawn_local.output.watch import POLL_INTERVAL
@@ -247,6 +254,13 @@ class Pump:
             if source.deadline is not None and source.deadline <= now:
                 source.read_rest()
                 self._end(source)
+        if self.taps:
+            self.taps.look(now, self._tapped())
+
+    def _tapped(self) -> Iterator[int]:
+        for rank, sources in self._sources.items():
+            if any(source.stream and source.stream.tap for source in sources):
+                yield rank
 
     def _end(self, source: Source) -> None:
         if isinstance(source, Pipe):

@@ -11,8 +11,9 @@ from elaunch_spawn_local.output.lines import ThrottledLines, WholeLines
 from elaunch_spawn_local.output.tail import Tail
 
 
-if TYPE_CHECKING:  # few jobs have one
+if TYPE_CHECKING:  # few jobs have either
     from elaunch_spawn_local.output.filters import LineFilter
+    from elaunch_spawn_local.output.tap import Tap
 
 
 STAMP_LENGTH = len("2026-01-31T12:34:56.789Z ")
@@ -26,7 +27,7 @@ def stamp() -> bytes:
 
 @attrs.define(eq=False, kw_only=True)
 class Stream:
-    """Carries what a stream brings to the console, to a filter, and into a tail.
+    """Carries what a stream brings to console and filter, into a tail and to a tap.
 
     Attributes:
         console: Where lines are shown; `None` for nowhere.
@@ -34,6 +35,7 @@ class Stream:
         timestamps: Whether the time follows that.
         filter: What keeps chosen lines; `None` for nothing.
         tail: What keeps the end; `None` for nothing.
+        tap: What tells it as it comes; `None` for nothing.
         raw: Whether the bytes are passed on as they come, since they are nobody
             else's: a terminal is at either end, or there is one worker.
     """
@@ -43,6 +45,7 @@ class Stream:
     timestamps: bool = False
     filter: "LineFilter | None" = None
     tail: Tail | None = None
+    tap: "Tap | None" = None
     raw: bool = False
     _whole: WholeLines = attrs.field(factory=WholeLines, init=False)
     _throttled: ThrottledLines | None = attrs.field(init=False)
@@ -58,12 +61,14 @@ class Stream:
 
     def take(self, data: bytes) -> None:
         """Take some bytes."""
-        # The tail first: it must be there even while the console blocks.
+        # These first: they must be there even while the console blocks.
         if self.tail:
             self.tail.take(data)
+        if self.tap:
+            self.tap.take(data)
         if self.raw and self.console:
             self.console.pass_on(data)
-        if self.raw and not self.filter:
+        if not self.filter and (self.raw or not self.console):
             return
         if self._throttled:
             self._put(self._throttled.feed(data, time.monotonic()))
