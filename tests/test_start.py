@@ -69,6 +69,7 @@ NOT_FOR_A_PLAIN_RUN = {
     "elaunch.cli.explain": "--dry-run",
     "elaunch.launcher.health": "--health-check",
     "elaunch.launcher.plan": "--dry-run",
+    "elaunch.monitors.output": "--monitor output",
     "elaunch.schedulers": "processes that a scheduler started",
     "elaunch_spawn_local.by_value": "functions",
     "elaunch_spawn_local.cpus.binding": "--numa-binding",

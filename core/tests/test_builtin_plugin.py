@@ -11,6 +11,7 @@ class TestPlugin(PluginContract):
             *(("bootstrap", "jax"), ("restart policy", "default")),
             *(("monitor", "timer"), ("monitor", "heartbeat"), ("monitor", "sections")),
             *(("monitor", "straggler"), ("monitor", "deadline")),
+            ("monitor", "output"),
             ("metric handler", "null"),
             *(("metric handler", "console"), ("scheduler", "mpi")),
             *(("scheduler", "slurm"), ("scheduler", "pbs")),
@@ -21,6 +22,6 @@ class TestPlugin(PluginContract):
     )
     heavy_modules = (
         *("elaunch.file_store", "elaunch.watchdog", "elaunch.timer"),
-        "elaunch.monitors.waiting",
+        *("elaunch.monitors.waiting", "elaunch.monitors.output"),
         *("elaunch.preflights.disk", "elaunch.preflights.command", "psutil"),
     )

@@ -38,6 +38,7 @@ from elaunch.metrics import ConsoleMetricHandler, NullMetricHandler
 from elaunch.monitors.options import (
     DeadlineOptions,
     HeartbeatOptions,
+    OutputOptions,
     SectionsOptions,
     StragglerOptions,
 )
@@ -175,6 +176,12 @@ def _create_timer(params: MonitorParameters, options: TimerOptions) -> Monitor:
     return watchdog
 
 
+def _create_output(params: MonitorParameters, options: OutputOptions) -> Monitor:
+    from elaunch.monitors.output import Output
+
+    return Output(params, options)
+
+
 def _create_heartbeat(params: MonitorParameters, options: HeartbeatOptions) -> Monitor:
     from elaunch.monitors.heartbeat import Heartbeat
 
@@ -225,6 +232,12 @@ def elaunch_register_monitors() -> Iterable[MonitorProvider]:
             "finds sections of workers' code that take too long; always there",
             _create_sections,
             SectionsOptions,
+        ),
+        Provider(
+            "output",
+            "workers that write nothing, or not what they should",
+            _create_output,
+            OutputOptions,
         ),
         Provider(
             "straggler",

@@ -134,3 +134,61 @@ class DeadlineOptions:
 
     job: float = _seconds(0.0)
     generation: float = _seconds(0.0)
+
+
+STREAMS = ("both", "stdout", "stderr")
+REQUESTS = ("", "no-restart", "exclude-node")
+
+
+def _one_of(*words: str) -> Any:
+    def check(_: object, field: "attrs.Attribute[str]", value: str) -> None:
+        if value not in words:
+            known = ", ".join(map(repr, words))
+            raise ValueError(f"{field.name!r} is one of {known}, not {value!r}")
+
+    return attrs.field(default=words[0], validator=check)
+
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class OutputOptions:
+    """Options of the monitor ``output``.
+
+    Attributes:
+        silence: Seconds for which a worker that has written something may write
+            nothing; 0 for no limit.
+        startup: Seconds that it may take until it first writes something; 0 for no
+            limit.
+        rules: TOML file with rules; empty for none.
+        pattern: Regular expression of one more rule; empty for none.
+        within: Seconds after the start in which a line must match it.
+        every: Seconds after a line that matches in which another must.
+        forbidden: Whether no line may match.
+        until: Regular expression of the line that ends the rule.
+        ranks: Global ranks that the limits and the rule are about; empty for all.
+        stream: Which stream the rule is about.
+        severity: What silence, and a rule that is broken, is.
+        request: What the rule asks for when it is broken, beyond a restart.
+    """
+
+    silence: float = _seconds(0.0)
+    startup: float = _seconds(0.0)
+    rules: str = ""
+    pattern: str = ""
+    within: float = _seconds(0.0)
+    every: float = _seconds(0.0)
+    forbidden: bool = False
+    until: str = ""
+    ranks: str = ""
+    stream: str = _one_of(*STREAMS)
+    severity: str = _severity("unhealthy")
+    request: str = _one_of(*REQUESTS)
+
+    def __attrs_post_init__(self) -> None:
+        if not (self.silence or self.startup or self.rules or self.pattern):
+            raise ValueError(
+                "it has nothing to look for; give it silence=SECONDS, "
+                "pattern=REGEX with within=, every= or forbidden=true, or rules=FILE"
+            )
+        for name in ("within", "every", "forbidden", "until", "request"):
+            if getattr(self, name) and not self.pattern:
+                raise ValueError(f"{name!r} is about a pattern; give pattern=REGEX")
