@@ -48,6 +48,7 @@ LAYERS = (
         *("store", "provider", "errors", "notice", "metrics", "timer", "health"),
         *("feed", "worker_message", "vitals", "threads"),
     ),
+    ("http_server",),
     ("failures", "templates", "explanations", "encodable", "process_state"),
     ("text", "sizes"),
 )

@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from elaunch import LaunchConfig, elastic_launch, health
+from elaunch import LaunchConfig, elastic_launch, http_server
 from elaunch.health import (
     HealthCheckServer,
     create_healthcheck_server,
@@ -130,7 +130,7 @@ def test_what_is_no_request_or_too_long_is_refused(
 def test_who_says_nothing_is_sent_away(
     server: HealthCheckServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(health, "REQUEST_TIMEOUT", 0.05)
+    monkeypatch.setattr(http_server, "REQUEST_TIMEOUT", 0.05)
     try:
         said = talk(server, b"GET / HT")
     except ConnectionError:
@@ -142,7 +142,7 @@ def test_who_says_nothing_is_sent_away(
 def test_who_says_nothing_keeps_nobody_from_asking(
     server: HealthCheckServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(health, "CONNECTIONS_LIMIT", 2)
+    monkeypatch.setattr(http_server, "CONNECTIONS_LIMIT", 2)
     with contextlib.ExitStack() as stack:
         silent = [
             stack.enter_context(
@@ -190,13 +190,13 @@ def test_a_place_that_is_taken_is_an_error(server: HealthCheckServer) -> None:
 def test_its_thread_ends_with_it_also_while_somebody_asks() -> None:
     server = create_healthcheck_server(time.time, 0, 60)
     server.start()
-    thread = server._thread
+    assert server._server
+    thread = server._server._thread
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as own:
         own.sendall(b"GET / HT")
         server.stop()
         server.stop()
 
-    assert thread
     assert not thread.is_alive()
     assert thread not in threading.enumerate()
 
