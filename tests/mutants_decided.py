@@ -294,9 +294,17 @@ DECIDED = (
     Mutant(
         name="leave without telling first",
         file="agent/machine.py",
-        old="return (retire, self._stop(self._reason))",
-        new="return (self._stop(self._reason),)",
+        old="return (*announce, Retire(self._reason), self._stop(self._reason))",
+        new="return (*announce, self._stop(self._reason))",
         promise="a departure is told before workers are stopped",
+        suite="machine",
+    ),
+    Mutant(
+        name="forget a drain that comes while workers stop",
+        file="agent/machine.py",
+        old="if signal or not self._signalled:",
+        new="if signal or self._retired:",
+        promise="a node that is drained leaves",
         suite="machine",
     ),
     Mutant(
@@ -358,8 +366,8 @@ DECIDED = (
     Mutant(
         name="go before the others know of it",
         file="agent/machine.py",
-        old="return (Announce(stimulus.notice), retire, self._stop(self._reason))",
-        new="return (retire, Announce(stimulus.notice), self._stop(self._reason))",
+        old="return (*announce, Retire(self._reason), self._stop(self._reason))",
+        new="return (Retire(self._reason), *announce, self._stop(self._reason))",
         promise="a node that is taken away lets all workers know first",
         suite="machine",
     ),

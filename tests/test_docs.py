@@ -31,6 +31,7 @@ from elaunch.cli.actions import flag_of, settings_of
 from elaunch.cli.parser import build_parsers
 from elaunch.config import checks
 from elaunch.control_plane.main import SOCKETS
+from elaunch.endpoint import places, token
 from elaunch.environ import BY_AGENT, BY_BOOTSTRAP, BY_SPAWNER, TABLE, WITHHELD
 from elaunch.events import Event, EventName
 from elaunch.failure_table import Kind, Treatment
@@ -84,12 +85,21 @@ def flags_of(parser: argparse.ArgumentParser) -> set[str]:
     return flags - {"-h", "--help"}
 
 
-@pytest.mark.parametrize("command", ["run", "plugins", "replay", "beat"])
+@pytest.mark.parametrize("command", ["run", "plugins", "replay", "beat", "status"])
 def test_every_flag_is_documented(command: str) -> None:
     section = page("cli.md").split(f"## `elaunch {command}")[1].split("\n## ")[0]
     told = {f for c in first_cells(section) for f in re.findall(r"`(--?[\w-]+)", c)}
 
     assert told == flags_of(subparser(command))
+
+
+def test_every_flag_by_which_agents_are_told_what_to_do_is_documented() -> None:
+    section = page("cli.md").split("## `elaunch drain`")[1].split("\n## ")[0]
+    told = {f for c in first_cells(section) for f in re.findall(r"`(--?[\w-]+)", c)}
+
+    assert told == flags_of(subparser("drain"))
+    assert flags_of(subparser("restart")) == told - {"--all"}
+    assert flags_of(subparser("stop")) == told - {"--all"}
 
 
 def test_explain_takes_the_flags_of_a_run_and_those_that_are_documented() -> None:
@@ -181,6 +191,8 @@ def test_every_variable_is_documented_with_its_meaning() -> None:
         binary.VARIABLES,
         switches.VARIABLES,
         SOCKETS,
+        token.VARIABLES,
+        places.VARIABLES,
     ):
         meanings |= dict(table)
     meanings |= {v.name: v.meaning for v in devices.TABLE}
@@ -198,9 +210,9 @@ def test_every_variable_that_the_code_reads_is_documented() -> None:
 
 
 def test_what_a_worker_does_not_get_is_documented() -> None:
-    (withheld,) = WITHHELD
+    first, second = WITHHELD
 
-    assert f"environment but `{withheld}`" in page("environment.md")
+    assert f"environment but `{first}` and\n`{second}`, and:" in page("environment.md")
 
 
 def test_every_event_is_documented() -> None:

@@ -387,6 +387,12 @@ def test_a_program_is_shown_as_it_runs() -> None:
             "It is not handled",
         ),
         (FIXED, {}, "a preemption is announced", "SIGUSR1 to the agent"),
+        (FIXED, {}, "'elaunch drain' names this node", "and it exits with 0."),
+        (ALONE, {}, "'elaunch drain' names this node", "It stays: no other node"),
+        (
+            *({**FIXED, "control": "none"}, {}, "'elaunch drain' names this node"),
+            "No command reaches it",
+        ),
         (
             {**FIXED, "notice_signal": "none"},
             {},

@@ -28,7 +28,7 @@ LAYERS = (
         "inventory",
         "replay",
     ),
-    ("schedulers", "preflights"),
+    ("schedulers", "preflights", "endpoint"),
     ("hookspecs", "watchdog", "monitors"),
     ("api",),
     ("membership",),

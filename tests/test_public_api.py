@@ -7,13 +7,13 @@ import pytest
 
 FACADE = """
 ChildFailedError DefaultLogsSpecs DuplicateBackend ElaunchError HandedBack
-InvalidProvider InvalidTransition LaunchConfig LogsSpecs Membership NodeNotAdmitted
-PluginError PluginFailed Preempted ProcessFailure QuorumLost RendezvousClosed
-RendezvousCorrupt RendezvousError RendezvousGracefulExit RendezvousHandler
-RendezvousInfo RendezvousParameters RendezvousTimeout RendezvousUnreachable RunResult
-SignalException SpawnError Std UnknownBackend UsageError WorkerSpec WorkerState
-WorkersLeft elastic_launch get_rdzv_handler is_torchelastic_launched launch_agent
-load_plugins record start_processes
+InvalidProvider InvalidTransition LaunchConfig LogsSpecs Membership NodeDrained
+NodeNotAdmitted PluginError PluginFailed Preempted ProcessFailure QuorumLost
+RendezvousClosed RendezvousCorrupt RendezvousError RendezvousGracefulExit
+RendezvousHandler RendezvousInfo RendezvousParameters RendezvousTimeout
+RendezvousUnreachable RunResult SignalException SpawnError Std UnknownBackend UsageError
+WorkerSpec WorkerState WorkersLeft elastic_launch get_rdzv_handler
+is_torchelastic_launched launch_agent load_plugins record start_processes
 """
 
 AUTHORS = """

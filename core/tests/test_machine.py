@@ -15,6 +15,7 @@ from elaunch.agent.messages import (
     Asked,
     Begin,
     Changed,
+    Drained,
     Exited,
     Finish,
     Found,
@@ -42,6 +43,7 @@ from elaunch.agent.transitions import LATE, TRANSITIONS, State
 from elaunch.errors import (
     ChildFailedError,
     InvalidTransition,
+    NodeDrained,
     Preempted,
     QuorumLost,
     RendezvousClosed,
@@ -476,6 +478,94 @@ class TestSignals:
 
         assert isinstance(finish, Finish)
         assert isinstance(finish.result.error, SignalException)
+
+
+class TestDrain:
+    DRAINED = Drained("drained: new kernel")
+
+    def test_it_leaves_as_after_a_signal_and_ends_well(self, machine: Machine) -> None:
+        assert tell(machine, *RUNNING, self.DRAINED) == [
+            Retire("drained: new kernel"),
+            Stop("drained: new kernel"),
+        ]
+        tell(machine, exited(0, exitcode=-15), exited(1, exitcode=-15))
+        assert tell(machine, Stopped()) == [Leave("drained: new kernel")]
+        error = error_of(machine, Left())
+
+        assert isinstance(error, NodeDrained)
+        assert error.status == 0
+        assert str(error) == "drained: new kernel"
+
+    @pytest.mark.parametrize("before", [(), (Begin(),)])
+    def test_who_is_no_member_leaves_at_once(
+        self, machine: Machine, before: tuple[Stimulus, ...]
+    ) -> None:
+        assert tell(machine, *before, self.DRAINED) == [Leave("drained: new kernel")]
+        assert isinstance(error_of(machine, Left()), NodeDrained)
+
+    def test_workers_that_are_being_started_are_stopped(self, machine: Machine) -> None:
+        tell(machine, Begin(), Joined(PLACE))
+
+        assert tell(machine, self.DRAINED)[1] == Stop("drained: new kernel")
+
+    def test_who_waits_for_the_others_waits_no_longer(self, machine: Machine) -> None:
+        tell(machine, *RUNNING, exited(0), exited(1))
+
+        assert tell(machine, self.DRAINED) == [Leave("drained: new kernel")]
+
+    def test_who_hosts_what_workers_of_others_use_stays_for_them(
+        self, machine: Machine
+    ) -> None:
+        first = Joined(attrs.evolve(PLACE, group_rank=0))
+        tell(machine, Begin(), first, Started({0: 1, 1: 2}), exited(0), exited(1))
+
+        assert machine.is_needed
+        assert tell(machine, self.DRAINED) == []
+        assert tell(machine, closed(SUCCEEDED)) == [Leave(SUCCEEDED.reason)]
+
+    def test_one_during_another_stop_makes_it_the_last(self, machine: Machine) -> None:
+        tell(machine, *RUNNING, SUPERSEDED)
+
+        assert tell(machine, self.DRAINED) == []
+        assert tell(machine, Stopped()) == [Leave("drained: new kernel")]
+
+    def test_one_during_another_stop_leaves_the_end_of_the_job_as_it_is(
+        self, machine: Machine
+    ) -> None:
+        tell(machine, *RUNNING, exited(1, exitcode=3), self.DRAINED, closed(FAILED))
+
+        assert tell(machine, Stopped()) == [Leave("boom")]
+        assert isinstance(error_of(machine, Left()), ChildFailedError)
+
+    def test_a_signal_wins_whatever_comes_first(self, machine: Machine) -> None:
+        tell(machine, *RUNNING, Signalled(2), self.DRAINED)
+
+        assert tell(machine, Stopped()) == [Leave("SIGINT")]
+        assert isinstance(error_of(machine, Left()), SignalException)
+
+    def test_a_signal_after_it_does_not_kill_but_a_second_does(
+        self, machine: Machine
+    ) -> None:
+        tell(machine, *RUNNING, self.DRAINED)
+
+        assert tell(machine, Signalled(15)) == []
+        assert tell(machine, Signalled(15)) == [Kill()]
+
+    def test_one_is_enough(self, machine: Machine) -> None:
+        tell(machine, *RUNNING, self.DRAINED)
+
+        assert tell(machine, self.DRAINED) == []
+        tell(machine, Stopped())
+        assert tell(machine, self.DRAINED) == []
+        tell(machine, Left())
+        assert tell(machine, self.DRAINED) == []
+
+    def test_workers_that_can_not_be_killed_are_no_good_end(
+        self, machine: Machine
+    ) -> None:
+        tell(machine, *RUNNING, self.DRAINED, Stopped((7,)))
+
+        assert isinstance(error_of(machine, Left()), WorkersLeft)
 
 
 class TestTakenAway:

@@ -19,6 +19,8 @@
     │   └── NodeNotAdmitted
     ├── SpawnError                      exit 5    a worker could not be started
     ├── WorkersLeft                     exit 1    workers that can't be killed
+    ├── ControlFailed                   exit 1    an agent can't be asked, or refuses
+    ├── NodeDrained                     exit 0    this node was told to leave its job
     ├── ChildFailedError                exit of the root cause, 128 + n for a signal n;
     │   │                               exit 8 where it has none of its own
     │   └── HandedBack                  exit 93   the scheduler is to go on
@@ -249,8 +251,6 @@ class SpawnError(ElaunchError):
 class WorkersLeft(ElaunchError):
     """Processes of the workers are still there after SIGKILL: the kernel holds them.
 
-    This node can't be part of the job's next generation with them.
-
     Attributes:
         host: Host name of this node.
         pids: Their ids.
@@ -266,6 +266,16 @@ class WorkersLeft(ElaunchError):
             f"(pids {pids}): the kernel holds them; look for a hanging file system or "
             f"device, the host may have to be restarted"
         )
+
+
+class ControlFailed(ElaunchError):
+    """An agent that was asked was not found, did not answer or refused."""
+
+
+class NodeDrained(ElaunchError):
+    """This node was told to leave its job, which goes on without it."""
+
+    exit_code: ClassVar[int] = 0
 
 
 @attrs.frozen

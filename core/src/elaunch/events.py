@@ -57,6 +57,7 @@ class EventName(enum.StrEnum):
     WORKER_PREEMPTED = "worker.preempted"
     MONITOR_FINDING = "monitor.finding"
     STRAGGLER_REPORT = "straggler.report"
+    CONTROL_REQUEST = "control.request"
     WATCHDOG_STARTED = "watchdog.started"
     WATCHDOG_STOPPED = "watchdog.stopped"
     TIMER_EXPIRED = "timer.expired"

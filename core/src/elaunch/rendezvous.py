@@ -368,7 +368,14 @@ class RendezvousHandler(Protocol):
         """Say goodbye for good: others act at once. Twice is fine."""
 
     async def close(self, outcome: Outcome) -> None:
-        """End the job for everybody. The first outcome stays."""
+        """End the job for everybody, also while this node still waits for a place.
+
+        The first outcome stays.
+
+        Raises:
+            RendezvousUnreachable: If it has not begun to join, or the store does not
+                take it.
+        """
 
     async def aclose(self) -> None:
         """Leave if need be and release everything. Twice is fine."""

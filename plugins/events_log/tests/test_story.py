@@ -188,6 +188,17 @@ def test_a_node_that_told_no_end_is_named(logs: list[Log]) -> None:
     ]
 
 
+def test_what_nodes_were_told_to_do_is_told(logs: list[Log]) -> None:
+    for refused in ("", "it leaves"):
+        facts = {"reason": "new kernel", "peer": "process 7 of user 0"}
+        logs[1](9.0, "control.request", request="drain", refused=refused, **facts)
+
+    assert [remark for remark in told(logs).remarks if "drain" in remark] == [
+        "two was asked to drain: new kernel",
+        "two was asked to drain: it leaves",
+    ]
+
+
 def test_a_node_that_was_not_fit_is_told_and_that_it_was_again(
     logs: list[Log],
 ) -> None:

@@ -12,6 +12,7 @@ from functools import partial
 
 import attrs
 
+from elaunch.agent.controls import Controls
 from elaunch.agent.fitness import Fitness
 from elaunch.agent.happenings import Happenings
 from elaunch.agent.machine import Machine
@@ -192,6 +193,17 @@ class Agent:
             tasks=self._tasks,
             feed=self._feed,
             is_preempted=self._machine.is_preempted,
+        )
+
+    @property
+    def controls(self) -> Controls:
+        """What it can be told from outside."""
+        return Controls(
+            host=self.node.host,
+            handler=self.handler,
+            machine=self._machine,
+            feed=self._feed,
+            record=self.record,
         )
 
     async def run(self) -> Result:

@@ -4,16 +4,17 @@ from collections.abc import Callable, Collection, Mapping
 
 import attrs
 
-from elaunch.agent.messages import Result, Signalled
+from elaunch.agent.messages import Drained, Result, Signalled
 from elaunch.errors import (
     ChildFailedError,
     HandedBack,
+    NodeDrained,
     Preempted,
     QuorumLost,
     RendezvousClosed,
     SignalException,
 )
-from elaunch.failures import root_cause, signal_name
+from elaunch.failures import root_cause
 from elaunch.rendezvous import Outcome, OutcomeState
 from elaunch.workers import WorkerExit, failure_of, tells_error
 
@@ -25,10 +26,12 @@ _KINDS: Mapping[OutcomeState, type[Preempted | RendezvousClosed]] = {
 """With which error a job ends that has no failure."""
 
 
-def of_signal(stimulus: Signalled) -> Result:
-    """Return how an agent ends that was told to stop."""
+def of_order(stimulus: Signalled | Drained) -> Result:
+    """Return how an agent ends that was told to."""
+    if isinstance(stimulus, Drained):
+        return Result(error=NodeDrained(stimulus.reason))
     if stimulus.notice:
-        return Result(error=Preempted(f"stopped by {signal_name(stimulus.signum)}"))
+        return Result(error=Preempted(f"stopped by {stimulus.reason}"))
     return Result(error=SignalException(stimulus.signum))
 
 

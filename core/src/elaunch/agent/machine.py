@@ -10,7 +10,7 @@ Laws:
    of the job stop theirs at the same time.
 4. Only the coordinator ends the job. An agent that fails by itself, or is told to stop,
    leaves: the others go on as the job's settings allow.
-5. The first signal stops the workers, a second kills them.
+5. A drain, or the first signal, stops the workers; a second signal kills them.
 6. A notice stops nobody. It is about the generation in which it was made; one that
    comes while this node is a member of none is about the next one.
 
@@ -26,7 +26,7 @@ from collections.abc import Sequence
 import attrs
 
 from elaunch.agent.asking import UNHEALTHY_EXIT, asking_failure, attached
-from elaunch.agent.endings import Ends, of_job, of_signal, of_success
+from elaunch.agent.endings import Ends, of_job, of_order, of_success
 from elaunch.agent.messages import (
     Action,
     Announce,
@@ -34,6 +34,7 @@ from elaunch.agent.messages import (
     Asked,
     Begin,
     Changed,
+    Drained,
     Exited,
     Finish,
     Found,
@@ -70,7 +71,6 @@ from elaunch.failures import (
     ProcessFailure,
     Request,
     root_cause,
-    signal_name,
 )
 from elaunch.monitor import Severity
 from elaunch.notice import Notice
@@ -118,6 +118,17 @@ class Machine:
     def is_preempted(self, ended: WorkerExit) -> bool:
         """Whether a worker has ended for a preemption that it was told of."""
         return self._preemption is not None and ended.exitcode == PREEMPTED_EXIT
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether no other node is a member of its generation."""
+        return self._membership is not None and self._membership.group_size == 1
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether it has no workers, but others may use what it hosts for theirs."""
+        host = self._membership is not None and self._membership.group_rank == 0
+        return host and not self.is_alone and self.state is State.WAITING
 
     def handle(self, stimulus: Stimulus) -> Sequence[Action]:
         """Take a stimulus and return what to do.
@@ -286,7 +297,7 @@ class Machine:
         if self._outcome:  # the ends of all workers are known only now
             self._ending = self._result(self._outcome)
             self._reason = self._outcome.reason
-        failed = self._ending and self._ending.error
+        failed = self._ending and self._ending.failed
         if stimulus.left and not failed:
             error = WorkersLeft(self.host, stimulus.left)
             return self._leave(Result(error=error), str(error))
@@ -330,32 +341,36 @@ class Machine:
         self._told = self._preemption = notice
         return (Notify(notice),)
 
-    def _leave_for_signal(self, stimulus: Signalled) -> Sequence[Action]:
-        return self._leave(of_signal(stimulus), signal_name(stimulus.signum))
+    def _leave_for_order(self, stimulus: Signalled | Drained) -> Sequence[Action]:
+        return self._leave(of_order(stimulus), stimulus.reason)
 
     def _leave_when_done(self, stimulus: Signalled) -> Sequence[Action]:
-        leave = self._leave_for_signal(stimulus)
+        leave = self._leave_for_order(stimulus)
         return (Announce(stimulus.notice), *leave) if stimulus.notice else leave
 
-    def _stop_for_signal(self, stimulus: Signalled) -> Sequence[Action]:
+    def _drain_when_done(self, stimulus: Drained) -> Sequence[Action]:
+        return () if self.is_needed else self._leave_for_order(stimulus)
+
+    def _stop_for_order(self, stimulus: Signalled | Drained) -> Sequence[Action]:
         self.state, self._retired = State.STOPPING, True
-        self._note_signal(stimulus)
-        retire = Retire(self._reason)
-        if stimulus.notice is None:
-            return (retire, self._stop(self._reason))
-        self._preemption = self._preemption or stimulus.notice
-        return (Announce(stimulus.notice), retire, self._stop(self._reason))
+        self._note_order(stimulus)
+        notice = stimulus.notice if isinstance(stimulus, Signalled) else None
+        self._preemption = self._preemption or notice
+        announce = (Announce(notice),) if notice else ()
+        return (*announce, Retire(self._reason), self._stop(self._reason))
 
     def _signal_while_stopping(self, stimulus: Signalled) -> Sequence[Action]:
         again = self._signalled
-        self._note_signal(stimulus)
+        self._note_order(stimulus)
         return (Kill(),) if again else ()
 
-    def _note_signal(self, stimulus: Signalled) -> None:
-        self._signalled = True
-        self._reason = signal_name(stimulus.signum)
-        # Where the job has an outcome, that takes the place of this.
-        self._ending = of_signal(stimulus)
+    def _note_order(self, stimulus: Signalled | Drained) -> Sequence[Action]:
+        signal = isinstance(stimulus, Signalled)
+        if signal or not self._signalled:
+            # Where the job has an outcome, that takes the place of this.
+            self._reason, self._ending = stimulus.reason, of_order(stimulus)
+        self._signalled = self._signalled or signal
+        return ()
 
     def _finish(self, _: Left | Signalled) -> Sequence[Action]:
         """Go, also without the goodbye if that takes too long for somebody."""
@@ -375,7 +390,7 @@ class Machine:
             exits=self._exits.values(),
             role=self.role,
             host=self.host,
-            alone=self._membership is not None and self._membership.group_size == 1,
+            alone=self.is_alone,
             is_preempted=self.is_preempted,
         )
         return of_job(self.name, outcome, ends)

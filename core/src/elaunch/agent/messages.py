@@ -6,7 +6,8 @@ from typing import Any
 
 import attrs
 
-from elaunch.failures import ProcessFailure, Request
+from elaunch.errors import NodeDrained
+from elaunch.failures import ProcessFailure, Request, signal_name
 from elaunch.monitor import Finding
 from elaunch.notice import Notice
 from elaunch.rendezvous import Change, Membership, NodeState, Outcome
@@ -117,6 +118,22 @@ class Signalled:
     signum: int
     notice: Notice | None = None
 
+    @property
+    def reason(self) -> str:
+        """Name of the signal."""
+        return signal_name(self.signum)
+
+
+@attrs.frozen
+class Drained:
+    """The agent was told that its node is to leave the job.
+
+    Attributes:
+        reason: Why, in one line.
+    """
+
+    reason: str
+
 
 @attrs.frozen
 class Noticed:
@@ -164,6 +181,7 @@ Stimulus = (
     | Asked
     | Changed
     | Signalled
+    | Drained
     | Noticed
     | Announced
     | Stopped
@@ -270,3 +288,8 @@ class Result:
     values: Mapping[int, Any] = attrs.field(factory=dict)
     error: Exception | None = None
     early: bool = False
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended badly; a node that was told to leave has not."""
+        return self.error is not None and not isinstance(self.error, NodeDrained)

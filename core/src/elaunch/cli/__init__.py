@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from elaunch import standard_streams
 from elaunch.cli import early
+from elaunch.cli.control import COMMANDS
 from elaunch.cli.parser import EXPLAIN, OWN, parse
 
 
@@ -92,6 +93,10 @@ def _run(words: Sequence[str], prog: str, *, legacy: bool = False) -> int:
 
 def _run_small(args: argparse.Namespace) -> int:
     """Run a command that launches nothing."""
+    if args.command in COMMANDS:
+        from elaunch.cli import agents
+
+        return agents.run(args)
     if args.command == "completion":
         from elaunch.cli import completion
 
@@ -114,10 +119,12 @@ def _run_small(args: argparse.Namespace) -> int:
 
 def _tell(error: "ElaunchError") -> int:
     """Say how the command ended and return its exit status."""
-    from elaunch.errors import Preempted, SignalException
+    from elaunch.errors import NodeDrained, Preempted, SignalException
 
     if isinstance(error, Preempted):
         _say(f"preempted: {error}")
+    elif isinstance(error, NodeDrained):
+        _say(str(error))
     else:
         stopped = isinstance(error, SignalException)
         told = " ".join([str(error), *(f"({note})" for note in _notes(error))])

@@ -143,6 +143,12 @@ def _request(facts: Facts) -> str:
     return f"rank {facts['rank']} asks for {facts['request']}{why}"
 
 
+def _asked(facts: Facts) -> str:
+    why = f": {facts['reason']}" if facts["reason"] else ""
+    refused = f" (refused: {facts['refused']})" if facts["refused"] else ""
+    return f"{facts['peer']} asks for {facts['request']}{why}{refused}"
+
+
 def _count(number: int, thing: str) -> str:
     return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
 
@@ -168,6 +174,7 @@ LINES: Mapping[str, Callable[[Facts], str | None]] = {
     ),
     EventName.MONITOR_FINDING: _finding,
     EventName.WORKER_REQUEST: _request,
+    EventName.CONTROL_REQUEST: _asked,
     EventName.JOB_SUCCEEDED: lambda _: "the job succeeded",
 }
 """What each event that matters says; `None` where it says nothing."""

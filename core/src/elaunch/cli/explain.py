@@ -120,7 +120,7 @@ def as_text(
         ("ranks", lambda: _ranks(plan)),
         ("commands", lambda: _commands(plan.workers)),
         (
-            f"environment, beside the agent's own but {', '.join(WITHHELD)}",
+            f"environment; the agent's own, but {', '.join(WITHHELD)}",
             lambda: _environments(plan.workers),
         ),
         ("output", lambda: _output(plan)),

@@ -4,12 +4,12 @@ import argparse
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from elaunch.cli import backends, binding, failing, meeting, start
+from elaunch.cli import backends, binding, control, failing, meeting, start
 from elaunch.cli.actions import actions_of
 from elaunch.cli.words import canonical
 
 
-OWN = ("run", "explain", "plugins", "replay", "beat", "completion")
+OWN = ("run", "explain", "plugins", "replay", "beat", "completion", *control.COMMANDS)
 """Subcommands of the core; all others come from plugins."""
 
 EXPLAIN = "elaunch explain"
@@ -141,6 +141,12 @@ def build_parsers() -> tuple[
         "completion", help=printing, description=printing.capitalize()
     )
     completion.add_argument("shell", choices=SHELLS, help="which shell it is for")
+    asking = {}
+    for name, summary in control.COMMANDS.items():
+        asking[name] = commands.add_parser(
+            name, help=summary, description=summary.capitalize(), allow_abbrev=False
+        )
+        control.add_flags(name, asking[name])
     return parser, {
         "run": run,
         "explain": explain,
@@ -148,6 +154,7 @@ def build_parsers() -> tuple[
         "replay": replay_parser,
         "beat": beat_parser,
         "completion": completion,
+        **asking,
     }
 
 

@@ -27,3 +27,11 @@ def add_flags(failure: argparse._ActionsContainer) -> None:
         help="where this agent tells over HTTP that it is well; a PORT alone is one of "
         "127.0.0.1 (default: nowhere)",
     )
+    failure.add_argument(
+        "--control",
+        metavar="unix|none|HOST:PORT",
+        default="unix",
+        help="where this agent can be asked and told what to do, by 'elaunch status' "
+        "say: a socket of its user, also HOST:PORT with a token, or none (default: "
+        "unix)",
+    )

@@ -125,6 +125,7 @@ def config_of(resolved: Resolved) -> LaunchConfig:
         failure_file=args.failure_file,
         dump_stacks=args.dump_stacks,
         health_check=args.health_check,
+        control=args.control,
         **start.settings_of(args),
         **signals.settings_of(args),
         exit_barrier_timeout=args.exit_barrier_timeout,

@@ -79,6 +79,7 @@ def check(config: "LaunchConfig") -> None:
     _check_workers(config)
     _check_health(config)
     _check_rows(config)
+    _check_control(config)
     _check_logs_specs(config)
     _check_output(config, config.output_settings)  # which validates the rest
 
@@ -175,6 +176,17 @@ def _check_rows(config: "LaunchConfig") -> None:
         from elaunch.failure_table import FailureTable
 
         FailureTable.parse(config.on_failure)
+
+
+def _check_control(config: "LaunchConfig") -> None:
+    if config.control in ("unix", "none"):
+        return
+    from elaunch.health import parse_place
+
+    try:
+        parse_place(config.control)
+    except ValueError as error:
+        raise UsageError(f"control is unix, none or a place: {error}") from error
 
 
 def _check_start(config: "LaunchConfig") -> None:

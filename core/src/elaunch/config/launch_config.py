@@ -116,6 +116,9 @@ class LaunchConfig:
         health_check: Where the agent tells over HTTP that it is well, as ``HOST:PORT``
             or a ``PORT`` of 127.0.0.1; empty for what the environment says
             (TORCHELASTIC_HEALTH_CHECK_PORT), or nowhere.
+        control: Where the agent can be asked and told what to do, beside a UNIX socket
+            in its user's directory: ``unix`` for nowhere, or ``HOST:PORT`` (see
+            `docs/control.md`); ``none`` for not at all.
         block_plugins: Names of plugins that must not be loaded.
         numa_binding: How workers are bound to CPUs, a word of
             `elaunch.api.NumaBinding`; `None` leaves them unbound.
@@ -180,6 +183,7 @@ class LaunchConfig:
     log_layout: str = "default"
     debug_rank: int | None = None
     health_check: str = ""
+    control: str = "unix"
     block_plugins: tuple[str, ...] = ()
     numa_binding: str | None = None
     threads: int | None = None

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 import attrs
 
 from elaunch.config import LaunchConfig
+from elaunch.endpoint.states import STATES
 from elaunch.errors import UsageError
 from elaunch.events import Event, EventName, EventRecorder
 from elaunch.health import HealthCheckServer, parse_place
@@ -22,18 +23,6 @@ TIMEOUT = 60.0
 
 BEAT = 1.0
 """Seconds between two beats of its loop."""
-
-_STATES: Mapping[str, str] = {
-    EventName.AGENT_STARTED: "joining",
-    EventName.RENDEZVOUS_JOINING: "joining",
-    EventName.GENERATION_JOINED: "starting",
-    EventName.GROUP_STARTED: "running",
-    EventName.GROUP_STOPPING: "stopping",
-    EventName.GROUP_SUCCEEDED: "waiting",
-    EventName.RENDEZVOUS_LEFT: "leaving",
-    EventName.AGENT_FINISHED: "finished",
-}
-"""State of the agent from an event on."""
 
 
 @attrs.define(eq=False)
@@ -53,7 +42,7 @@ class Health:
 
     def record(self, event: Event) -> None:
         """Take note of what has happened."""
-        self.state = _STATES.get(event.name, self.state)
+        self.state = STATES.get(event.name, self.state)
         if event.name == EventName.GENERATION_JOINED:
             self.generation = int(str(event.metadata["generation"]))
 

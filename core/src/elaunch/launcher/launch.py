@@ -20,11 +20,12 @@ from elaunch.agent.recording import Recording, new_agent_id
 from elaunch.agent.signals import HandledSignals
 from elaunch.agent.twins import Twins
 from elaunch.config import LaunchConfig
-from elaunch.errors import ChildFailedError, ElaunchError
+from elaunch.errors import ChildFailedError, ElaunchError, NodeDrained
 from elaunch.events import Event, EventName, EventRecorder
 from elaunch.failure_file import tell_outer_launcher, temporary_file, write_failure
 from elaunch.interfaces import interface_addresses
 from elaunch.launcher.detection import slot_of_node
+from elaunch.launcher.endpoint import Endpoint, listening
 from elaunch.launcher.metrics import measuring
 from elaunch.launcher.ports import Ports
 from elaunch.launcher.switches import HEALTH_CHECK_PORT
@@ -80,9 +81,11 @@ class Launch:
         Args:
             signals: How the agent gets its signals.
         """
+        agent_id, messages = new_agent_id(), self.ports.messages
+        listening_ = listening(self.config, os.environ, agent_id, messages)
         try:
-            async with self._health_check() as watchers:
-                return await self._run(signals, watchers)
+            async with self._health_check() as watchers, listening_ as endpoints:
+                return await self._run(signals, watchers, agent_id, endpoints)
         finally:
             await self.spawner.close()  # it has begun to get ready
 
@@ -94,17 +97,23 @@ class Launch:
         return health_check(self.config, os.environ)
 
     async def _run(
-        self, signals: HandledSignals, watchers: Sequence[EventRecorder]
+        self,
+        signals: HandledSignals,
+        watchers: Sequence[EventRecorder],
+        agent_id: str,
+        endpoints: Sequence[Endpoint],
     ) -> Result:
-        config = self.config
-        stacks, agent_id = _Stacks(), new_agent_id()
+        config, stacks = self.config, _Stacks()
         recorders = (
-            *(stacks, *watchers, *self.recorders, *self.ports.recorders(agent_id)),
+            *(stacks, *watchers, *(endpoint.book for endpoint in endpoints)),
+            *(*self.recorders, *self.ports.recorders(agent_id)),
             *measuring(config, self.ports.plugins),
         )
         recording = Recording(config.run_id, recorders, agent_id, self._twins())
         try:
             agent = self._agent(recording, await self._node(recording), signals)
+            for endpoint in endpoints:
+                endpoint.attach(agent.controls)
             result = await agent.run()
             if isinstance(result.error, ChildFailedError):
                 error = await asyncio.to_thread(self._keep, result.error, stacks.files)
@@ -192,7 +201,7 @@ class Launch:
         *,
         early: bool = False,
     ) -> None:
-        if error:
+        if error and not isinstance(error, NodeDrained):
             await asyncio.to_thread(tell_outer_launcher, error, os.environ)
         if isinstance(error, ChildFailedError):
             rank, first = error.get_first_failure()
@@ -210,5 +219,7 @@ class Launch:
             recording(EventName.JOB_SUCCEEDED)
         status = error.status if isinstance(error, ElaunchError) else int(bool(error))
         recording(
-            EventName.AGENT_FINISHED, status=status, error=str(error) if error else ""
+            EventName.AGENT_FINISHED,
+            status=status,
+            error=str(error) if error and status else "",
         )

@@ -45,6 +45,7 @@ def outcomes(config: LaunchConfig, options: attrs.AttrsInstance) -> Sequence[Out
         "this agent gets SIGTERM": story.told_to_end(),
         "this agent gets Ctrl-C": story.interrupted(),
         "a preemption is announced": story.notice(),
+        "'elaunch drain' names this node": story.drained(),
     }
     return [Outcome(when, " ".join(then)) for when, then in told.items()]
 
@@ -181,6 +182,18 @@ class _Story:
         yield f"{self.config.notice_signal} to the agent: a notice to all workers of"
         yield "the job, which may save; nothing is stopped. A worker that exits with 75"
         yield "after it ends the job as preempted."
+
+    def drained(self) -> Iterator[str]:
+        config = self.config
+        if config.control == "none":
+            yield "No command reaches it (--control none)."
+            return
+        if config.max_nodes == 1:
+            yield "It stays: no other node could go on. 'elaunch stop' ends the job"
+            yield "(exit 4)."
+            return
+        yield from self._stops()
+        yield "That costs no restart, and it exits with 0."
 
     def _stops(self) -> Iterator[str]:
         config = self.config

@@ -340,8 +340,9 @@ class StoreRendezvous:
 
     async def close(self, outcome: Outcome) -> None:
         """End the job for everybody. The first outcome stays."""
-        stay, _ = self._joined()
-        await stay.close_job(outcome)
+        if self._stay is None:
+            raise RendezvousUnreachable("this node has not begun to join")
+        await self._stay.close_job(outcome)
 
     async def aclose(self) -> None:
         """Leave if need be and release everything. Twice is fine."""

@@ -48,6 +48,13 @@ def _term_twice(world: World, it: Stimulus) -> None:
     world.later(it.value, lambda: _term(world, it))
 
 
+def _drain(world: World, it: Stimulus) -> None:
+    """A user has the node leave its job."""
+    node = world.nodes[it.node]
+    if node.process and node.is_running:
+        world.loop.spawn(node.process, node.drain())
+
+
 def _notice(world: World, it: Stimulus) -> None:
     """The node is told that it will be taken away."""
     node = world.nodes[it.node]
@@ -248,6 +255,7 @@ ACTIONS: Mapping[str, Action] = {
     "power-off": _power_off,
     "join-again": _join_again,
     "term": _term,
+    "drain": _drain,
     "term-twice": _term_twice,
     "notice": _notice,
     "save-and-end": _save_and_end,

@@ -12,6 +12,7 @@ from elaunch.agent.agent import STOP_MARGIN
 from elaunch.api import EventName, Membership, Notice, StoreEvent
 from elaunch.errors import (
     ChildFailedError,
+    NodeDrained,
     Preempted,
     RendezvousClosed,
     SignalException,
@@ -358,14 +359,14 @@ class Laws:
             self._check_result(node)
 
     def _check_result(self, node: SimulatedNode) -> None:
-        """An agent ends with its job, its signal or its own fault.
+        """An agent ends with its job, as it was told to, or with its own fault.
 
         No trouble lasts as long as a join may wait, so an outage is no reason.
         """
         error = getattr(node.result, "error", node.result)
-        expected = (RendezvousClosed, ChildFailedError, Preempted, SignalException)
-        named = error in (None, node.habits.fault) or isinstance(error, expected)
-        self._require(named, f"{node.name} ended with {error!r}")
+        ends = Preempted | SignalException | NodeDrained | ChildFailedError
+        fine = isinstance(error, ends | RendezvousClosed) or error is None
+        self._require(fine or error is node.habits.fault, f"{node.name}: {error!r}")
         if isinstance(error, RendezvousClosed):
             self._require("over" in str(error) or "ended" in str(error), f"{error}")
         # Members and spares alike: all that came after the quiet were good ends.

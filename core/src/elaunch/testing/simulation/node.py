@@ -8,6 +8,7 @@ from typing import Protocol
 import attrs
 
 from elaunch.agent.agent import Agent
+from elaunch.agent.controls import Controls
 from elaunch.agent.messages import Result
 from elaunch.agent.notices import Notices
 from elaunch.api import (
@@ -27,6 +28,7 @@ from elaunch.api import (
     StoreRendezvous,
     Vitals,
 )
+from elaunch.errors import ControlFailed
 from elaunch.events import Value
 from elaunch.monitor import NamedMonitor
 from elaunch.preflight import NamedPreflight
@@ -110,6 +112,7 @@ class SimulatedNode:
         store: The store client that was opened last.
         handler: The rendezvous of its agent.
         bootstrap: What its agent opens for the workers.
+        controls: What its agent can be told.
         memberships: Its places, from the first start on.
         group: Its running workers.
         result: How its agent ended, `None` while it runs.
@@ -136,6 +139,7 @@ class SimulatedNode:
     store: NumberedStore | None = attrs.field(default=None, init=False)
     handler: StoreRendezvous | None = attrs.field(default=None, init=False)
     bootstrap: SimulatedBootstrap | None = attrs.field(default=None, init=False)
+    controls: Controls | None = attrs.field(default=None, init=False)
     memberships: list[Membership] = attrs.field(factory=list, init=False)
     group: SimulatedGroup | None = attrs.field(default=None, init=False)
     result: Result | Exception | None = attrs.field(default=None, init=False)
@@ -183,6 +187,11 @@ class SimulatedNode:
             with contextlib.suppress(RendezvousUnreachable):
                 await self.handler.close(outcome)
 
+    async def drain(self) -> None:
+        """Tell the agent to leave its job, which it may refuse."""
+        if self.controls:
+            with contextlib.suppress(ControlFailed, RendezvousUnreachable):
+                await self.controls.drain("a user wants it", "user")
     async def restart(self, reason: str) -> None:
         """Ask for a restart, if this node is a member and the store answers."""
         if self.handler:
@@ -231,6 +240,7 @@ class SimulatedNode:
             ),
             record=self._record,
         )
+        self.controls = agent.controls
         try:
             self.result = await agent.run()
         except Exception as error:  # noqa: BLE001 - the observer judges it

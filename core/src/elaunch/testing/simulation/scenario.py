@@ -263,6 +263,16 @@ _DECISIONS = {
     "reset": (0, 0),
     "pause": (0.1, 8),
 }
+_DRAINS = {
+    "drain": (0, 0),
+    "term": (0, 0),
+    "start": (0, 0),
+    "join-again": (0, 3),
+    "exit": (1, 9),
+    "slow-stop": (0.1, 4),
+    "reset": (0, 0),
+    "finish": (0, 0),
+}
 _EVERYTHING = _CHURN | _FAILURES | _NETWORK | _PAUSES | _STORE | _SIGNALS
 
 _OF_ALL = frozenset(
@@ -279,6 +289,7 @@ FAMILIES: Mapping[str, Draw] = {
     "signals": _draw(_SIGNALS | {"done": (0, 0)}, 10),
     "fitness": _draw(_FITNESS | _CHURN | {"exit": (1, 9), "pause": (0.1, 9)}, 16),
     "decisions": _draw(_DECISIONS, 16),
+    "drains": _draw(_DRAINS, 12),
     "moments": _draw(_EVERYTHING, 10, seized=0.7),
     "everything": _draw(_EVERYTHING, 20, seized=0.1),
     "judged": _draw(_EVERYTHING | _FITNESS | _DECISIONS, 20, seized=0.3),

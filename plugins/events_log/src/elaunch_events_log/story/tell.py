@@ -171,6 +171,10 @@ def _remarks(entries: Sequence[Entry], label: Callable[[Entry], str]) -> list[st
             remarks.append(
                 f"{label(entry)} announced {entry.text('kind')}: {entry.text('reason')}"
             )
+        elif entry.name == "control.request":
+            asked = f"{label(entry)} was asked to {entry.text('request')}"
+            why = entry.text("refused") or entry.text("reason")
+            remarks.append(f"{asked}: {why}" if why else asked)
         elif entry.name == "events.lost":
             count = entry.whole("count") or 0
             remarks.append(f"{count} events of {label(entry)} are lost")

@@ -1,0 +1,185 @@
+"""``elaunch status``, ``drain``, ``restart`` and ``stop``: agents are asked."""
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+
+from elaunch.cli.status_text import member_lines, status_lines
+from elaunch.endpoint.client import Contact, contact_at, contacts, reachable
+from elaunch.endpoint.places import runtime_directory
+from elaunch.errors import ControlFailed, UsageError, quoted, suggestion
+from elaunch.health import parse_place
+from elaunch.text import printable
+
+
+@attrs.frozen
+class Agent:
+    """An agent that answers.
+
+    Attributes:
+        contact: Where it listens.
+        status: What it says of itself.
+    """
+
+    contact: Contact
+    status: dict[str, Any]
+
+    @property
+    def run_id(self) -> str:
+        """Id of its job."""
+        return str(self.status["run_id"])
+
+    @property
+    def name(self) -> str:
+        """What to call it."""
+        return f"agent {self.status['pid']} of run {self.run_id!r}"
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do what one of the commands asks for, and return the exit status.
+
+    Raises:
+        ControlFailed: If no agent matches, or one does not do it.
+        UsageError: If it is not clear which agent is meant.
+    """
+    agents, silent = find(args)
+    if args.command == "status":
+        return _show(args, agents, silent)
+    if not agents:
+        raise silent[0]
+    told = {"reason": args.reason} if args.reason else {}
+    if args.command == "drain":
+        for agent in _one_or_all(agents, everyone=args.all):
+            agent.contact.ask("POST", "/drain", told)
+            _say(f"{agent.name} leaves its job")
+        return 0
+    done = _ask_one(_of_one_job(agents), f"/{args.command}", told)
+    _say(f"run {agents[0].run_id!r}: {done['done']}")
+    return 0
+
+
+def find(
+    args: argparse.Namespace,
+) -> tuple[list[Agent], list[ControlFailed]]:
+    """Return the agents that are meant, and why those that may be do not answer.
+
+    Raises:
+        ControlFailed: If there is none.
+    """
+    known = _contacts(args)
+    asked = reachable(known)
+    agents = [Agent(c, told) for c, told in asked if isinstance(told, dict)]
+    silent = [told for _, told in asked if isinstance(told, ControlFailed)]
+    meant = [a for a in agents if args.run_id in (None, a.run_id)]
+    if meant or (silent and args.run_id is None):
+        return sorted(meant, key=lambda a: (a.run_id, a.contact.pid)), silent
+    if silent:
+        raise silent[0]
+    raise ControlFailed(_nobody(args, agents))
+
+
+def _contacts(args: argparse.Namespace) -> list[Contact]:
+    if args.at:
+        try:
+            host, port = parse_place(args.at)
+        except ValueError as error:
+            raise UsageError(f"--at: {error}") from error
+        return [contact_at(host, port, os.environ)]
+    return [c for c in contacts(os.environ) if args.agent in (None, c.pid)]
+
+
+def _nobody(args: argparse.Namespace, others: Sequence[Agent]) -> str:
+    if args.at:
+        where = f"at {args.at}"
+    else:
+        where = f"on this host (in {runtime_directory(os.environ)!r})"
+    if others and args.run_id is not None:
+        runs = {agent.run_id for agent in others}
+        hint = suggestion(args.run_id, runs)
+        return (
+            f"no agent of run {args.run_id!r} answers {where}{hint}; runs: "
+            f"{quoted(runs)}"
+        )
+    whose = "" if args.agent is None else f" with process id {args.agent}"
+    return f"no agent of this user{whose} answers {where}"
+
+
+def _one_or_all(agents: Sequence[Agent], *, everyone: bool) -> Sequence[Agent]:
+    if len(agents) > 1 and not everyone:
+        raise UsageError(
+            f"several agents match: {_named(agents)}; name one with --agent PID, or "
+            f"say --all"
+        )
+    return agents
+
+
+def _of_one_job(agents: Sequence[Agent]) -> Sequence[Agent]:
+    """Return agents of the same job; each can speak for it."""
+    apart = any(agent.status["max_nodes"] == 1 for agent in agents)
+    if len(agents) > 1 and (apart or len({agent.run_id for agent in agents}) > 1):
+        raise UsageError(
+            f"several jobs match: {_named(agents)}; name one by its id or with "
+            f"--agent PID"
+        )
+    return agents
+
+
+def _named(agents: Sequence[Agent]) -> str:
+    return ", ".join(agent.name for agent in agents)
+
+
+def _ask_one(
+    agents: Sequence[Agent], path: str, told: dict[str, str]
+) -> dict[str, Any]:
+    """Ask agents of a job until one does it: one may be joining, or cut off."""
+    failed = None
+    for agent in agents:
+        try:
+            return agent.contact.ask("POST", path, told)
+        except ControlFailed as error:
+            failed = failed or error
+    raise failed or ControlFailed("no agent was asked")
+
+
+def _show(
+    args: argparse.Namespace, agents: Sequence[Agent], silent: Sequence[ControlFailed]
+) -> int:
+    if args.metrics:
+        (agent,) = _one_or_all(agents, everyone=False) or (None,)
+        if agent is None:
+            raise silent[0]
+        print(agent.contact.fetch("/metrics").decode(), end="")
+        return 0
+    members = {agent.contact: _members(agent) for agent in agents if args.members}
+    if args.json:
+        told = [
+            {**agent.status, **_of_members(members.get(agent.contact))}
+            for agent in agents
+        ]
+        print(json.dumps(told, indent=2))
+    else:
+        for number, agent in enumerate(agents):
+            lines = status_lines(agent.status)
+            if agent.contact in members:
+                lines += member_lines(members[agent.contact])
+            print(*[""] * bool(number), *map(printable, lines), sep="\n")
+    for error in silent:
+        _say(str(error))
+    return int(bool(silent))
+
+
+def _of_members(members: list[dict[str, Any]] | None) -> dict[str, Any]:
+    return {} if members is None else {"members": members}
+
+
+def _members(agent: Agent) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = agent.contact.ask("GET", "/members")["members"]
+    return found
+
+
+def _say(text: str) -> None:
+    print(f"elaunch: {printable(text)}")
