@@ -192,6 +192,7 @@ class SimulatedNode:
         if self.controls:
             with contextlib.suppress(ControlFailed, RendezvousUnreachable):
                 await self.controls.drain("a user wants it", "user")
+
     async def restart(self, reason: str) -> None:
         """Ask for a restart, if this node is a member and the store answers."""
         if self.handler:
