@@ -226,6 +226,21 @@ class TestHeartbeat:
         }
         assert costs[50] < costs[1] * 1.2
 
+    def test_it_learns_also_while_nothing_has_a_limit_yet(
+        self, loop: SimulatedLoop, agent: Agent
+    ) -> None:
+        async def run() -> None:
+            monitor = agent.monitor("heartbeat", startup="0", floor="10")
+            async with watching(monitor, workers=1) as findings:
+                finding = asyncio.ensure_future(anext(findings))
+                for step in range(30):
+                    await asyncio.sleep(3)
+                    agent.say(0, step=step)
+                assert "learned: 5 times the longest of 3.0 s" in (await finding).reason
+                assert loop.time() == 90 + 15 + SETTLING
+
+        loop.run_until_complete(run())
+
 
 class TestSections:
     def test_a_limit_that_a_worker_sets_is_enforced(
@@ -259,6 +274,24 @@ class TestSections:
                     agent.say(1, MessageKind.SECTION, token=1, limit=200)
                     assert (await finding).local_rank == 1
                     assert loop.time() == pytest.approx(since + 290 + SETTLING)
+
+        loop.run_until_complete(run())
+
+    def test_limits_are_learned_also_while_nothing_has_one_yet(
+        self, loop: SimulatedLoop, agent: Agent
+    ) -> None:
+        async def run() -> None:
+            monitor = agent.monitor("sections", learn="true", floor="10")
+            async with watching(monitor) as findings:
+                finding = asyncio.ensure_future(anext(findings))
+                for token in range(25):
+                    agent.say(0, MessageKind.SECTION, name="data", token=token)
+                    await asyncio.sleep(3)
+                    agent.say(0, MessageKind.SECTION_END, name="data", token=token)
+                    await asyncio.sleep(1)
+                agent.say(0, MessageKind.SECTION, name="data", token=25)
+                assert "learned: 5 times the longest of 3.0 s" in (await finding).reason
+                assert loop.time() == 100 + 15 + SETTLING
 
         loop.run_until_complete(run())
 

@@ -49,12 +49,17 @@ def test_it_is_looked_at_the_clock_in_between(loop: SimulatedLoop) -> None:
     assert loop.now == 0.25
 
 
-def test_without_a_moment_only_a_message_ends_it(loop: SimulatedLoop) -> None:
+def test_without_a_moment_it_naps_too_since_limits_may_be_learned(
+    loop: SimulatedLoop,
+) -> None:
     async def run() -> None:
-        waiting = Waiting()
-        loop.call_later(500, waiting.expect, 600.0)
+        waiting = Waiting(nap=0.25)
         assert await waiting.until(math.inf) is None
-        assert loop.time() == 500
+        assert loop.time() == 0.25
+        loop.call_later(0.1, waiting.expect, 600.0)
+        loop.call_later(0.2, waiting.expect, 0.3)
+        await waiting.until(math.inf)
+        assert loop.time() == 0.45
 
     loop.run_until_complete(run())
 

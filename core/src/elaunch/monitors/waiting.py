@@ -76,15 +76,17 @@ class Waiting:
     async def until(self, moment: float) -> Pause | None:
         """Wait until a moment, `expect`, or the end of a nap.
 
+        Where nothing has a limit there are naps, too: limits are learned meanwhile,
+        of times without pauses.
+
         Returns:
             When this process did not run since the last wait, if it did not.
         """
         loop = asyncio.get_running_loop()
         since, begin = self.now, loop.time()
-        napping = moment < math.inf
-        self._wake = min(moment, begin + self.nap) if napping else math.inf
+        self._wake = min(moment, begin + self.nap)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout_at(self._wake if napping else None):
+            async with asyncio.timeout_at(self._wake):
                 await self._came.wait()
         wake, self._wake = self._wake, -math.inf
         self._came.clear()
