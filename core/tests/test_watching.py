@@ -43,6 +43,31 @@ class Waits:
             yield Finding(local_rank=rank, severity=Severity.INFO, reason="late")
 
 
+@attrs.define
+class Faulty:
+    """A monitor that fails at some moment of its life."""
+
+    fails: str
+
+    def environment(self) -> Mapping[str, str]:
+        return {}
+
+    def watch(self, group: WatchedGroup) -> AsyncGenerator[Finding, None]:
+        if self.fails == "before":
+            raise OSError("before")
+        return self._watch()
+
+    async def _watch(self) -> AsyncGenerator[Finding, None]:
+        try:
+            yield Finding(local_rank=0, severity=Severity.INFO, reason="seen")
+            if self.fails == "meanwhile":
+                raise OSError("meanwhile")
+            await asyncio.Event().wait()
+        finally:
+            if self.fails == "when it is closed":
+                raise OSError("when it is closed")
+
+
 async def no_stacks(_: int | None) -> tuple[str, ...]:
     return ()
 
@@ -78,3 +103,54 @@ def test_workers_get_what_each_monitor_tells_and_one_that_raises_nothing() -> No
         "monitor.finding: monitor 'silent' has nothing for workers: "
         "OSError('no place left')"
     )
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("moment", ["before", "meanwhile", "when it is closed"])
+async def test_one_that_fails_is_told_of_and_hurts_nobody(moment: str) -> None:
+    said: list[object] = []
+    seen = asyncio.Event()
+
+    def record(name: EventName, /, **facts: object) -> None:
+        said.append(facts["reason"])
+        seen.set()
+
+    watching = asyncio.ensure_future(
+        watch(
+            NamedMonitor("bad", Faulty(moment)),
+            WatchedGroup(pids={0: 7}),
+            record,
+            lambda _: None,
+            no_stacks,
+        )
+    )
+    await seen.wait()
+    if moment == "when it is closed":
+        watching.cancel()
+    await watching
+
+    assert said[-1] == f"monitor 'bad' failed and is disabled: OSError('{moment}')"
+
+
+@pytest.mark.asyncio
+async def test_evidence_takes_no_place_of_what_every_finding_has() -> None:
+    recorded: list[dict[str, object]] = []
+
+    @attrs.define
+    class Shows(Speaks):
+        async def watch(self, group: WatchedGroup) -> AsyncGenerator[Finding, None]:
+            evidence = {"rank": "of a device", "reason": "none", "heat": "99"}
+            yield Finding(
+                local_rank=0, severity=Severity.INFO, reason="hot", evidence=evidence
+            )
+
+    def record(name: EventName, /, **facts: object) -> None:
+        recorded.append(facts)
+
+    group = WatchedGroup(pids={0: 7}, base_rank=8)
+    await watch(
+        NamedMonitor("hot", Shows({})), group, record, lambda _: None, no_stacks
+    )
+
+    (facts,) = recorded
+    assert (facts["rank"], facts["reason"], facts["heat"]) == (8, "hot", "99")

@@ -30,7 +30,7 @@ class Finding:
         local_rank: The worker it is about; `None` for the node as a whole.
         severity: How bad it is.
         reason: What was found, in one line.
-        evidence: Facts behind it.
+        evidence: Facts behind it, beside what the event has of every finding.
         hang: Whether the worker may stand still: before its group is stopped because of
             that, the stacks of all its workers are written down.
         request: What to do beyond a restart, if a restart alone is no help.

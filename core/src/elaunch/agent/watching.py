@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 from elaunch.agent.messages import Found
 from elaunch.events import EventName, Record
@@ -32,23 +33,21 @@ async def watch(
     """
     loop = asyncio.get_running_loop()
     began = loop.time()  # the workers have just been started
-    async with contextlib.aclosing(named.monitor.watch(group)) as findings:
-        try:
+    try:
+        async with contextlib.aclosing(named.monitor.watch(group)) as findings:
             async for finding in findings:
                 timestamp = time.time()
                 local = finding.local_rank
                 stacks = await dump(local) if _is_fatal_hang(finding) else ()
-                rank = None if local is None else group.rank(local)
-                record(
-                    EventName.MONITOR_FINDING,
-                    monitor=named.name,
-                    rank=rank,
-                    local_rank=local,
-                    severity=finding.severity.value,
-                    reason=finding.reason,
-                    **dict(finding.evidence),
+                told: dict[str, Any] = {
+                    "monitor": named.name,
+                    "rank": None if local is None else group.rank(local),
+                    "local_rank": local,
+                    "severity": finding.severity.value,
+                    "reason": finding.reason,
                     **({"stacks": list(stacks)} if stacks else {}),
-                )
+                }
+                record(EventName.MONITOR_FINDING, **{**finding.evidence, **told})
                 pid = 0 if local is None else group.pids.get(local, 0)
                 found(
                     Found(
@@ -60,9 +59,9 @@ async def watch(
                         stacks=stacks,
                     )
                 )
-        except Exception as error:  # noqa: BLE001 - a monitor's fault is not the job's
-            what = f"monitor {named.name!r} failed and is disabled"
-            _tell_fault(named.name, what, error, record)
+    except Exception as error:  # noqa: BLE001 - a monitor's fault is not the job's
+        what = f"monitor {named.name!r} failed and is disabled"
+        _tell_fault(named.name, what, error, record)
 
 
 def _is_fatal_hang(finding: Finding) -> bool:
