@@ -25,7 +25,6 @@ from collections.abc import Sequence
 
 import attrs
 
-from elaunch.agent.asking import UNHEALTHY_EXIT, asking_failure, attached
 from elaunch.agent.endings import Ends, of_job, of_order, of_success
 from elaunch.agent.messages import (
     Action,
@@ -59,27 +58,17 @@ from elaunch.agent.messages import (
     Waited,
 )
 from elaunch.agent.transitions import LATE, TRANSITIONS, State
+from elaunch.agent.unhealthy import Node, attached
 from elaunch.errors import (
     PREEMPTED_EXIT,
     InvalidTransition,
     RendezvousClosed,
     WorkersLeft,
 )
-from elaunch.failures import (
-    STACK_FILES,
-    Ending,
-    ProcessFailure,
-    Request,
-    root_cause,
-)
+from elaunch.failures import ProcessFailure, Request, root_cause
 from elaunch.monitor import Severity
 from elaunch.notice import Notice
-from elaunch.rendezvous import (
-    ChangeKind,
-    Membership,
-    NodeState,
-    Outcome,
-)
+from elaunch.rendezvous import ChangeKind, Membership, NodeState, Outcome
 from elaunch.workers import WorkerExit, failure_of
 
 
@@ -194,31 +183,13 @@ class Machine:
         return (Report(NodeState.DONE),)
 
     def _found(self, stimulus: Found) -> Sequence[Action]:
-        finding = stimulus.finding
-        if finding.severity is not Severity.UNHEALTHY:
+        if stimulus.finding.severity is not Severity.UNHEALTHY:
             return ()
-        base = self._membership.base_rank if self._membership else 0
-        local_rank = finding.local_rank
-        failure = ProcessFailure(
-            rank=-1 if local_rank is None else base + local_rank,
-            local_rank=-1 if local_rank is None else local_rank,
-            role=self.role,
-            host=self.host,
-            pid=stimulus.pid,
-            exitcode=UNHEALTHY_EXIT,
-            timestamp=stimulus.timestamp,
-            ending=Ending.UNHEALTHY,
-            message=f"unhealthy: {finding.reason}",
-            monitor=stimulus.monitor,
-            request=finding.request,
-            stacks=stimulus.stacks[:STACK_FILES],
-            uptime=stimulus.uptime,
-        )
-        return self._fail(failure)
+        return self._fail(self._node.found(stimulus))
 
     def _asked(self, stimulus: Asked) -> Sequence[Action]:
         if stimulus.request is Request.EXCLUDE_NODE:
-            return self._fail(self._asking(stimulus))
+            return self._fail(self._node.asked(stimulus))
         self._no_restart = self._no_restart or stimulus
         return ()
 
@@ -227,12 +198,13 @@ class Machine:
         if stimulus.request is not Request.EXCLUDE_NODE:
             self._no_restart = self._no_restart or stimulus
             return ()
-        return self._fail_late(self._asking(stimulus)) if self._blames() else ()
+        failure = self._node.asked(stimulus)
+        return self._fail_late(failure) if self._blames() else ()
 
-    def _asking(self, asked: Asked) -> ProcessFailure:
+    @property
+    def _node(self) -> Node:
         base = self._membership.base_rank if self._membership else 0
-        rank = base + asked.local_rank
-        return asking_failure(asked, rank=rank, role=self.role, host=self.host)
+        return Node(role=self.role, host=self.host, base_rank=base)
 
     def _blames(self) -> bool:
         """Whether the workers stop because one of the job has failed."""
