@@ -171,6 +171,21 @@ class TestOwnLimits:
 
         assert len(run.found(70)) == OPEN_LIMIT + 1
 
+    def test_processes_that_were_killed_in_sections_take_no_room_for_ever(
+        self,
+    ) -> None:
+        run = Run(workers=2)
+        run.begin(5, pid=100, token=1, limit=100)
+        run.begin(5, rank=1, pid=200)
+        for pid in range(200, 200 + 2 * OPEN_LIMIT):
+            run.begin(10, pid=pid)
+            run.gone.add(pid)
+        assert run.begin(20, token=2, limit=60) == 80
+        run.gone.clear()
+
+        assert len(run.found(105)) == 2
+        assert run.end(105, rank=1, pid=200) == NEVER
+
     def test_what_makes_no_sense_changes_nothing(self) -> None:
         run = Run()
         run.begin(10, limit=60)

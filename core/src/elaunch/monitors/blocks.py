@@ -197,6 +197,8 @@ class Blocks:
         if key in self._open:  # it begins anew
             self._forget(key, message.time)
         if worker.open >= OPEN_LIMIT:
+            self._forget_the_dead(key[0], message.time)
+        if worker.open >= OPEN_LIMIT:
             return math.inf
         if worker.told:
             self._over.append(_back(key[0], "in a section again"))
@@ -217,6 +219,14 @@ class Blocks:
             self._took.append((block.name, block.since, now))
         self._forget(key, now)
         return -math.inf if self._over else self._outside_until(worker)
+
+    def _forget_the_dead(self, rank: int, now: float) -> None:
+        """Make room: processes that were killed in sections have left theirs open."""
+        mine = [key for key in self._open if key[0] == rank]
+        dead = {pid for pid in {key[1] for key in mine} if self.gone(rank, pid)}
+        for key in mine:
+            if key[1] in dead:
+                self._forget(key, now)
 
     def _forget(self, key: Key, now: float) -> None:
         del self._open[key]
