@@ -16,6 +16,7 @@ from elaunch.api import MessageKind, WorkerMessage
 from elaunch.channel import CHANNEL
 from elaunch.channel.decoding import MAX_DATAGRAM, decoded
 from elaunch.cli import main
+from elaunch.cli.beat import REASON_LIMIT
 
 
 @pytest.fixture
@@ -51,6 +52,11 @@ def heard(agent: socket.socket) -> WorkerMessage:
         (["--no-restart", "no data"], MessageKind.NO_RESTART, {"reason": "no data"}),
         (["--exclude-node", ""], MessageKind.EXCLUDE_NODE, {"reason": ""}),
         (["x=nan"], MessageKind.HEARTBEAT, {"values": {"x": "nan"}}),
+        (
+            ["--exclude-node", "Läufer \n" * 2000],
+            MessageKind.EXCLUDE_NODE,
+            {"reason": ("Läufer \\n" * 2000)[:REASON_LIMIT]},
+        ),
     ],
 )
 def test_it_says_what_is_meant(
@@ -108,6 +114,8 @@ def test_where_nobody_listens_the_script_goes_on(
         (["=1"], "'=1' is no value"),
         (["--limit", "3"], "--limit is for --begin"),
         (["--end", "x", "--limit", "3"], "--limit is for --begin"),
+        (["--begin", "x", "--limit", "0"], "--limit is seconds above 0, not 0"),
+        (["--begin", "x", "--limit", "nan"], "--limit is seconds above 0, not nan"),
         (["--progress", "1", "--step", "2"], "belong to a heartbeat"),
         (["--begin", "x", "a=1"], "belong to a heartbeat"),
         (["--begin", "x", "--end", "x"], "not allowed with argument"),

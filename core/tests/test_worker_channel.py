@@ -121,6 +121,9 @@ def fill(agent: Agent) -> int:
             },
         ),
         (lambda: worker.heartbeat(0, 0), {"kind": "heartbeat", "step": 0}),
+        # A clock was set back meanwhile, and the step is over all the same.
+        (lambda: worker.heartbeat(3, -0.5), {"kind": "heartbeat", "step": 3}),
+        (lambda: worker.heartbeat(3, 1e300), {"kind": "heartbeat", "step": 3}),
         (lambda: worker.progress(1200), {"kind": "progress", "marker": 1200}),
         (lambda: worker.progress(0.5), {"kind": "progress", "marker": 0.5}),
         (

@@ -12,6 +12,9 @@ from typing import NoReturn
 from elaunch.channel import CHANNEL
 
 
+REASON_LIMIT = 1000
+"""Characters kept of a reason: all of a long one would not be heard."""
+
 PATIENCE = 1.0
 """Seconds that the agent is given to make room for what it must not miss."""
 
@@ -100,6 +103,10 @@ def message_of(args: argparse.Namespace, shell: int) -> dict[str, object]:
     kind = next((k for k, v in others.items() if v is not None), "heartbeat")
     if args.limit is not None and kind != "section":
         _refuse("--limit is for --begin: write --begin SECTION --limit 60")
+    if args.limit is not None and not 0 < args.limit < float("inf"):
+        _refuse(
+            f"--limit is seconds above 0, not {args.limit:g}; leave it out for none"
+        )
     if kind == "heartbeat":
         return _heartbeat(args)
     if args.step is not None or args.step_time is not None or args.values:
@@ -114,7 +121,7 @@ def message_of(args: argparse.Namespace, shell: int) -> dict[str, object]:
         section = {"name": told, "token": zlib.crc32(told.encode()), "pid": shell}
         limit = {} if args.limit is None else {"limit": args.limit}
         return {"kind": kind, **section, **limit}
-    return {"kind": kind, "reason": told}
+    return {"kind": kind, "reason": told[:REASON_LIMIT]}
 
 
 def _heartbeat(args: argparse.Namespace) -> dict[str, object]:
@@ -151,7 +158,7 @@ def _send(path: str, message: Mapping[str, object]) -> None:
     import json
     import socket
 
-    line = json.dumps(message).encode()
+    line = json.dumps(message, ensure_ascii=False).encode(errors="backslashreplace")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
         channel.connect(path)
         # Another heartbeat follows.

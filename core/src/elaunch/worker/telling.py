@@ -22,7 +22,7 @@ VALUES_LIMIT = 2000
 """Characters of a heartbeat's values: those of one with more are left out."""
 
 LARGEST = 2.0**63
-"""The largest marker that can be told."""
+"""The largest number that can be told."""
 
 REASON_LIMIT = 1000
 """Characters kept of a reason."""
@@ -39,7 +39,8 @@ def heartbeat(
 
     Args:
         step: Number of the step that is over.
-        step_time: Seconds that it took.
+        step_time: Seconds that it took; what is no time, since a clock was set back
+            meanwhile, is left out.
         values: Whatever else is worth knowing: numbers and short texts.
     """
     number = None if step is None else operator.index(step)
@@ -50,7 +51,7 @@ def heartbeat(
     line = '{"kind":"heartbeat"'
     if number is not None:
         line += f',"step":{number}'
-    if seconds is not None and math.isfinite(seconds):
+    if seconds is not None and 0 <= seconds <= LARGEST:
         line += f',"step_time":{seconds!r}'
     if values:
         told = encoded(values)
