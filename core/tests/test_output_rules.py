@@ -28,9 +28,13 @@ above = 1e3
 times = 3
 forbidden = true
 severity = "degraded"
+
+[[rule]]
+pattern = "uncorrectable"
+forbidden = true
 request = "exclude-node"
 """)
-    first, second = rules_in(path)
+    first, second, third = rules_in(path)
 
     assert (first.name, first.within, first.every) == ("step \\d+", 600, 60.5)
     assert first.until
@@ -40,7 +44,8 @@ request = "exclude-node"
     assert (second.name, second.above, second.times) == ("loss explodes", 1000.0, 3)
     assert second.forbidden
     assert second.severity is Severity.DEGRADED
-    assert second.request is Request.EXCLUDE_NODE
+    assert second.request is None
+    assert third.request is Request.EXCLUDE_NODE
 
 
 @pytest.mark.parametrize(
@@ -66,6 +71,10 @@ request = "exclude-node"
         ("[[rule]]\npattern = 'x'\nevery = 1\nstream = 'out'", "is one of 'both'"),
         ("[[rule]]\npattern = 'x'\nevery = 1\nseverity = 'bad'", "is one of 'unheal"),
         ("[[rule]]\npattern = 'x'\nevery = 1\nrequest = 'x'", "is one of '', 'no-re"),
+        (
+            "[[rule]]\npattern='x'\nevery=1\nseverity='info'\nrequest='no-restart'",
+            "severity 'info' is no failure; give one of them",
+        ),
         ("[[rule]]\npattern = 'x'\nevery = 1\nranks = 'all'", "ranks are numbers"),
         ("[[rule]]\npattern = 'a'\nevery = 1\n[[rule]]\nevery = 1", "rule 2 in"),
     ],
@@ -95,6 +104,15 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
         ({"pattern": "x", "every": -1.0}, "every"),
         ({"pattern": "x", "every": 1.0, "stream": "err"}, "'stream' is one of 'both'"),
         ({"silence": 1.0, "severity": "bad"}, "'severity' is one of"),
+        (
+            {
+                "pattern": "x",
+                "every": 1.0,
+                "severity": "degraded",
+                "request": "no-restart",
+            },
+            "severity 'degraded' is no failure",
+        ),
     ],
 )
 def test_options_that_make_no_sense_are_refused(
@@ -129,6 +147,8 @@ BLOCK = b"one\ntwo loss=3\n\nthree"
         (r"\Athree", True),
         (r"three(?! things)", True),
         (r"(?i)LOSS=(?P<number>\d)", True),
+        (r"=\d\s*+$", True),
+        (r"(?>=\d\s*)$", True),
         (r"(o)\1", False),
         (r"(e)\1", True),
     ],

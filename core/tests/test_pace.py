@@ -3,6 +3,7 @@
 import math
 
 import attrs
+import pytest
 
 from elaunch.api import (
     Finding,
@@ -200,6 +201,10 @@ class TestChronic:
 
         assert finding.severity is Severity.UNHEALTHY
         assert finding.request is Request.EXCLUDE_NODE
+
+    def test_and_only_for_a_failure(self) -> None:
+        with pytest.raises(ValueError, match="add severity=unhealthy"):
+            StragglerOptions(exclude=True)
 
     def test_steps_that_take_no_time_are_no_fault(self) -> None:
         steps = new_steps(2)

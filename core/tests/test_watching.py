@@ -55,11 +55,11 @@ class Faulty:
     def watch(self, group: WatchedGroup) -> AsyncGenerator[Finding, None]:
         if self.fails == "before":
             raise OSError("before")
-        return self._watch()
+        return self._watch(min(group.pids))
 
-    async def _watch(self) -> AsyncGenerator[Finding, None]:
+    async def _watch(self, rank: int) -> AsyncGenerator[Finding, None]:
         try:
-            yield Finding(local_rank=0, severity=Severity.INFO, reason="seen")
+            yield Finding(local_rank=rank, severity=Severity.INFO, reason="seen")
             if self.fails == "meanwhile":
                 raise OSError("meanwhile")
             await asyncio.Event().wait()
@@ -112,6 +112,7 @@ async def test_one_that_fails_is_told_of_and_hurts_nobody(moment: str) -> None:
     seen = asyncio.Event()
 
     def record(name: EventName, /, **facts: object) -> None:
+        assert name is EventName.MONITOR_FINDING
         said.append(facts["reason"])
         seen.set()
 
@@ -140,11 +141,16 @@ async def test_evidence_takes_no_place_of_what_every_finding_has() -> None:
     class Shows(Speaks):
         async def watch(self, group: WatchedGroup) -> AsyncGenerator[Finding, None]:
             evidence = {"rank": "of a device", "reason": "none", "heat": "99"}
-            yield Finding(
-                local_rank=0, severity=Severity.INFO, reason="hot", evidence=evidence
-            )
+            for rank in group.pids:
+                yield Finding(
+                    local_rank=rank,
+                    severity=Severity.INFO,
+                    reason="hot",
+                    evidence=evidence,
+                )
 
     def record(name: EventName, /, **facts: object) -> None:
+        assert name is EventName.MONITOR_FINDING
         recorded.append(facts)
 
     group = WatchedGroup(pids={0: 7}, base_rank=8)

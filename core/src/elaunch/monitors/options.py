@@ -121,6 +121,12 @@ class StragglerOptions:
     severity: str = _severity("degraded")
     exclude: bool = False
 
+    def __attrs_post_init__(self) -> None:
+        if self.exclude and self.severity != SEVERITIES[0]:
+            raise ValueError(
+                "'exclude' is about a worker that has failed; add severity=unhealthy"
+            )
+
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class DeadlineOptions:
@@ -192,3 +198,17 @@ class OutputOptions:
         for name in ("within", "every", "forbidden", "until", "request"):
             if getattr(self, name) and not self.pattern:
                 raise ValueError(f"{name!r} is about a pattern; give pattern=REGEX")
+        check_request(self.request, self.severity)
+
+
+def check_request(request: str, severity: str) -> None:
+    """Raise if a request asks for more than a finding can bring about.
+
+    Raises:
+        ValueError: If what is found is no failure.
+    """
+    if request and severity != SEVERITIES[0]:
+        raise ValueError(
+            f"'request' is about a worker that has failed, and severity "
+            f"{severity!r} is no failure; give one of them"
+        )

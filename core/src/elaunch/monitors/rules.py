@@ -9,11 +9,17 @@ import attrs
 
 from elaunch.api import Request, Severity, UsageError
 from elaunch.errors import quoted, suggestion
-from elaunch.monitors.options import REQUESTS, SEVERITIES, STREAMS, OutputOptions
+from elaunch.monitors.options import (
+    REQUESTS,
+    SEVERITIES,
+    STREAMS,
+    OutputOptions,
+    check_request,
+)
 from elaunch.output import RankSet
 
 
-_ACROSS_LINES = re.compile(rb"\\[AZ]|\(\?<?!")
+_ACROSS_LINES = re.compile(rb"\\[AZ]|\(\?<?!|\(\?>|[*+?}]\+")
 """Patterns that a block of lines may match otherwise than one of its lines does."""
 
 
@@ -173,6 +179,7 @@ def _built(told: Mapping[str, Any]) -> Rule:
         if told.get(name, words[0]) not in words:
             known = ", ".join(map(repr, words))
             raise ValueError(f"{name!r} is one of {known}, not {told[name]!r}")
+    check_request(told.get("request", ""), told.get("severity", SEVERITIES[0]))
     return Rule(
         name=told.get("name") or told["pattern"],
         pattern=_compiled("pattern", told["pattern"]),
