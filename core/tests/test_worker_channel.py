@@ -225,6 +225,33 @@ def test_an_agent_that_goes_hurts_nobody(agent: Agent) -> None:
     assert not agent.channel.is_open
 
 
+def test_a_program_that_closes_all_descriptors_is_heard_and_keeps_its_files(
+    agent: Agent, tmp_path: Path
+) -> None:
+    worker.heartbeat(1)
+    assert agent.channel._socket
+    number = agent.channel._socket.fileno()
+    os.close(number)
+    worker.heartbeat(2)
+    again = agent.channel._socket.fileno()
+    with (tmp_path / "file").open("w") as file:
+        os.dup2(file.fileno(), again)
+        worker.heartbeat(3)
+        os.fstat(again)
+        os.close(again)
+
+        assert [told["step"] for told in agent.read_all()] == [1, 2, 3]
+        assert agent.channel._socket.fileno() != again
+
+
+def test_its_descriptor_is_none_that_a_program_counts_on(agent: Agent) -> None:
+    worker.heartbeat()
+
+    assert agent.channel._socket
+    assert agent.channel._socket.fileno() > 100
+    assert not agent.channel._socket.get_inheritable()
+
+
 def test_heartbeats_that_find_no_room_are_left_out_and_take_no_time(
     agent: Agent,
 ) -> None:

@@ -36,6 +36,7 @@ EXIT_PATIENCE = 1.0
 """Seconds that a process that ends gives its agent to make room."""
 
 _NO_ROOM = (errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM)
+_NOT_OURS = (errno.EBADF, errno.ENOTSOCK)
 
 
 class Channel:
@@ -114,10 +115,22 @@ class Channel:
         except OSError as error:
             if error.errno in _NO_ROOM:
                 return False
-            self._close(
-                connected
-            )  # the agent is gone, or has closed the channel: for good
+            if error.errno in _NOT_OURS:
+                return not self._renew(connected) or self._send(line)
+            # The agent is gone, or has closed the channel: for good.
+            self._close(connected)
         return True
+
+    def _renew(self, lost: "socket.socket") -> bool:
+        """Connect anew where the program has closed all descriptors, as daemons do.
+
+        What has the number of ours by now is the program's, and is not closed.
+        """
+        with self._lock:
+            if self._socket is lost:
+                lost.detach()
+                self._socket, self._looked = None, False
+            return self.is_open
 
     def _keep(self, key: Hashable, line: bytes) -> None:
         with self._lock:
@@ -184,6 +197,8 @@ def _connected(path: str) -> "socket.socket | None":
         return None
     found = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     try:
+        high = stacks.out_of_reach(found.detach())
+        found = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM, fileno=high)
         found.settimeout(0)
         found.connect(path)
     except (OSError, ValueError):  # too long a path, or none

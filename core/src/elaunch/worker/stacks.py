@@ -33,14 +33,15 @@ def prepare() -> None:
     if _prepared or not path or not signum:
         return
     with contextlib.suppress(OSError, ValueError, RuntimeError):
-        descriptor = _out_of_reach(
+        descriptor = out_of_reach(
             os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         )
         faulthandler.register(int(signum), file=descriptor, all_threads=True)
         _prepared = True
 
 
-def _out_of_reach(descriptor: int) -> int:
+def out_of_reach(descriptor: int) -> int:
+    """Return a descriptor in place of another that programs hardly close or reuse."""
     import fcntl  # which not every system has
 
     with contextlib.suppress(OSError):  # the limit of open files is lower
