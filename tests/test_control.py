@@ -214,10 +214,12 @@ def test_the_only_node_of_a_job_is_not_drained(
 ) -> None:
     agent = alone("job")
     refused = elaunch("drain")
-    agent.wait_for(r"asks for drain$")
+    agent.wait_for(r"asks for drain \(refused: the job has no other node that could")
+    shown = elaunch("status").stdout
 
     assert refused.returncode == 1
     assert "no other node that could go on; 'elaunch stop' ends it" in refused.stderr
+    assert "(refused: the job has no other node that could go on" in shown
     assert elaunch("stop", "job").returncode == 0
     assert agent.wait() == 4
 

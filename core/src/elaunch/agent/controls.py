@@ -1,13 +1,14 @@
 """What an agent can be told from outside, by a command say, while it runs."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 
 import attrs
 
 from elaunch.agent.machine import Machine
 from elaunch.agent.messages import Drained, Stimulus
 from elaunch.agent.transitions import State
-from elaunch.errors import ControlFailed
+from elaunch.errors import ControlFailed, ElaunchError
 from elaunch.events import EventName, Record
 from elaunch.rendezvous import Outcome, OutcomeState, RendezvousHandler
 from elaunch.vitals import MemberStatus
@@ -37,7 +38,50 @@ class Controls:
 
     async def drain(self, reason: str, peer: str) -> None:
         """Have this node leave the job, which goes on without it."""
-        self._begin("drain", reason, peer, not_in=ENDING)
+        with self._recorded("drain", reason, peer):
+            self._refuse_in(ENDING, "drain")
+            await self._refuse_if_needed()
+        self.feed(Drained(_because("drained", reason)))
+
+    async def restart(self, reason: str, peer: str) -> None:
+        """Have the workers of the whole job start anew, at no cost."""
+        with self._recorded("restart", reason, peer):
+            self._refuse_in(RESTLESS, "restart")
+        await self.handler.restart(self._asked("restart", reason))
+
+    async def stop(self, reason: str, peer: str) -> None:
+        """End the job, on all nodes."""
+        with self._recorded("stop", reason, peer):
+            self._refuse_in(ENDING, "stop")
+        told = self._asked("stop", reason)
+        await self.handler.close(Outcome(state=OutcomeState.FAILED, reason=told))
+
+    @contextlib.contextmanager
+    def _recorded(self, request: str, reason: str, peer: str) -> Iterator[None]:
+        """Record what was asked for, with why the block refuses it, if it does."""
+        refused = ""
+        try:
+            yield
+        except ElaunchError as error:
+            refused = str(error)
+            raise
+        finally:
+            self.record(
+                EventName.CONTROL_REQUEST,
+                request=request,
+                reason=reason,
+                peer=peer,
+                refused=refused,
+            )
+
+    def _refuse_in(self, states: frozenset[State], request: str) -> None:
+        state = self.machine.state
+        if state in states:
+            raise ControlFailed(
+                f"the agent is {state}, so there is nothing to {request}"
+            )
+
+    async def _refuse_if_needed(self) -> None:
         if self.machine.is_needed:
             raise ControlFailed(
                 "its workers are done, and those of others use what this node hosts "
@@ -48,33 +92,6 @@ class Controls:
             raise ControlFailed(
                 "the job has no other node that could go on; 'elaunch stop' ends it"
             )
-        self.feed(Drained(_because("drained", reason)))
-
-    async def restart(self, reason: str, peer: str) -> None:
-        """Have the workers of the whole job start anew, at no cost."""
-        self._begin("restart", reason, peer, not_in=RESTLESS)
-        await self.handler.restart(self._asked("restart", reason))
-
-    async def stop(self, reason: str, peer: str) -> None:
-        """End the job, on all nodes."""
-        self._begin("stop", reason, peer, not_in=ENDING)
-        told = self._asked("stop", reason)
-        await self.handler.close(Outcome(state=OutcomeState.FAILED, reason=told))
-
-    def _begin(
-        self, request: str, reason: str, peer: str, *, not_in: frozenset[State]
-    ) -> None:
-        state = self.machine.state
-        refused = f"the agent is {state}, so there is nothing to {request}"
-        self.record(
-            EventName.CONTROL_REQUEST,
-            request=request,
-            reason=reason,
-            peer=peer,
-            refused=refused if state in not_in else "",
-        )
-        if state in not_in:
-            raise ControlFailed(refused)
 
     def _asked(self, request: str, reason: str) -> str:
         return _because(f"{request} by a user on {self.host!r}", reason)

@@ -68,9 +68,10 @@ def _tail(status: Facts) -> Iterator[str]:
         )
     for request in status["requests"]:
         why = f": {request['reason']}" if request["reason"] else ""
+        refused = f" (refused: {request['refused']})" if request["refused"] else ""
         yield (
             f"  {duration(request['age'])} ago, {request['request']} was asked for by "
-            f"{request['peer']}{why}"
+            f"{request['peer']}{why}{refused}"
         )
 
 
