@@ -273,11 +273,26 @@ def test_what_an_agent_that_was_killed_left_behind_is_removed(
     agent = alone("job")
     agent.power_off()
     left = list(runtime.iterdir())
-    ended = elaunch("status")
+    soon = elaunch("status")
+    kept = list(runtime.iterdir())
+    os.utime(left[0], (0, 0))
+    later = elaunch("status")
 
     assert [path.name.partition("-")[0] for path in left] == [str(agent.pid)]
-    assert ended.returncode == 1
+    assert kept == left, "an agent that has just bound it would listen in a moment"
+    assert [soon.returncode, later.returncode] == [1, 1]
     assert list(runtime.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux for its sockets")
+def test_who_cleans_up_sees_that_the_socket_of_an_agent_is_in_use(
+    alone: Callable[..., Agent], runtime: Path
+) -> None:
+    alone("job")
+    (path,) = runtime.iterdir()
+    used = Path("/proc/net/unix").read_text().splitlines()
+
+    assert str(path) in [line.split()[-1] for line in used]
 
 
 def test_an_agent_that_ends_leaves_no_socket(

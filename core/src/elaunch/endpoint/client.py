@@ -20,6 +20,9 @@ from elaunch.errors import ControlFailed
 TIMEOUT = 15.0
 """Seconds that an answer may take: longer than an agent waits for its store."""
 
+NEWBORN = 10.0
+"""Seconds of age that a socket has at most at which its agent may not listen yet."""
+
 ANSWER_LIMIT = 64 * 1024 * 1024
 """Bytes that an answer may have."""
 
@@ -214,4 +217,6 @@ def _tidy_up(contact: Contact) -> None:
     """Remove the socket of an agent that was killed: nobody can listen there again."""
     if isinstance(contact.address, str):
         with contextlib.suppress(OSError):
-            os.unlink(contact.address)  # noqa: PTH108 - it is a string
+            made = os.stat(contact.address).st_mtime  # noqa: PTH116 - it is a string
+            if abs(time.time() - made) > NEWBORN:
+                os.unlink(contact.address)  # noqa: PTH108 - likewise

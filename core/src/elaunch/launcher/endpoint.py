@@ -72,10 +72,10 @@ class Endpoint:
         path = f"{directory}/{new_name()}"
         listener = socket.socket(socket.AF_UNIX)
         try:
-            # Whoever finds a socket there can count on somebody who listens.
-            listener.bind(f"{path}~")
+            # Not elsewhere and then renamed: the kernel would go on telling that other
+            # path, and who cleans up /tmp by it takes the socket for a dead one.
+            listener.bind(path)
             listener.listen()
-            os.rename(f"{path}~", path)  # noqa: PTH104 - pathlib takes longer
         except BaseException:
             listener.close()
             raise
