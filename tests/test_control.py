@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -318,6 +319,64 @@ def test_an_agent_that_stands_still_is_told_of(
 
     assert str(answer) == f"agent {agent.pid} has not answered for 0.2 s"
     assert told(elaunch("status", "--json"))[0]["state"] == "running"
+
+
+def test_beside_an_agent_that_stands_still_no_other_is_guessed_to_be_meant(
+    alone: Callable[..., Agent],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from elaunch import cli
+    from elaunch.endpoint import client
+
+    silent, other = alone("silent"), alone("other")
+    monkeypatch.setattr(client, "TIMEOUT", 2.0)
+    silent.send(signal.SIGSTOP)
+
+    def ended(*words: str) -> int:
+        return cli.main(words)
+
+    capsys.readouterr()
+    assert ended("stop") == 2
+    assert "may be meant; name a job by its id" in capsys.readouterr().err
+    assert ended("status", "--json") == 1
+    shown = capsys.readouterr()
+    assert [status["pid"] for status in json.loads(shown.out)] == [other.pid]
+    assert f"error: agent {silent.pid} has not answered for 2 s" in shown.err
+    assert ended("stop", "other") == 0
+    assert other.wait() == 4
+    silent.send(signal.SIGCONT)
+
+
+def test_a_node_that_can_not_be_drained_keeps_no_other_from_it(
+    alone: Callable[..., Agent], join: Join, elaunch: Elaunch
+) -> None:
+    lonely, waiting = alone("a"), join("2")
+    waiting.wait_for("elaunch: waiting: 1/2 nodes")
+    ended = elaunch("drain", "--all")
+
+    assert ended.returncode == 1
+    assert ended.stdout == f"elaunch: agent {waiting.pid} of run 'job' leaves its job\n"
+    assert f"error: agent {lonely.pid}: the job has no other node" in ended.stderr
+    assert waiting.wait() == 0
+
+
+def test_who_listens_and_is_no_agent_is_told_of(elaunch: Elaunch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        place = f"127.0.0.1:{listener.getsockname()[1]}"
+
+        def answer() -> None:
+            with listener.accept()[0] as own:
+                own.recv(4096)
+                own.sendall(b"HTTP/1.1 200 OK\r\n\r\n{}")
+
+        answering = threading.Thread(target=answer)
+        answering.start()
+        ended = elaunch("status", "--at", place, ELAUNCH_CONTROL_TOKEN=TOKEN)
+        answering.join(DEADLINE)
+
+    assert ended.returncode == 1
+    assert f"the agent at {place} gives no answer of an agent" in ended.stderr
 
 
 def test_who_wants_no_endpoint_has_none(

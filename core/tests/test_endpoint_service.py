@@ -279,6 +279,16 @@ def test_nobody_waits_for_an_agent_that_ends(
     assert contact.ask("GET", "/status")["run_id"] == "job"
 
 
+def test_an_agent_that_has_ended_since_it_was_found_is_told_of(tmp_path: Path) -> None:
+    path = os.path.relpath(tmp_path / "s")
+    with pytest.raises(ControlFailed, match="it does not run: nobody listens"):
+        Contact("it", path).ask("POST", "/drain")
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(path)
+    with pytest.raises(ControlFailed, match="it does not run: nobody listens"):
+        Contact("it", path).ask("POST", "/drain")
+
+
 def test_there_is_nothing_else(contact: Contact) -> None:
     with pytest.raises(ControlFailed, match=r"there is no '/x', but GET /status, .*"):
         contact.ask("GET", "/x")

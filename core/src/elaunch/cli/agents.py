@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -52,11 +53,15 @@ def run(args: argparse.Namespace) -> int:
     if not agents:
         raise silent[0]
     told = {"reason": args.reason} if args.reason else {}
+    if args.command == "drain" and args.all:
+        return _drain(agents, told) | _complain_of(silent)
+    if silent and args.run_id is None:
+        raise UsageError(
+            f"{silent[0]}, and may be meant; name a job by its id, or an agent with "
+            f"--agent PID"
+        )
     if args.command == "drain":
-        for agent in _one_or_all(agents, everyone=args.all):
-            agent.contact.ask("POST", "/drain", told)
-            _say(f"{agent.name} leaves its job")
-        return 0
+        return _drain(_one(agents, ", or say --all"), told)
     done = _ask_one(_of_one_job(agents), f"/{args.command}", told)
     _say(f"run {agents[0].run_id!r}: {done['done']}")
     return 0
@@ -108,11 +113,11 @@ def _nobody(args: argparse.Namespace, others: Sequence[Agent]) -> str:
     return f"no agent of this user{whose} answers {where}"
 
 
-def _one_or_all(agents: Sequence[Agent], *, everyone: bool) -> Sequence[Agent]:
-    if len(agents) > 1 and not everyone:
+def _one(agents: Sequence[Agent], otherwise: str = "") -> Sequence[Agent]:
+    if len(agents) > 1:
         raise UsageError(
-            f"several agents match: {_named(agents)}; name one with --agent PID, or "
-            f"say --all"
+            f"several agents match: {_named(agents)}; name one with --agent PID"
+            f"{otherwise}"
         )
     return agents
 
@@ -132,6 +137,19 @@ def _named(agents: Sequence[Agent]) -> str:
     return ", ".join(agent.name for agent in agents)
 
 
+def _drain(agents: Sequence[Agent], told: dict[str, str]) -> int:
+    """Drain each; one that refuses keeps none of the others from it."""
+    refused = []
+    for agent in agents:
+        try:
+            agent.contact.ask("POST", "/drain", told)
+        except ControlFailed as error:
+            refused.append(error)
+        else:
+            _say(f"{agent.name} leaves its job")
+    return _complain_of(refused)
+
+
 def _ask_one(
     agents: Sequence[Agent], path: str, told: dict[str, str]
 ) -> dict[str, Any]:
@@ -149,12 +167,10 @@ def _show(
     args: argparse.Namespace, agents: Sequence[Agent], silent: Sequence[ControlFailed]
 ) -> int:
     if args.metrics:
-        (agent,) = _one_or_all(agents, everyone=False) or (None,)
-        if agent is None:
-            raise silent[0]
-        print(agent.contact.fetch("/metrics").decode(), end="")
-        return 0
-    members = {agent.contact: _members(agent) for agent in agents if args.members}
+        for agent in _one(agents):
+            print(agent.contact.fetch("/metrics").decode(), end="")
+        return _complain_of(silent)
+    members, unknown = _members(agents) if args.members else ({}, [])
     if args.json:
         told = [
             {**agent.status, **_of_members(members.get(agent.contact))}
@@ -167,19 +183,32 @@ def _show(
             if agent.contact in members:
                 lines += member_lines(members[agent.contact])
             print(*[""] * bool(number), *map(printable, lines), sep="\n")
-    for error in silent:
-        _say(str(error))
-    return int(bool(silent))
+    return _complain_of([*silent, *unknown])
 
 
 def _of_members(members: list[dict[str, Any]] | None) -> dict[str, Any]:
     return {} if members is None else {"members": members}
 
 
-def _members(agent: Agent) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = agent.contact.ask("GET", "/members")["members"]
-    return found
+def _members(
+    agents: Sequence[Agent],
+) -> tuple[dict[Contact, list[dict[str, Any]]], list[ControlFailed]]:
+    """Return the nodes of each agent's job, and why others don't know theirs."""
+    found, unknown = {}, []
+    for agent in agents:
+        try:
+            found[agent.contact] = agent.contact.ask("GET", "/members")["members"]
+        except ControlFailed as error:
+            unknown.append(error)
+    return found, unknown
 
 
 def _say(text: str) -> None:
     print(f"elaunch: {printable(text)}")
+
+
+def _complain_of(errors: Sequence[ControlFailed]) -> int:
+    """Tell of errors beside which the command has done something."""
+    for error in errors:
+        print(f"elaunch: error: {printable(str(error))}", file=sys.stderr)
+    return int(bool(errors))

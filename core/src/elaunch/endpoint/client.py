@@ -6,6 +6,7 @@ import os
 import re
 import socket
 import struct
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -25,6 +26,11 @@ NEWBORN = 10.0
 
 ANSWER_LIMIT = 64 * 1024 * 1024
 """Bytes that an answer may have."""
+
+
+class NobodyListens(ControlFailed):
+    """The agent has ended, or there never was one."""
+
 
 _NAME = re.compile(r"(\d+)-[0-9a-f]+\.sock")
 
@@ -57,8 +63,6 @@ class Contact:
 
         Raises:
             ControlFailed: If it does not answer, or refuses.
-            ConnectionRefusedError: If nobody listens there.
-            FileNotFoundError: Likewise.
         """
         told = _parse(self.fetch(path, method, facts))
         if not isinstance(told, dict):
@@ -72,8 +76,6 @@ class Contact:
 
         Raises:
             ControlFailed: As for `ask`.
-            ConnectionRefusedError: Likewise.
-            FileNotFoundError: Likewise.
         """
         status, body = self._exchange(method, path, facts)
         if status < 300:  # noqa: PLR2004 - of HTTP
@@ -91,7 +93,7 @@ class Contact:
                 own.sendall(self._request(method, path, facts))
                 return _split(_read_all(own, deadline))
         except (ConnectionRefusedError, FileNotFoundError):
-            raise
+            raise NobodyListens(f"{self.name} does not run: nobody listens") from None
         except TimeoutError:
             raise ControlFailed(
                 f"{self.name} has not answered for {TIMEOUT:g} s"
@@ -201,22 +203,40 @@ def contact_at(host: str, port: int, environment: Mapping[str, str]) -> Contact:
 def reachable(
     known: Sequence[Contact],
 ) -> list[tuple[Contact, dict[str, Any] | ControlFailed]]:
-    """Ask each for its status; what agents left behind that are gone is removed."""
+    """Ask each for its status; what agents left behind that are gone is removed.
+
+    All are asked at the same time: several may not answer.
+    """
     found: list[tuple[Contact, dict[str, Any] | ControlFailed]] = []
-    for contact in known:
-        try:
-            found.append((contact, contact.ask("GET", "/status")))
-        except ControlFailed as error:
-            found.append((contact, error))
-        except (ConnectionRefusedError, FileNotFoundError):
-            _tidy_up(contact)
-    return found
+
+    def ask(contact: Contact) -> None:
+        told = _status(contact)
+        if isinstance(told, NobodyListens) and isinstance(contact.address, str):
+            _tidy_up(contact.address)
+        else:
+            found.append((contact, told))
+
+    asking = [threading.Thread(target=ask, args=(c,), daemon=True) for c in known]
+    for thread in asking:
+        thread.start()
+    for thread in asking:
+        thread.join()
+    return sorted(found, key=lambda each: known.index(each[0]))
 
 
-def _tidy_up(contact: Contact) -> None:
+def _status(contact: Contact) -> dict[str, Any] | ControlFailed:
+    try:
+        told = contact.ask("GET", "/status")
+    except ControlFailed as error:
+        return error
+    if "run_id" in told:
+        return told
+    return ControlFailed(f"{contact.name} gives no answer of an agent")
+
+
+def _tidy_up(path: str) -> None:
     """Remove the socket of an agent that was killed: nobody can listen there again."""
-    if isinstance(contact.address, str):
-        with contextlib.suppress(OSError):
-            made = os.stat(contact.address).st_mtime  # noqa: PTH116 - it is a string
-            if abs(time.time() - made) > NEWBORN:
-                os.unlink(contact.address)  # noqa: PTH108 - likewise
+    with contextlib.suppress(OSError):
+        made = os.stat(path).st_mtime  # noqa: PTH116 - it is a string
+        if abs(time.time() - made) > NEWBORN:
+            os.unlink(path)  # noqa: PTH108 - likewise
