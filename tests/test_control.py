@@ -379,6 +379,23 @@ def test_who_listens_and_is_no_agent_is_told_of(elaunch: Elaunch) -> None:
     assert f"the agent at {place} gives no answer of an agent" in ended.stderr
 
 
+def test_who_reads_only_the_beginning_of_a_status_sees_no_traceback(
+    alone: Callable[..., Agent],
+) -> None:
+    alone("job")
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        words = [sys.executable, "-m", "elaunch", "status"]
+        ended = subprocess.run(
+            words, stdout=writing, stderr=subprocess.PIPE, timeout=DEADLINE, check=False
+        )
+    finally:
+        os.close(writing)
+
+    assert (ended.returncode, ended.stderr) == (0, b"")
+
+
 def test_who_wants_no_endpoint_has_none(
     alone: Callable[..., Agent], elaunch: Elaunch, runtime: Path
 ) -> None:

@@ -75,7 +75,7 @@ def _run(words: Sequence[str], prog: str, *, legacy: bool = False) -> int:
             return run_contributed(words[0], words[1:])
         args = parse(words)
         verbose = getattr(args, "verbose", False)
-        return _run_small(args)
+        return _tell_small(args)
     except KeyboardInterrupt:
         _say("interrupted")
         return 130
@@ -91,8 +91,19 @@ def _run(words: Sequence[str], prog: str, *, legacy: bool = False) -> int:
         return _tell(error)
 
 
+def _tell_small(args: argparse.Namespace) -> int:
+    """Run a command that launches nothing, for whoever reads what it tells."""
+    try:
+        status = _run_small(args)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # He has read enough; the interpreter would complain at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    return status
+
+
 def _run_small(args: argparse.Namespace) -> int:
-    """Run a command that launches nothing."""
     if args.command in COMMANDS:
         from elaunch.cli import agents
 
