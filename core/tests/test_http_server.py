@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from elaunch.http_server import (
+    CONNECTIONS_LIMIT,
     REQUEST_LIMIT,
     HttpServer,
     Request,
@@ -139,6 +140,20 @@ def test_who_has_asked_is_answered_before_it_ends(
         assert said(own).endswith(b'{"path": "/last"}\n')
         assert said(silent) == b""
     assert not server.is_busy
+
+
+def test_who_has_asked_makes_no_room_for_others(server: HttpServer, echo: Echo) -> None:
+    echo.word.clear()
+    with connect(server) as own, contextlib.ExitStack() as stack:
+        own.sendall(b"GET /slow HTTP/1.1\r\n\r\n")
+        assert echo.asked.wait(20)
+        silent = [
+            stack.enter_context(connect(server)) for _ in range(CONNECTIONS_LIMIT)
+        ]
+        assert said(silent[0]) == b""
+        echo.word.set()
+
+        assert said(own).endswith(b'{"path": "/slow"}\n')
 
 
 def test_a_process_of_this_host_is_told_by_its_id(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """A small HTTP server in threads of its own, which nobody who asks can do much to.
 
 It answers one request for each connection. What a request may have of time and bytes is
-limited, and so are the connections: whoever is there longest makes room.
+limited, and so are the connections: of those that have not asked yet, the one that is
+there longest makes room.
 """
 
 import contextlib
@@ -25,7 +26,8 @@ REQUEST_TIMEOUT = 5.0
 """Seconds in which it must have come, and its answer must have gone."""
 
 CONNECTIONS_LIMIT = 32
-"""Connections at a time; when another comes, the one that is there longest goes."""
+"""Connections at a time; when another comes, the one that is there longest and has not
+asked yet goes."""
 
 PAUSE = 0.05
 """Seconds after which a connection is taken that could not be: nothing tells of a
@@ -156,7 +158,10 @@ class HttpServer:
     def _greet(self, own: socket.socket) -> None:
         if len(self._talks) >= CONNECTIONS_LIMIT:
             # Who asks to know sends his request at once: who is here longest does not.
-            for oldest, talk in tuple(self._talks.items())[:1]:
+            # But for those who have asked and are being answered.
+            talks = tuple(self._talks.items())
+            silent = [each for each in talks if each[0] not in self._answering]
+            for oldest, talk in silent[:1]:
                 _send_away(oldest)
                 talk.join(PAUSE)
         if len(self._talks) >= CONNECTIONS_LIMIT:
