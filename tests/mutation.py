@@ -36,13 +36,16 @@ SUITES: Mapping[str, str] = {
     "exclusions": "core/tests/test_exclusions.py",
     "vitals": "core/tests/test_job_vitals.py",
     "rendezvous": "core/tests/test_memory_rendezvous.py",
-    "fitness": "core/tests/simulated/test_fitness.py",
     "silence": "core/tests/test_silence.py",
     "blocks": "core/tests/test_blocks.py",
     "pace": "core/tests/test_pace.py",
     "waiting": "core/tests/test_waiting.py",
 }
 """The unit tests, in the order in which they run. After them comes the simulation."""
+
+FITNESS = "fitness"
+FITNESS_SUITE = "core/tests/simulated/test_fitness.py"
+"""Simulated jobs for faults of the checks alone: they take too long to try all."""
 
 SIMULATION = "simulation"
 SEEDS = 210
@@ -69,7 +72,7 @@ class Mutant:
         old: The text that is replaced. It occurs exactly once.
         new: What replaces it.
         promise: What does not hold any more.
-        suite: Which suite notices first, one of `SUITES` or `SIMULATION`.
+        suite: Which suite notices first, one of `SUITES`, `FITNESS` or `SIMULATION`.
     """
 
     name: str
@@ -151,7 +154,7 @@ def attempt(mutant: Mutant, seeds: int = SEEDS) -> Verdict:
         file = copy / mutant.file
         file.write_text(mutant.apply(file.read_text()))
         _check_import(Path(folder), mutant.module)
-        catch = _first_catch(Path(folder), seeds)
+        catch = _first_catch(Path(folder), seeds, fitness=mutant.suite == FITNESS)
     return Verdict(mutant, catch, time.monotonic() - began)
 
 
@@ -168,8 +171,9 @@ def _copy_to(folder: Path) -> Path:
     return shutil.copytree(PACKAGE, folder / "elaunch", ignore=unwanted)
 
 
-def _first_catch(folder: Path, seeds: int) -> Catch | None:
-    return _unit_tests(folder) or _simulation(folder, seeds)
+def _first_catch(folder: Path, seeds: int, *, fitness: bool = False) -> Catch | None:
+    suites = {**SUITES, FITNESS: FITNESS_SUITE} if fitness else SUITES
+    return _unit_tests(folder, suites) or _simulation(folder, seeds)
 
 
 def _check_import(folder: Path, module: str) -> None:
@@ -181,11 +185,11 @@ def _check_import(folder: Path, module: str) -> None:
         raise InvalidMutantError(f"{module} is not imported from its copy: {seen}")
 
 
-def _unit_tests(folder: Path) -> Catch | None:
+def _unit_tests(folder: Path, suites: Mapping[str, str]) -> Catch | None:
     ended = _run(
         folder,
         *("-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"),
-        *("--timeout", str(TEST_TIMEOUT), *SUITES.values()),
+        *("--timeout", str(TEST_TIMEOUT), *suites.values()),
     )
     if ended is None:
         return Catch("unit tests", f"no end within {LIMIT:g} s")
@@ -195,7 +199,7 @@ def _unit_tests(folder: Path) -> Catch | None:
     if ended.returncode != 1 or noticed is None:
         raise InvalidMutantError(f"the unit tests can't run: {ended.stdout[-2000:]}")
     path, test = noticed.groups()
-    return Catch(next(s for s, file in SUITES.items() if file == path), test)
+    return Catch(next(s for s, file in suites.items() if file == path), test)
 
 
 def _simulation(folder: Path, seeds: int) -> Catch | None:

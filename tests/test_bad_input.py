@@ -41,7 +41,10 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         (
             ["fly"],
             3,
-            "installed: 'completion', 'etcd', 'events', 'explain', 'plugins', 'run'\n",
+            (
+                "installed: 'beat', 'completion', 'drain', 'etcd', 'events', 'explain', "
+                "'plugins', 'replay', 'restart', 'run', 'status', 'stop'\n"
+            ),
         ),
         (["--standalone", "x.py"], 2, "write 'elaunch run --standalone ...'\n"),
         (["run", ""], 2, "script '' does not exist in"),

@@ -7,6 +7,7 @@ import attrs
 import pytest
 from mutants import MUTANTS
 from mutation import (
+    FITNESS,
     PACKAGE,
     SIMULATION,
     SUITES,
@@ -50,7 +51,7 @@ def test_each_mutant_is_another_one() -> None:
 
 
 def test_the_suites_are_there() -> None:
-    assert {mutant.suite for mutant in MUTANTS} <= {*SUITES, SIMULATION}
+    assert {mutant.suite for mutant in MUTANTS} <= {*SUITES, FITNESS, SIMULATION}
     assert all((ROOT / path).exists() for path in SUITES.values())
 
 

@@ -99,7 +99,7 @@ def test_the_core_alone_tells_what_is_missing_and_how_to_get_it(run: Run) -> Non
     present = {r["name"] for r in rows if r["status"] == "ok"}
     own = {"file", "none", "port", "jax", "default", "timer", "console", "null"}
     own |= {"mpi", "slurm", "pbs", "kubernetes"}
-    own |= {"heartbeat", "sections", "straggler", "deadline"}
+    own |= {"heartbeat", "sections", "straggler", "deadline", "output"}
     own |= {"disk", "memory", "clock", "endpoint", "command"}
     assert present == own
     assert {r["status"] for r in rows} == {"ok", "missing"}

@@ -308,7 +308,11 @@ def test_importing_it_imports_nothing_else_of_elaunch() -> None:
     assert run.stdout.split() == [
         "elaunch",
         "elaunch.worker",
-        "elaunch.worker.error_file",
-        "elaunch.worker.launched",
-        "elaunch.worker.notice_file",
+        *(
+            f"elaunch.worker.{part}"
+            for part in (
+                *("channel", "error_file", "launched", "listening"),
+                *("notice_file", "plain", "stacks", "telling"),
+            )
+        ),
     ]

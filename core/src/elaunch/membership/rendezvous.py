@@ -186,9 +186,11 @@ class StoreRendezvous:
         await stay.enter()
         stay.office = stay.run(lambda: stand_by(stay, self._params, self._options))
 
-    def changes(self) -> AsyncGenerator[Change, None]:
+    async def changes(self) -> AsyncGenerator[Change, None]:
         """Yield what happens to the current membership, and each notice to it."""
-        return self._news().changes()
+        async with contextlib.aclosing(self._news().changes()) as changes:
+            async for change in changes:
+                yield change
 
     def outcome(self) -> Outcome | None:
         """Return how the job ended, or `None` while it has not."""

@@ -153,10 +153,12 @@ class MemberTests(RendezvousFixtures):
         self, new_handler: NewHandler
     ) -> None:
         """The next generation goes on without it."""
-        nodes = [new_handler(parameters(f"n{i}", nnodes=(1, 2))) for i in range(2)]
-        while [place.group_size for place in await join_all(nodes)] != [2, 2]:
-            for node in nodes:
-                await next_change(node)
+        together = {"last_call_timeout": str(LIMIT)}
+        nodes = [
+            new_handler(parameters(f"n{i}", nnodes=(1, 2), config=together))
+            for i in range(2)
+        ]
+        await join_all(nodes)
         await nodes[1].withhold("the disk is full")
         before = await nodes[0].members()
         await nodes[0].restart("to see who is fit")

@@ -50,7 +50,13 @@ def parameters(  # noqa: PLR0913 - the facts of a scenario
             min_nodes=least, max_nodes=most, max_restarts=max_restarts
         ),
         policy=BudgetPolicy(max_restarts),
+        clock=loop_time,
     )
+
+
+def loop_time() -> float:
+    """Return the time of the loop: that of a simulation goes as it likes."""
+    return asyncio.get_running_loop().time()
 
 
 def failure(rank: int, timestamp: float = 1.0) -> ProcessFailure:

@@ -29,7 +29,7 @@ class SimulatedPolicy:
         """Decide by the number of failures so far."""
         self.on_question(report, history)
         if report.restarts >= self.max_restarts:
-            return Decision(Verdict.FAIL, "enough")
+            return Decision(Verdict.FAIL, f"all {self.max_restarts} restarts are spent")
         if not self.excludes or len(history) % 2:
             return Decision(Verdict.RESTART, "again", self.delay)
         nodes = (report.failures[0].node,)
