@@ -309,7 +309,7 @@ async def test_the_time_is_bounded_for_all_together(
 
     assert ended[0].exitcode == -signal.SIGTERM
     text = await asyncio.to_thread(Path(steps.files[0]).read_text)
-    assert "no stacks: the time is over" in text
+    assert "stacks by faulthandler:" in text  # there was time left for that
     assert not await asyncio.to_thread(Path(f"/proc/{spy.strip()}/fd/0").exists)
 
 

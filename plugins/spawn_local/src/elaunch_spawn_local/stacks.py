@@ -29,6 +29,9 @@ from elaunch_spawn_local.worker import STACK_SIGNAL
 _COLLECTING = 0.8
 """Part of the time after which what there is is written down."""
 
+_SPYING = 0.5
+"""Part of the time that py-spy has: on a busy node the signal may be what is left."""
+
 _LOOK_AGAIN = 0.02
 _DISK_PATIENCE = 0.5
 _NOT_RUNNING = ("", "T", "t", "Z", "X")
@@ -51,6 +54,21 @@ class Target:
     file: Path
 
 
+@attrs.frozen
+class _How:
+    """How processes are looked at.
+
+    Attributes:
+        spy: py-spy, if it is there.
+        spying: Until when it is tried.
+        deadline: Until when anything is.
+    """
+
+    spy: str | None
+    spying: float
+    deadline: float
+
+
 async def write_stacks(
     targets: Sequence[Target], directory: Path, seconds: float
 ) -> dict[int, str]:
@@ -64,8 +82,9 @@ async def write_stacks(
     """
     spy = py_spy()
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + seconds * _COLLECTING
-    looks = [asyncio.create_task(_look(each, spy, deadline)) for each in targets]
+    begin = loop.time()
+    how = _How(spy, begin + seconds * _SPYING, begin + seconds * _COLLECTING)
+    looks = [asyncio.create_task(_look(each, how)) for each in targets]
     try:
         async with asyncio.timeout(seconds):
             texts = await asyncio.gather(*looks)
@@ -83,21 +102,21 @@ def py_spy() -> str | None:
     return shutil.which("py-spy") or (str(beside) if beside.exists() else None)
 
 
-async def _look(target: Target, spy: str | None, deadline: float) -> str:
+async def _look(target: Target, how: _How) -> str:
     """Return what there is to say of a worker and the processes below it."""
     below = await asyncio.to_thread(descendants, target.pid)
     parts = []
     for pid in (target.pid, *below):
         head = await asyncio.to_thread(_head, target.rank, pid)
-        body = await _stacks_of(pid, target.file, spy, deadline)
+        body = await _stacks_of(pid, target.file, how)
         parts.append(f"{head}\n{body}\n")
     return "\n".join(parts)
 
 
-async def _stacks_of(pid: int, file: Path, spy: str | None, deadline: float) -> str:
+async def _stacks_of(pid: int, file: Path, how: _How) -> str:
     try:
-        async with asyncio.timeout_at(deadline):
-            if spy and (text := await _by_py_spy(spy, pid)):
+        async with asyncio.timeout_at(how.deadline):
+            if text := await _spied(pid, how):
                 return f"stacks by py-spy:\n{text}"
             if await asyncio.to_thread(_can_be_asked, pid, file):
                 return await _by_signal(pid, file)
@@ -105,6 +124,15 @@ async def _stacks_of(pid: int, file: Path, spy: str | None, deadline: float) -> 
         return "no stacks: the time is over"
     kernel = await asyncio.to_thread(_kernel_stack, pid)
     return f"no stacks of Python{kernel}"
+
+
+async def _spied(pid: int, how: _How) -> str:
+    """Return what py-spy shows in the time that it has, or empty."""
+    if how.spy and asyncio.get_running_loop().time() < how.spying:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(how.spying):
+                return await _by_py_spy(how.spy, pid)
+    return ""
 
 
 async def _by_py_spy(spy: str, pid: int) -> str:
