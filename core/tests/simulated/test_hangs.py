@@ -83,6 +83,35 @@ def test_the_monitor_goes_on_when_they_are_written() -> None:
     assert monitor.log[0] - quick.log[0] == pytest.approx(2.0)
 
 
+@pytest.mark.parametrize("slow", ["n0", "n1"])
+def test_each_node_shows_where_it_hangs_however_soon_another_has(slow: str) -> None:
+    simulation = Simulation(
+        Scenario(
+            family="scenario",
+            seed=1,
+            stimuli=(Stimulus(0.0, "start", "n0"), Stimulus(0.0, "start", "n1")),
+            nodes=2,
+            min_nodes=2,
+            max_nodes=2,
+            max_restarts=1,
+        )
+    )
+    simulation.laws.failures = 2
+    for name, node in simulation.nodes.items():
+        monitor = Finds(hang=True, severity=Severity.UNHEALTHY)
+        node.monitors = [NamedMonitor("silence", monitor)]
+        node.habits.dump_time = 0.9 if name == slow else 0.1
+    report = simulation.run()
+
+    assert report.broken == ()
+    assert report.generations == 2
+    for name in ("n0", "n1"):
+        mine = [line for line in report.story if f" {name}" in line]
+        found = next(n for n, line in enumerate(mine) if "stacks=" in line)
+        stopping = next(n for n, line in enumerate(mine) if "group.stopping" in line)
+        assert found < stopping
+
+
 def test_two_monitors_find_it_and_it_is_written_once() -> None:
     two = [Finds(hang=True, severity=Severity.UNHEALTHY) for _ in range(2)]
     report = run(*two)

@@ -42,6 +42,18 @@ class HangDump:
         """Whether they were written down, or are about to be."""
         return self._writing is not None
 
+    async def settled(self, seconds: float) -> float:
+        """Wait for what is being written, so many seconds at most.
+
+        Returns:
+            How many of them are left.
+        """
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        if self._writing:
+            await asyncio.wait((self._writing,), timeout=seconds)
+        return max(0.0, end - loop.time())
+
     async def files(self, local_rank: int | None) -> tuple[str, ...]:
         """Write them down, if nobody has; return the files.
 

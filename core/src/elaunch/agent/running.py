@@ -130,14 +130,12 @@ class RunningWorkers:
         self._steps = Steps(self.happenings)
         if self._group:
             self._terminating = True
+            schedule = await self._schedule(stop)
             for task in self._watching:
                 task.cancel()  # that they are slow, or silent, is no news any more
             self.record(EventName.GROUP_STOPPING, reason=stop.reason)
-            schedule = self.notices.schedule(stop)
             if schedule.notice:
                 self.channel.tell(schedule.notice)
-            if self._dump and self._dump.begun:
-                schedule = attrs.evolve(schedule, stacks=0.0)
             await self._group.stop(schedule, self._steps)
             if self._reaping:
                 # A spawner may fail to tell of one that even SIGKILL does not end.
@@ -167,6 +165,20 @@ class RunningWorkers:
             await cancel(self._reaping)
             await group.close()
         self.channel.close()
+
+    async def _schedule(self, stop: Stop) -> StopSchedule:
+        """Return how they are stopped, once it is known where they hang.
+
+        Another node of a job that hangs may have found that first, or done so sooner.
+        """
+        if not self._dump or not self._dump.begun:
+            return self.notices.schedule(stop)
+        if stop.failed:
+            # Half of the grace, since they may end by themselves in the other.
+            half = min(stop.grace, self.notices.shutdown_timeout) / 2
+            left = await self._dump.settled(half)
+            stop = attrs.evolve(stop, grace=half + left)
+        return attrs.evolve(self.notices.schedule(stop), stacks=0.0)
 
     def _found(self, found: Found) -> None:
         self.telling.found(found)
