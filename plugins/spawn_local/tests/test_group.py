@@ -1,6 +1,7 @@
 """What a group of local workers does beyond the contract."""
 
 import asyncio
+import fcntl
 import json
 import os
 import signal
@@ -288,6 +289,22 @@ async def test_the_directory_of_workers_files_is_private(temporary: Path) -> Non
     async with started(LocalSpawner("job"), python(code)) as group:
         assert content(temporary)
         assert (await exits(group))[0].exitcode == 0
+
+
+@pytest.mark.asyncio
+async def test_nobody_takes_the_directory_of_workers_files_for_old(
+    temporary: Path,
+) -> None:
+    """A job runs for weeks; who tidies up spares what is locked."""
+    async with started(LocalSpawner("job"), python("")) as group:
+        await exits(group)
+        (directory,) = content(temporary)
+        other = os.open(directory, os.O_RDONLY)
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    # Nobody has inherited it.
+    fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(other)
 
 
 @pytest.mark.asyncio

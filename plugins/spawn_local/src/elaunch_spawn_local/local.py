@@ -1,7 +1,9 @@
 """The spawner `local`."""
 
 import asyncio
+import contextlib
 import errno
+import fcntl
 import functools
 import os
 import shutil
@@ -78,6 +80,7 @@ class LocalSpawner:
     _binder: "Binder | None" = attrs.field(default=None, init=False)
     _server: ForkServer | None = attrs.field(default=None, init=False)
     _directory: Path | None = attrs.field(default=None, init=False)
+    _lock: int | None = attrs.field(default=None, init=False)
     _group: LocalGroup | None = attrs.field(default=None, init=False)
 
     def prepare(self, entry: WorkerEntry) -> None:
@@ -138,6 +141,9 @@ class LocalSpawner:
         if self._directory is not None:  # before the server ends, which else would
             await asyncio.to_thread(shutil.rmtree, self._directory, ignore_errors=True)
             self._directory = None
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
         if self._server:
             await self._server.close()
             self._server = None
@@ -283,6 +289,7 @@ class LocalSpawner:
             if self._directory is None:
                 # mkdtemp makes it for this user alone, mode 0700.
                 self._directory = Path(tempfile.mkdtemp(prefix="elaunch-"))
+                self._lock = _locked(self._directory)
             group = Path(tempfile.mkdtemp(prefix="group-", dir=self._directory))
             for spec in workers:
                 (group / str(spec.ranks.local_rank)).mkdir(mode=0o700)
@@ -292,6 +299,18 @@ class LocalSpawner:
                 f"a directory that you may write to"
             ) from error
         return group
+
+
+def _locked(directory: Path) -> int:
+    """Keep those from a directory who remove what is old, as systemd-tmpfiles does.
+
+    Returns:
+        What holds it.
+    """
+    lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    with contextlib.suppress(OSError):  # not every file system has locks
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return lock
 
 
 async def _to_its_end(work: Callable[..., _T], *args: Any) -> _T:
