@@ -3,6 +3,7 @@
 import asyncio
 import os
 import select
+import signal
 import sys
 import textwrap
 from pathlib import Path
@@ -139,6 +140,32 @@ async def test_given_up_it_is_gone_with_all_that_it_started(tmp_path: Path) -> N
 
     assert checking.cancelled()
     assert [gone(int(pid)) for pid in file.read_text().split()] == [True, True]
+
+
+@pytest.mark.asyncio
+async def test_what_left_its_group_with_its_output_does_not_keep_it_from_running_again(
+    tmp_path: Path,
+) -> None:
+    fifo, file = tmp_path / "fifo", tmp_path / "pid"
+    os.mkfifo(fifo)
+    check = command(
+        """
+        [ "$ELAUNCH_PREFLIGHT_ATTEMPT" = 1 ] || exit 0
+        setsid sh -c "echo \\$\\$ > $1; : > $2; exec sleep 1000" &
+        """,
+        str(file),
+        str(fifo),
+    )
+    async with asyncio.timeout(SOON):
+        checking = await begun(check, fifo)
+        try:
+            checking.cancel()
+            await asyncio.wait((checking,))
+            again = await check.check(PreflightContext(attempt=2))
+        finally:
+            os.kill(int(file.read_text()), signal.SIGKILL)
+
+    assert again.problem == ""
 
 
 @pytest.mark.asyncio

@@ -7,7 +7,9 @@ group. It also keeps the group's id from becoming that of strangers.
 
 import contextlib
 import os
+import selectors
 import signal
+import socket
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
@@ -50,6 +52,11 @@ class ProcessRun:
     _guard: "subprocess.Popen[bytes] | None" = attrs.field(default=None, init=False)
     _process: "subprocess.Popen[bytes] | None" = attrs.field(default=None, init=False)
     _killed: threading.Event = attrs.field(factory=threading.Event, init=False)
+    _wake: socket.socket = attrs.field(init=False)
+    _woken: socket.socket = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._wake, self._woken = socket.socketpair()
 
     @property
     def pid(self) -> int:
@@ -59,17 +66,16 @@ class ProcessRun:
     def to_end(self) -> Ended:
         """Run it, and kill what it leaves behind; blocks.
 
-        It has not ended while something that it has started holds its output open.
+        It has not ended while something that it has started holds its output open; once
+        it is killed that does not count, since what left its group is out of reach.
 
         Raises:
             OSError: If it can't be started.
         """
         try:
             process = self._start()
-            output = b""
             with cast("IO[bytes]", process.stdout) as stream:
-                while block := os.read(stream.fileno(), 1 << 16):
-                    output = (output + block)[-KEPT:]
+                output = self._read(stream)
             return Ended(process.wait(), output.decode(errors="replace"))
         finally:
             self._end()
@@ -79,6 +85,20 @@ class ProcessRun:
         with self._lock:
             self._killed.set()
             self._kill_group()
+            self._wake.close()
+
+    def _read(self, stream: IO[bytes]) -> bytes:
+        """Return the end of what is written, until that is over or it is killed."""
+        output = b""
+        with selectors.DefaultSelector() as selector:
+            selector.register(stream, selectors.EVENT_READ)
+            selector.register(self._woken, selectors.EVENT_READ)
+            while self._woken not in {key.fileobj for key, _ in selector.select()}:
+                block = os.read(stream.fileno(), 1 << 16)
+                if not block:
+                    break
+                output = (output + block)[-KEPT:]
+        return output
 
     def _start(self) -> "subprocess.Popen[bytes]":
         with self._lock:
@@ -115,6 +135,8 @@ class ProcessRun:
         if guard:
             cast("IO[bytes]", guard.stdin).close()
             guard.wait()
+        self._wake.close()
+        self._woken.close()
 
     def _kill_group(self) -> None:
         if self._guard:
