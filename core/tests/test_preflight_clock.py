@@ -259,7 +259,10 @@ def test_a_server_that_is_not_there_is_a_problem() -> None:
             ask("127.0.0.1", taken.getsockname()[1], 1)
 
 
-@pytest.mark.parametrize("server", ["a b", "host:port", "a:1:2", "http://x", ":1"])
+@pytest.mark.parametrize(
+    "server",
+    ["a b", "host:port", "a:1:2", "http://x", ":1", "a:0", "a:70000", "a:\u0661"],
+)
 def test_what_is_no_server_is_refused(server: str) -> None:
     with pytest.raises(ValueError, match="server"):
         ClockOptions(server=server)

@@ -47,8 +47,9 @@ class MemoryOptions(PreflightOptions):
 def _is_server(_: object, __: object, value: str) -> None:
     import re
 
-    place = r"([^\s:/\[\],]+|\[[^\s\[\],]+\])(:\d{1,5})?"
-    if value and not re.fullmatch(place, value):
+    place = r"(?:[^\s:/\[\],]+|\[[^\s\[\],]+\])(?::([0-9]{1,5}))?"
+    found = re.fullmatch(place, value)
+    if value and not (found and 0 < int(found[1] or 1) < 1 << 16):
         raise ValueError(f"'server' is of the form HOST[:PORT], not {value!r}")
 
 
