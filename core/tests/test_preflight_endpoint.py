@@ -93,6 +93,13 @@ def test_a_name_that_nobody_knows_is_told() -> None:
     )
 
 
+def test_a_password_in_an_address_is_told_to_nobody(deaf: str) -> None:
+    result = look(f"http://user:secret@{deaf},{deaf}", listening=True)
+
+    assert "secret" not in repr(result)
+    assert result.facts["address"] == f"{deaf},{deaf}"
+
+
 def test_one_of_several_is_enough_and_the_others_are_facts(
     listener: str, deaf: str
 ) -> None:

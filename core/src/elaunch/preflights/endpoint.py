@@ -91,9 +91,9 @@ class Endpoint:
                     facts={"address": str(target), "unreachable": problems}
                 )
             problems.append(f"{str(target)!r} {problem}")
-        return PreflightResult(
-            problem="; ".join(problems), facts={"address": self.where}
-        )
+        # Not as it was given: what says who asks there may be a part of that.
+        address = ",".join(map(str, places))
+        return PreflightResult(problem="; ".join(problems), facts={"address": address})
 
     def _reach(self, target: Target, seconds: float) -> str:
         """Return why it can't be reached within so many seconds, or nothing."""
