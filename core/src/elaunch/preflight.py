@@ -50,8 +50,17 @@ class PreflightResult:
         facts: What was measured, for the event.
     """
 
-    problem: str = ""
-    facts: Mapping[str, Value] = attrs.field(factory=dict)
+    # Checked, so that what is wrong fails the check that made it, and no recorder.
+    problem: str = attrs.field(default="", validator=attrs.validators.instance_of(str))
+    facts: Mapping[str, Value] = attrs.field(
+        factory=dict,
+        validator=attrs.validators.deep_mapping(
+            key_validator=attrs.validators.instance_of(str),
+            value_validator=attrs.validators.instance_of(
+                (str, int, float, list, type(None))
+            ),
+        ),
+    )
 
 
 class Preflight(Protocol):

@@ -228,6 +228,10 @@ async def _hang() -> None:
     await asyncio.get_running_loop().create_future()
 
 
+async def _cancel_oneself() -> None:
+    raise asyncio.CancelledError
+
+
 async def _hang_whatever_comes() -> None:
     loop = asyncio.get_running_loop()
     end = loop.time() + 60
@@ -241,6 +245,9 @@ async def _hang_whatever_comes() -> None:
     [
         (lambda: int("x1"), "it failed: ValueError("),
         (lambda: None, "it returned None, no PreflightResult"),
+        (lambda: PreflightResult(problem=3), "it failed: TypeError("),  # type: ignore[arg-type] # on purpose
+        (lambda: PreflightResult(facts={"x": b""}), "it failed: TypeError("),  # type: ignore[dict-item] # likewise
+        (_cancel_oneself, "it was cancelled"),
         (_hang, "no answer within 5 s"),
         (_hang_whatever_comes, "no answer within 5 s"),
     ],

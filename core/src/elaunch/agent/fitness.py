@@ -172,6 +172,8 @@ class Fitness:
         checking.add_done_callback(self._checking.discard)
         try:
             await asyncio.wait((checking,), timeout=limit)
+            if checking.cancelled():  # and not by us
+                return PreflightResult(problem="it was cancelled")
             if checking.done():
                 return checking.result()
             return PreflightResult(problem=f"no answer within {limit:g} s")
