@@ -414,7 +414,10 @@ def test_a_directory_of_others_costs_the_endpoint_and_not_the_job(
     asked = elaunch("status")
 
     assert status == 0
-    agent.wait_for("'elaunch status' won't find this agent: .* has mode 0770")
+    agent.wait_for(
+        "'elaunch status' won't find this agent: .* has mode 0770.*; set "
+        f"ELAUNCH_RUNTIME_DIR to use another directory than {str(runtime)!r}"
+    )
     assert asked.returncode == 1
     assert "has mode 0770; it must be this user's" in asked.stderr
 

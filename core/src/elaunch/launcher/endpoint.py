@@ -16,7 +16,12 @@ from typing import TYPE_CHECKING
 from elaunch.config import LaunchConfig
 from elaunch.endpoint.book import Book
 from elaunch.endpoint.bridge import Bridge, Controlled
-from elaunch.endpoint.places import make_directory, new_name, runtime_directory
+from elaunch.endpoint.places import (
+    RUNTIME_DIR,
+    make_directory,
+    new_name,
+    runtime_directory,
+)
 from elaunch.errors import UsageError
 from elaunch.feed import Feed
 from elaunch.http_server import HttpServer, Request, Response
@@ -161,10 +166,15 @@ async def listening(
         return
     endpoint = Endpoint(config, agent)
     try:
+        directory = runtime_directory(environment)
         try:
-            endpoint.listen_here(runtime_directory(environment))
+            endpoint.listen_here(directory)
         except OSError as error:
-            logger.warning("'elaunch status' won't find this agent: %s", error)
+            logger.warning(
+                "'elaunch status' won't find this agent: %s; set %s to use another "
+                "directory than %r",
+                *(error, RUNTIME_DIR, directory),
+            )
         if config.control != UNIX:
             await _listen_on_network(endpoint, config.control, environment)
         ends = messages.subscribe(endpoint.book.hear)
