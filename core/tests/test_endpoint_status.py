@@ -104,9 +104,10 @@ def test_the_state_follows_what_the_agent_tells() -> None:
 def test_workers_are_told_with_what_they_have_said_last() -> None:
     agent = Agent()
     agent.start()
-    agent.book.hear(beat(0, 49.0, step=6))
-    agent.book.hear(beat(0, 49.5, step=7, step_time=0.25, values={"loss": 1.5}))
-    agent.end("worker.failed", 950.0, exitcode=3)
+    agent.book.hear(beat(0, CLOCK - 51, step=6))
+    agent.book.hear(beat(0, CLOCK - 50.5, step=7, step_time=0.25, values={"loss": 1.5}))
+    agent.book.hear(beat(1, CLOCK - 2, step=7))
+    agent.end("worker.failed", NOW - 50, exitcode=3)
     first, second = agent.status["workers"]
 
     assert first == {
@@ -123,7 +124,7 @@ def test_workers_are_told_with_what_they_have_said_last() -> None:
     }
     assert second["state"] == "running"
     assert second["uptime"] == 100.0
-    assert second["heartbeat_age"] is None
+    assert second["heartbeat_age"] == 2.0
 
 
 def test_the_next_generation_has_workers_of_its_own() -> None:

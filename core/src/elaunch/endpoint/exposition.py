@@ -134,7 +134,10 @@ _PLACE = {
 
 _OF_WORKERS = {
     "uptime": ("uptime_seconds", "For how long a worker runs, or has run."),
-    "heartbeat_age": ("heartbeat_age_seconds", "Time since its last heartbeat."),
+    "heartbeat_age": (
+        "heartbeat_age_seconds",
+        "Time since its last heartbeat, or from that to its end.",
+    ),
     "step": ("step", "The last step that it told."),
     "step_time": ("step_seconds", "How long that took."),
 }

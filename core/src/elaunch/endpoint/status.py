@@ -94,6 +94,9 @@ def _worker(
     clock: float,
 ) -> Facts:
     last = ended.timestamp if ended else now
+    # Of one that has ended it is how old the last beat was then: it grows no more, and
+    # sets off no alarm.
+    silence = clock - beat.time - (now - last) if beat else None
     return {
         "rank": began.metadata["rank"],
         "local_rank": began.metadata["local_rank"],
@@ -101,7 +104,7 @@ def _worker(
         "state": _ENDS[ended.name] if ended else "running",
         "uptime": round(max(last - began.timestamp, 0.0), 3),
         "exitcode": ended.metadata["exitcode"] if ended else None,
-        "heartbeat_age": round(max(clock - beat.time, 0.0), 3) if beat else None,
+        "heartbeat_age": None if silence is None else round(max(silence, 0.0), 3),
         "step": beat.step if beat else None,
         "step_time": beat.step_time if beat else None,
         "values": dict(beat.values) if beat else {},
