@@ -66,7 +66,7 @@ class Joining:
         """Wait for news, tell progress meanwhile, give up when patience ends."""
         loop = asyncio.get_running_loop()
         patience = self.patience
-        if spare:
+        if spare or self._is_delayed():
             patience.rearm(loop.time())
         elif loop.time() >= patience.deadline:
             raise RendezvousTimeout(self._who_is_missing())
@@ -78,6 +78,11 @@ class Joining:
         if loop.time() >= patience.next_progress:
             patience.told(loop.time())
             self._tell_progress(spare=spare)
+
+    def _is_delayed(self) -> bool:
+        """Whether a back-off is not over: who waits for that waits for nobody."""
+        told, elapsed = self.stay.whom_it_waits_for()
+        return told is not None and told.delay > elapsed
 
     def _tell_progress(self, *, spare: bool) -> None:
         record, elapsed = self.stay.whom_it_waits_for()

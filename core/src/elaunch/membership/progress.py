@@ -69,7 +69,7 @@ class Patience:
         self.pause = min(2 * self.pause, LONGEST_PAUSE)
 
     def rearm(self, now: float) -> None:
-        """Begin the limit anew: a spare's wait counts from when it is needed."""
+        """Begin the limit anew: it counts from when a spare is needed."""
         self.began = now
 
 
