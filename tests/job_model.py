@@ -9,7 +9,7 @@ from collections import deque
 
 import attrs
 
-from elaunch.failures import ProcessFailure
+from elaunch.failures import ProcessFailure, Request
 from elaunch.keyspace import Keyspace
 from elaunch.membership.effects import after
 from elaunch.membership.ranks import Candidate, memberships
@@ -189,8 +189,8 @@ class JobModel:
         if self.is_known(node):
             self._space.put(self._keys.node(node.node_id), encode(node.record))
 
-    def fail(self, node: Node) -> None:
-        """Report that a worker failed."""
+    def fail(self, node: Node, request: Request | None = None) -> None:
+        """Report that a worker failed, and may have asked for something."""
         failure = ProcessFailure(
             rank=0,
             local_rank=0,
@@ -200,6 +200,7 @@ class JobModel:
             exitcode=1,
             timestamp=self.now,
             message="boom",
+            request=request,
         )
         self._say(node, NodePhase.FAILED, node.place, failures=(failure,))
 

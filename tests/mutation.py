@@ -32,6 +32,7 @@ SUITES: Mapping[str, str] = {
     "failure_table": "core/tests/test_failure_table.py",
     "restart_budget": "core/tests/test_restart_budget.py",
     "replay": "core/tests/test_replay.py",
+    "policy": "core/tests/test_policy.py",
     "charging": "core/tests/test_charging.py",
     "exclusions": "core/tests/test_exclusions.py",
     "vitals": "core/tests/test_job_vitals.py",

@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 import pytest
 
-from elaunch.failures import ProcessFailure
+from elaunch.failures import ProcessFailure, Request
 from elaunch.membership.exclusions import Exclusion
 from elaunch.membership.planner import plan
 from elaunch.membership.records import JobPhase, JobRecord, NodePhase, NodeRecord
@@ -15,6 +15,7 @@ from elaunch.membership.steps import (
     Charge,
     Close,
     Form,
+    Refund,
     Seal,
     Step,
     Suspicion,
@@ -238,6 +239,60 @@ class TestVerdicts:
         )
 
         assert step == Wait(2.0)
+
+
+class TestHeardLate:
+    """Others failed of a node that is bad, and were heard before it said so."""
+
+    ASKING = attrs.evolve(
+        FAILURE, rank=0, host="a", timestamp=2.0, request=Request.EXCLUDE_NODE
+    )
+
+    def forming(self, *known: ProcessFailure, **changes: Any) -> View:
+        """Return a job that forms anew after these failures, and has heard more."""
+        report = FailureReport(generation=3, restarts=0, failures=known)
+        seen = view(
+            node("a", NodePhase.READY, 3, failures=(self.ASKING,)),
+            node("b", NodePhase.READY, 3, failures=(FAILURE,)),
+            phase=JobPhase.FORMING,
+            history=(PastFailure(report, RESTART),),
+            **changes,
+        )
+        return attrs.evolve(seen, job=attrs.evolve(seen.job, failed=3))
+
+    def test_it_is_decided_anew(self) -> None:
+        counted = self.forming(attrs.evolve(FAILURE, node="b"))
+        step = decide(counted)
+
+        assert step == Refund(
+            "rank 0 on 'a' asked for exclude-node, when something else was decided", 0
+        )
+        policy = Asked(Decision(Verdict.EXCLUDE, "bad", exclude=("a",)))
+        job = attrs.evolve(counted.job, failed=0, restarts=0)
+        again = plan(attrs.evolve(counted, job=job, history=()), policy, Timing(), 0.0)
+        assert isinstance(again, Charge)
+        assert again.restarts == 1
+        assert len(policy.questions[0][0].failures) == 2
+
+    def test_once(self) -> None:
+        both = (
+            attrs.evolve(FAILURE, node="b"),
+            attrs.evolve(self.ASKING, node="a"),
+        )
+
+        assert isinstance(decide(self.forming(*both)), Seal)
+
+    def test_what_others_asked_for_before_is_no_reason(self) -> None:
+        earlier = attrs.evolve(self.ASKING, node="b")
+
+        assert isinstance(decide(self.forming(earlier)), Refund)
+
+    def test_a_loss_explains_it_all_the_same(self) -> None:
+        seen = self.forming(
+            attrs.evolve(FAILURE, node="b"), members={"a": 0, "b": 1, "c": 2}
+        )
+
+        assert isinstance(decide(seen), Seal)
 
 
 def left_out(name: str, until: float | None) -> tuple[Exclusion, ...]:

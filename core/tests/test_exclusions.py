@@ -1,7 +1,5 @@
 """Nodes that are left out, and what decisions make of a job."""
 
-import math
-
 import attrs
 import pytest
 
@@ -35,17 +33,9 @@ class TestExclusions:
         )
 
     @pytest.mark.parametrize(
-        ("cool_down", "until"),
-        [
-            (60.0, 160.0),
-            (0.0, 100.0),
-            (-1.0, 100.0),
-            (math.inf, None),
-            (math.nan, None),
-        ],
+        ("cool_down", "until"), [(60.0, 160.0), (0.0, 100.0), (-1.0, 100.0)]
     )
-    def test_they_cool_down(self, cool_down: float, until: float | None) -> None:
-        """Whatever a policy says: what can't be written down would end the job."""
+    def test_they_cool_down(self, cool_down: float, until: float) -> None:
         found = exclusions(excluding("a", cool_down=cool_down), 1, 100.0)
 
         assert found == (exclusion("a", until),)
@@ -130,17 +120,6 @@ class TestEffects:
 
         assert (job.restarts, job.failed, job.delay) == (1, 1, 0.0)
         assert job.excluded == ()
-
-    @pytest.mark.parametrize("delay", [-1.0, math.nan])
-    def test_a_delay_that_is_none_is_none(self, delay: float) -> None:
-        past = self.past(excluding(delay=delay))
-
-        assert after(self.JOB, Form("x", 2, past), 0.0).delay == 0.0
-
-    def test_no_delay_is_for_ever(self) -> None:
-        past = self.past(excluding(delay=math.inf))
-
-        assert after(self.JOB, Form("x", 2, past), 0.0).delay == 86_400.0
 
     def test_a_refund_takes_all_back(self) -> None:
         """Also who was left out for a failure that was none."""

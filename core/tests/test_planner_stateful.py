@@ -1,5 +1,6 @@
 """The planner under whatever nodes do: its laws hold wherever that leads."""
 
+from collections.abc import Sequence
 from typing import TypeVar
 
 import attrs
@@ -13,6 +14,7 @@ from hypothesis.stateful import (
 )
 from job_model import JobModel, Node
 
+from elaunch.failures import ProcessFailure, Request
 from elaunch.membership.planner import plan
 from elaunch.membership.ranks import Candidate, memberships
 from elaunch.membership.records import JobPhase, NodePhase, agent_of
@@ -71,6 +73,11 @@ class Judging:
             return Decision(Verdict.RESTART, "again", self.delay)
         nodes = (report.failures[0].node,)
         return Decision(Verdict.EXCLUDE, "bad", self.delay, nodes, self.cool_down)
+
+
+def _asking(failures: Sequence[ProcessFailure]) -> set[tuple[str, Request]]:
+    """Return who asks for what."""
+    return {(f.node, f.request) for f in failures if f.request}
 
 
 class PlannerMachine(RuleBasedStateMachine):
@@ -141,11 +148,11 @@ class PlannerMachine(RuleBasedStateMachine):
         for node in pick(which, self.model.here()):
             self.model.retire(node)
 
-    @rule(which=some)
+    @rule(which=some, request=strategies.sampled_from((None, *Request)))
     @precondition(lambda self: self.model.running())
-    def fail(self, which: int) -> None:
+    def fail(self, which: int, request: Request | None) -> None:
         for node in pick(which, self.model.running()):
-            self.model.fail(node)
+            self.model.fail(node, request)
 
     @rule(which=some, seldom=some)
     @precondition(lambda self: self.model.running())
@@ -316,6 +323,9 @@ class PlannerMachine(RuleBasedStateMachine):
         assert all(record.settings == job.settings for record in ready)
         assert not any(record.unfit for record in ready)
         assert not any(view.exclusion_of(node_id) for node_id in ids)
+        if view.members and job.failed == job.members_of and not view.causes():
+            known = view.history[-1].report.failures
+            assert _asking(view.failures()) <= _asking(known)
         for node_id, rank in view.members.items():
             if not self.model.slots and node_id in ids and rank < size:
                 assert ids.index(node_id) == rank

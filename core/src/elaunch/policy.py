@@ -1,15 +1,21 @@
 """The restart-policy port: what a job does after a failure."""
 
 import enum
+import math
+import traceback
 from collections.abc import Sequence
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 import attrs
 
-from elaunch.failures import ProcessFailure
+from elaunch.failures import ProcessFailure, root_cause
 from elaunch.provider import Provider
 from elaunch.vitals import ToldFinding
 
+
+LONGEST_DELAY = 86_400.0
+"""Most seconds of back-off that a policy can make a job wait."""
 
 MAX_FAILURES = 32
 """Most failures of one generation that are told and kept: what is sent stays bounded.
@@ -78,11 +84,27 @@ class FailureReport:
     def trimmed(self) -> "FailureReport":
         """Return what a history and an event keep of it: its size is bounded.
 
-        It has the first `MAX_FAILURES` failures, without what only people read.
+        It has the failures that `telling` returns, without what only people read.
         """
-        kept = sorted(self.failures, key=lambda failure: failure.timestamp)
-        failures = tuple(failure.trimmed() for failure in kept[:MAX_FAILURES])
+        failures = tuple(failure.trimmed() for failure in telling(self.failures))
         return attrs.evolve(self, failures=failures)
+
+
+def telling(failures: Sequence[ProcessFailure]) -> tuple[ProcessFailure, ...]:
+    """Return those of the failures of a generation that are told and kept, by time.
+
+    `MAX_FAILURES` at most: the root cause, those of workers that ask for something, and
+    of the others the first ones.
+    """
+    if not failures:
+        return ()
+    first = root_cause(failures)
+
+    def weight(failure: ProcessFailure) -> tuple[bool, bool, float]:
+        return failure is not first, failure.request is None, failure.timestamp
+
+    kept = sorted(failures, key=weight)[:MAX_FAILURES]
+    return tuple(sorted(kept, key=lambda failure: failure.timestamp))
 
 
 @attrs.frozen
@@ -107,6 +129,50 @@ class RestartPolicy(Protocol):
             report: What has happened.
             history: What happened before it, and what was decided then.
         """
+
+
+def ask(policy: RestartPolicy, report: FailureReport, history: History) -> Decision:
+    """Return what a policy decides; one that can't decide ends the job.
+
+    A fault of a plugin is no reason to hide from users what their workers died of.
+
+    Args:
+        policy: The policy.
+        report: What has happened.
+        history: What happened before it, and what was decided then.
+    """
+    try:
+        return _sound(policy.on_failure(report, history))
+    except Exception as error:  # noqa: BLE001 - told as the reason, with its place
+        return Decision(Verdict.FAIL, f"the restart policy raised {_told(error)}")
+
+
+def _sound(decision: Any) -> Decision:
+    """Return a decision that all nodes can read.
+
+    Raises:
+        TypeError: If it is none.
+        ValueError: If there is no such verdict.
+    """
+    nodes: Any = getattr(decision, "exclude", "")
+    if not isinstance(decision, Decision) or isinstance(nodes, str):
+        raise TypeError(f"{decision!r} is no decision")
+    delay, cool_down = float(decision.delay), decision.cool_down
+    endless = cool_down is None or not math.isfinite(cool_down)
+    return Decision(
+        verdict=Verdict(decision.verdict),
+        reason=str(decision.reason),
+        delay=min(delay, LONGEST_DELAY) if delay > 0 else 0.0,
+        exclude=tuple(map(str, nodes)),
+        cool_down=None if endless else cool_down,
+    )
+
+
+def _told(error: Exception) -> str:
+    """Return an error in one line, with where it was raised."""
+    said = " ".join(f"{type(error).__name__}: {error}".split())
+    *_, (frame, line) = traceback.walk_tb(error.__traceback__)
+    return f"{said} ({Path(frame.f_code.co_filename).name}:{line})"
 
 
 @attrs.frozen

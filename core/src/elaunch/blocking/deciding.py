@@ -4,7 +4,7 @@ import attrs
 
 from elaunch.decisions import decided
 from elaunch.failures import ProcessFailure
-from elaunch.policy import Decision, FailureReport, PastFailure
+from elaunch.policy import Decision, FailureReport, PastFailure, ask
 from elaunch.rendezvous import Membership, RendezvousParameters
 from elaunch.vitals import Vitals
 
@@ -47,7 +47,7 @@ class Deciding:
             group_size=place.group_size,
             min_nodes=self.params.min_nodes,
         )
-        decision = self.params.policy.on_failure(report, before)
+        decision = ask(self.params.policy, report, before)
         settings = self.params.settings
         asked = settings.asked if settings else None
         decided(self.params.record, report, before, decision, asked)

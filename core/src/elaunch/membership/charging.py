@@ -1,10 +1,9 @@
 """What follows from failures: the policy is asked, and the job is charged. Pure.
 
 The policy is asked for each generation that failed, and not for what fails because a
-member is gone.
+member is gone. It is asked again when a worker turns out to have asked for something.
 """
 
-import math
 from collections.abc import Sequence
 
 from elaunch.failures import ProcessFailure, root_cause
@@ -21,18 +20,15 @@ from elaunch.membership.steps import (
 )
 from elaunch.membership.view import View
 from elaunch.policy import (
-    MAX_FAILURES,
     Decision,
     FailureReport,
     PastFailure,
     RestartPolicy,
     Verdict,
+    ask,
+    telling,
 )
 from elaunch.rendezvous import Outcome, OutcomeState
-
-
-LONGEST_DELAY = 86_400.0
-"""Most seconds of back-off that a policy can make a job wait."""
 
 
 def plan_failed(
@@ -53,11 +49,17 @@ def plan_failed(
 def count_failure(
     view: View, policy: RestartPolicy, suspicion: Suspicion, now: float
 ) -> Step | None:
-    """Count a failure that met a change, or take back one that a loss explains."""
+    """Count a failure that met a change, or take back one that a loss explains.
+
+    One is taken back, too, to be decided on anew, if a worker asked for something when
+    that was decided: it knows best, and may be heard a moment after others have failed.
+    """
     job, causes = view.job, view.causes()
     counted = job.failed == job.members_of
     if counted and causes and view.charged:
         return Refund(f"{departure(view, causes)}, and others failed", job.restarts - 1)
+    if counted and not causes and (late := _heard_late(view)):
+        return Refund(f"{late}, when something else was decided", job.restarts - 1)
     if counted or causes or not view.failures():
         return None
     step = _after_failure(view, policy, Charge)
@@ -68,10 +70,21 @@ def count_failure(
     return step
 
 
+def _heard_late(view: View) -> str:
+    """Return who has asked for something since the last failure was decided on."""
+    last = view.history[-1].report if view.history else None
+    if last is None or last.generation != view.job.members_of:
+        return ""
+    known = {(failure.node, failure.request) for failure in last.failures}
+    for failure in telling(view.failures()):
+        if failure.request and (failure.node, failure.request) not in known:
+            return f"{failure.who} on {failure.host!r} asked for {failure.request!s}"
+    return ""
+
+
 def delay_of(past: PastFailure | None) -> float:
     """Return the seconds that a job waits after a failure before it goes on."""
-    delay = past.decision.delay if past else 0.0
-    return min(delay, LONGEST_DELAY) if delay > 0 else 0.0
+    return past.decision.delay if past else 0.0
 
 
 def _loss_known_by(view: View, suspicion: Suspicion, now: float) -> float | None:
@@ -98,7 +111,7 @@ def _after_failure(
         min_nodes=job.settings.min_nodes,
         spares=len(view.newcomers()),
     )
-    decision = policy.on_failure(report, view.history)
+    decision = ask(policy, report, view.history)
     past = PastFailure(report, decision)
     reason = f"{_what(root_cause(failures))} ({_told(past)})"
     match decision.verdict:
@@ -116,8 +129,8 @@ def _end(
     failures: Sequence[ProcessFailure],
     past: PastFailure,
 ) -> Close:
-    first = sorted(failures, key=lambda failure: failure.timestamp)[:MAX_FAILURES]
-    return Close(Outcome(state=state, reason=reason, failures=tuple(first)), past)
+    told = telling(failures)
+    return Close(Outcome(state=state, reason=reason, failures=told), past)
 
 
 def _what(first: ProcessFailure) -> str:
@@ -138,6 +151,4 @@ def _told(past: PastFailure) -> str:
 
 def _for(decision: Decision) -> str:
     cool_down = decision.cool_down
-    if cool_down is None or not math.isfinite(cool_down):
-        return "for good"
-    return f"for {cool_down:g} s"
+    return "for good" if cool_down is None else f"for {cool_down:g} s"

@@ -47,17 +47,12 @@ def exclusions(
     """
     if decision.verdict is not Verdict.EXCLUDE:
         return ()
-    until = _end_of(decision.cool_down, time)
+    long = decision.cool_down
+    until = None if long is None else time + max(0.0, long)
     return tuple(
         Exclusion(node=node, reason=decision.reason, until=until, generation=generation)
         for node in decision.exclude
     )
-
-
-def _end_of(cool_down: float | None, time: float) -> float | None:
-    if cool_down is None or not math.isfinite(cool_down):
-        return None
-    return time + max(0.0, cool_down)
 
 
 def joined(

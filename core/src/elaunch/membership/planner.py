@@ -5,8 +5,8 @@ Laws:
 - A generation is sealed only over nodes that are ready: none of their workers of an
   earlier generation runs.
 - A death, a departure, a failure or a node that fits makes a new generation form at
-  once. Only failures cost restarts, and the policy is asked once for each generation
-  that failed; what fails because a member is gone is no failure of its own.
+  once. Only failures cost restarts, each generation one; what fails because a member is
+  gone is no failure of its own.
 - Workers that ended for a preemption end the job, whatever fails because of it.
 - A failure ends the job when no lost member can be its cause: each one has failed, too,
   or has said that it stopped, or its loss would be known by now.

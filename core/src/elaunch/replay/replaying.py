@@ -13,7 +13,14 @@ from collections.abc import Sequence
 import attrs
 
 from elaunch.failures import root_cause
-from elaunch.policy import Decision, FailureReport, PastFailure, RestartPolicy, Verdict
+from elaunch.policy import (
+    Decision,
+    FailureReport,
+    PastFailure,
+    RestartPolicy,
+    Verdict,
+    ask,
+)
 from elaunch.replay.reading import RecordedDecision
 
 
@@ -121,7 +128,7 @@ class _Course:
         report = attrs.evolve(
             told.report, restarts=max(0, told.report.restarts - skipped)
         )
-        decision = self.policy.on_failure(report, past)
+        decision = ask(self.policy, report, past)
         self._follow(report, decision)
         return Step(
             recorded=recorded, replayed=decision, missing=tuple(sorted(missing))

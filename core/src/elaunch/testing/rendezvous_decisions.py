@@ -16,6 +16,7 @@ from elaunch.api import (
     RendezvousHandler,
     RendezvousParameters,
     RendezvousTimeout,
+    Request,
     Verdict,
     Vitals,
 )
@@ -174,6 +175,45 @@ class DecisionTests(RendezvousFixtures):
         assert "(again; not before 0.7 s are over)" in changes[0].reason
         # The coordinator had begun to wait a little before this was told.
         assert asyncio.get_running_loop().time() > told_at + 0.35
+
+    async def test_a_back_off_can_be_longer_than_a_join_may_wait(
+        self, new_handler: NewHandler
+    ) -> None:
+        """Who waits for it waits for nobody that is missing."""
+
+        def wait(_: FailureReport, __: History) -> Decision:
+            return Decision(Verdict.RESTART, "again", 1.5)
+
+        nodes = _nodes(new_handler, 2, wait, config={"join_timeout": "1"})
+        await join_all(nodes)
+        await nodes[0].report(NodeState.FAILED, (failure(0),))
+        for node in nodes:
+            await next_change(node)
+        places = await join_all(nodes)
+
+        assert {place.restart_count for place in places} == {1}
+
+    async def test_what_a_worker_asks_for_counts_also_when_others_failed_before(
+        self, new_handler: NewHandler
+    ) -> None:
+        """It knows best, and workers that lose it can be heard first."""
+        nodes = [
+            new_handler(parameters(f"n{i}", nnodes=(1, 2), max_restarts=1))
+            for i in range(2)
+        ]
+        await _form(nodes)
+        await nodes[0].report(NodeState.FAILED, (failure(0),))
+        for node in nodes:
+            await next_change(node)
+        asking = attrs.evolve(failure(1, 2.0), request=Request.EXCLUDE_NODE)
+        await nodes[1].report(NodeState.FAILED, (asking,))
+        parked = asyncio.create_task(nodes[1].join())
+        (kept,) = await join_all(nodes[:1])
+        told = {status.host: status.excluded for status in await nodes[0].members()}
+        parked.cancel()
+
+        assert (kept.group_size, kept.restart_count) == (1, 1)
+        assert "asked for 'exclude-node'" in told["n1"]
 
     async def test_a_policy_is_told_the_whole_history(
         self, new_handler: NewHandler
