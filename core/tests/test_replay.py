@@ -204,6 +204,20 @@ class TestReplay:
         reasons = [step.replayed.reason for step in found.steps if step.replayed]
         assert reasons == [*["restart 1 of 1"] * 2, "all 1 restarts are spent"]
 
+    def test_nor_does_it_end_a_job_or_leave_out_a_node(self) -> None:
+        """The job finds out that a loss was the cause, whatever the policy says."""
+        happened = [failed("a", 60, -9, lost=True), failed("a", 60), failed("a", 60)]
+        lines = lived(BudgetPolicy(9), happened)
+
+        for then in ("fail", "exclude"):
+            policy = BudgetPolicy(9, rows=(f"signal:*={then}",))
+            found = replayed(lines, policy)
+
+            assert found.replayed is Ending.WENT_ON
+            assert [step.taken_back for step in found.steps] == [True, False, False]
+            asked = [step.replayed and step.replayed.verdict for step in found.steps]
+            assert asked == [Verdict(then), Verdict.RESTART, Verdict.RESTART]
+
     def test_what_would_not_have_happened_costs_nothing(self) -> None:
         happened = [failed("b", 60, -9), failed("b", 60, -9), failed("a", 60)]
         lines = lived(BudgetPolicy(9), happened)
@@ -335,12 +349,14 @@ class TestReading:
             (LINE[:100], "Expecting value"),
             (b'{"name": "policy.decided"}', "it has no field 'run_id'"),
             (LINE.replace(b'"sequence": 0', b'"sequence": null'), "int"),
+            (LINE.replace(b'"sequence": 0', b'"sequence": 1e999'), "infinity"),
+            (LINE.replace(b'"history": []', b'"history": [1e999]'), "infinity"),
             (LINE.replace(b'"verdict"', b'"verdikt"'), "it has no fact 'verdict'"),
             (LINE.replace(b"generation", b"g"), "missing required field|no fact"),
             (b'{"name": "policy.decided", "x": ' + b"[" * 100_000, "recursion"),
             (LINE + b" " * 16 * 1024 * 1024, "more than 16777216 bytes"),
         ],
-        ids=range(7),
+        ids=range(9),
     )
     def test_what_is_no_decision_is_told_and_left_out(
         self, line: bytes, why: str

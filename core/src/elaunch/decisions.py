@@ -102,7 +102,7 @@ def read(metadata: Mapping[str, Any]) -> Decided:
         )
     except KeyError as error:
         raise ValueError(f"it has no fact {error}") from error
-    except (TypeError, msgspec.DecodeError) as error:
+    except (TypeError, OverflowError, msgspec.DecodeError) as error:
         raise ValueError(str(error)) from error
     if not report.failures:
         raise ValueError("its report has no failure")

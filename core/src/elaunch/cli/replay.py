@@ -193,6 +193,8 @@ def _of_step(step: "Step") -> Iterator[str]:
     if step.missing:
         unknown = ", ".join(map(str, step.missing))
         yield f"  not in these files: the failures of generations {unknown}"
+    if step.taken_back:
+        yield "  taken back: the loss of a node was its cause, and nothing comes of it"
     yield f"  recorded: {_said(told.decision)}"
     if step.replayed is None:
         yield f"  replayed: would not have happened: {step.instead}"
@@ -231,6 +233,7 @@ def _step_document(step: "Step") -> dict[str, Any]:
         "root_cause": first.headline(),
         "message": first.message,
         "missing": list(step.missing),
+        "taken_back": step.taken_back,
         "recorded": _facts(told.decision),
         "replayed": _facts(step.replayed) if step.replayed else None,
         "instead": step.instead,

@@ -74,5 +74,5 @@ def _decision(event: dict[str, Any]) -> RecordedDecision:
         )
     except KeyError as error:
         raise ValueError(f"it has no field {error}") from error
-    except TypeError as error:
+    except (TypeError, OverflowError) as error:
         raise ValueError(str(error)) from error

@@ -51,12 +51,15 @@ class Step:
         replayed: What the other policy decides; `None` where it is not asked.
         instead: Why it is not asked, or empty.
         missing: Generations whose failures the recorded policy knew, and nobody here.
+        taken_back: Whether it turned out to be no failure: whatever is decided about
+            such a one, nothing comes of it.
     """
 
     recorded: RecordedDecision
     replayed: Decision | None
     instead: str = ""
     missing: tuple[int, ...] = ()
+    taken_back: bool = False
 
     @property
     def differs(self) -> bool:
@@ -92,7 +95,7 @@ def replay(life: Sequence[RecordedDecision], policy: RestartPolicy) -> Replay:
         life: What was decided about it, in order (`elaunch.replay.lives_of`).
         policy: The other policy.
     """
-    course = _Course(policy)
+    course = _Course(policy, _taken_back(life))
     steps = tuple(course.step(one) for one in life)
     last = life[-1].decided.decision
     return Replay(
@@ -104,11 +107,25 @@ def replay(life: Sequence[RecordedDecision], policy: RestartPolicy) -> Replay:
     )
 
 
+def _taken_back(life: Sequence[RecordedDecision]) -> frozenset[int]:
+    """Return the generations whose failures a later decision would know, and does not.
+
+    Only one that knew as many failures as were spent restarts knew all.
+    """
+    found: set[int] = set()
+    for number, one in enumerate(life):
+        known = one.decided.history
+        if len(known) == one.decided.report.restarts:
+            found |= {before.generation for before in life[:number]} - {*known}
+    return frozenset(found)
+
+
 @attrs.define(eq=False)
 class _Course:
     """How the job goes under the other policy."""
 
     policy: RestartPolicy
+    taken_back: frozenset[int]
     ending: Ending = Ending.WENT_ON
     ended_after: int | None = None
     _past: dict[int, PastFailure] = attrs.field(factory=dict, init=False)
@@ -117,7 +134,6 @@ class _Course:
 
     def step(self, recorded: RecordedDecision) -> Step:
         told = recorded.decided
-        # A failure that turned out to be none is in no later history.
         past = [self._past[g] for g in told.history if g in self._past]
         missing = {*told.history} - self._past.keys() - self._skipped
         unasked = self._unasked(told.report)
@@ -129,9 +145,14 @@ class _Course:
             told.report, restarts=max(0, told.report.restarts - skipped)
         )
         decision = ask(self.policy, report, past)
-        self._follow(report, decision)
+        taken_back = recorded.generation in self.taken_back
+        if not taken_back:
+            self._follow(report, decision)
         return Step(
-            recorded=recorded, replayed=decision, missing=tuple(sorted(missing))
+            recorded=recorded,
+            replayed=decision,
+            missing=tuple(sorted(missing)),
+            taken_back=taken_back,
         )
 
     def _unasked(self, report: FailureReport) -> str:
