@@ -41,11 +41,18 @@ class TestExclusions:
         assert found == (exclusion("a", until),)
 
     def test_of_one_node_the_longest_counts(self) -> None:
+        """A shorter one stays: the longer one may be taken back."""
         short, long = exclusion("a", 10.0), exclusion("a", 20.0, generation=2)
 
-        assert joined((short,), (long,), 0.0) == (long,)
+        assert joined((short,), (long,), 0.0) == (short, long)
         assert joined((long,), (short,), 0.0) == (long,)
         assert joined((exclusion("a", None),), (long,), 0.0) == (exclusion("a", None),)
+
+    def test_who_is_left_out_for_good_is_so_for_the_first_reason(self) -> None:
+        """A policy may name it again, and that may be taken back."""
+        first, again = exclusion("a", None), exclusion("a", None, generation=2)
+
+        assert joined((first,), (again,), 0.0) == (first,)
 
     def test_what_is_over_is_forgotten(self) -> None:
         kept = exclusion("b", 10.5)

@@ -58,13 +58,16 @@ def exclusions(
 def joined(
     before: Iterable[Exclusion], more: Iterable[Exclusion], time: float
 ) -> tuple[Exclusion, ...]:
-    """Return all exclusions that last at a time; of one node the longest counts."""
-    found: dict[str, Exclusion] = {}
-    for exclusion in (*before, *more):
-        other = found.get(exclusion.node)
-        if exclusion.lasts(time) and (other is None or _end(other) <= _end(exclusion)):
-            found[exclusion.node] = exclusion
-    return tuple(found.values())
+    """Return all exclusions that last at a time; of one node the last is the longest.
+
+    A shorter one that came before is kept: the longer one may be taken back.
+    """
+    found = [exclusion for exclusion in before if exclusion.lasts(time)]
+    for exclusion in more:
+        others = (_end(other) for other in found if other.node == exclusion.node)
+        if exclusion.lasts(time) and _end(exclusion) > max(others, default=time):
+            found.append(exclusion)
+    return tuple(found)
 
 
 def next_end(exclusions: Iterable[Exclusion], time: float) -> float | None:
