@@ -273,7 +273,7 @@ async def test_whoever_is_told_may_close_it(ears: Ears) -> None:
         ears.beat(0)
         ears.beat(1)
     await ears.until(lambda: len(ears.heard) == 1)
-    await asyncio.sleep(2 * sockets.GATHER)
+    await asyncio.sleep(2 * sockets.GATHER_LONGER)
 
     assert len(ears.heard) == 1
 

@@ -3,7 +3,8 @@
 The kernel queues few datagrams for a socket (ten on most systems), so that one for all
 workers would be full whenever they speak at once. What is read is bounded: a round of
 reading takes a few milliseconds, and the agent reads for a tenth of its time at most.
-Whoever sends more than that finds no room.
+Whoever sends more than that finds no room. To wake up costs an agent more than what it
+reads then, so that messages gather.
 """
 
 import asyncio
@@ -28,6 +29,10 @@ from elaunch.worker_message import WorkerMessage
 
 GATHER = 0.02
 """Seconds between two rounds of reading: what comes meanwhile is read at once."""
+
+GATHER_LONGER = 0.05
+"""The same after a round in which no worker had more than one message: by then none has
+filled what the kernel queues for it."""
 
 ROUND = 0.002
 """Seconds that a round may take, about."""
@@ -166,30 +171,37 @@ class Channel:
         """Read what has come, and look again soon: while workers speak nobody waits."""
         loop = asyncio.get_running_loop()
         # An agent that was stopped in a round has not worked for so long.
-        begin, worked = loop.time(), time.thread_time()
-        if not self._read_all(begin + ROUND):
+        until, worked = loop.time() + ROUND, time.thread_time()
+        turns = self._read_all(until)
+        if not turns:
             self._wait()
             return
         if self._sockets:  # whoever was told may have closed it
-            later = max(GATHER, SHARE * (time.thread_time() - worked))
+            few = turns == 1 and loop.time() <= until
+            gather = GATHER_LONGER if few else GATHER
+            later = max(gather, SHARE * (time.thread_time() - worked))
             self._next = loop.call_later(later, self._read_a_round)
 
-    def _read_all(self, until: float) -> bool:
-        """Read from each worker in turn; return whether anything came."""
-        loop, came = asyncio.get_running_loop(), False
+    def _read_all(self, until: float) -> int:
+        """Read one message of each worker in turn; return in how many turns some came.
+
+        Args:
+            until: When to leave the rest for later.
+        """
+        loop, turns = asyncio.get_running_loop(), 0
         while self._ready is not None:
             ranks = sorted(key.data for key, _ in self._ready.select(0))
             if not ranks:
-                return came
-            came = True
+                return turns
+            turns += 1
             # Whoever comes late in one round comes early in the next.
             later = [rank for rank in ranks if rank < self._turn]
             for rank in (*ranks[len(later) :], *later):
                 self._read(rank, loop.time())
                 self._turn = rank + 1
                 if loop.time() > until:
-                    return True
-        return came
+                    return turns
+        return turns
 
     def _read(self, local_rank: int, time: float) -> bool:
         """Read one datagram; return whether there was one."""
