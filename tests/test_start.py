@@ -26,12 +26,17 @@ with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
 """
 
 
+BEAT = """
+from elaunch.cli import main
+main(["beat"])
+"""
+
 AROUND = "import elaunch.metrics, elaunch.timer, elaunch.control_plane, elaunch.data"
 STORE = "from elaunch_rdzv_c10d import Store"
 
 
 @pytest.mark.parametrize(
-    "code", ["import elaunch", "import elaunch.worker", AROUND, STORE, HELP]
+    "code", ["import elaunch", "import elaunch.worker", AROUND, STORE, HELP, BEAT]
 )
 def test_what_must_be_light_imports_nothing_heavy(code: str) -> None:
     assert loaded(code) & HEAVY == set()
@@ -59,10 +64,12 @@ NOT_FOR_A_PLAIN_RUN = {
     "difflib": "names nobody knows",
     "pickle": "functions",
     "psutil": "several nodes, monitors, systems without /proc",
+    "elaunch.endpoint.identity": "who asks the agent",
     "elaunch.endpoint.service": "who asks the agent",
     "elaunch.endpoint.status": "who asks the agent",
     "elaunch.endpoint.token": "--control HOST:PORT",
     "elaunch.explanations": "workers that failed",
+    "elaunch.failure_table": "workers that failed",
     "prometheus_client": "who asks for metrics",
     "elaunch.health": "--health-check",
     "elaunch.timer": "--monitor timer",
@@ -73,7 +80,12 @@ NOT_FOR_A_PLAIN_RUN = {
     "elaunch.cli.explain": "--dry-run",
     "elaunch.launcher.health": "--health-check",
     "elaunch.launcher.plan": "--dry-run",
+    "elaunch.launcher.restarts": "--dry-run",
+    "elaunch.monitors.blocks": "workers with sections",
     "elaunch.monitors.output": "--monitor output",
+    "elaunch.monitors.waiting": "--monitor, workers with sections",
+    "elaunch.preflights.disk": "--preflight disk",
+    "elaunch.restart_budget.judging": "workers that failed",
     "elaunch.schedulers": "processes that a scheduler started",
     "elaunch_spawn_local.by_value": "functions",
     "elaunch_spawn_local.cpus.binding": "--numa-binding",
