@@ -192,7 +192,7 @@ def test_a_node_that_waits_for_others_tells_and_can_be_drained(
 
     assert status["state"] == "joining"
     assert status["waiting"]["ready"] == 1
-    assert "waits for nodes: 1 of at least 2 are ready" in shown
+    assert f"waiting: 1/2 nodes ({status['host']}); missing 1 more node" in shown
     assert refused.returncode == 1
     assert "the agent is joining, so there is nothing to restart" in refused.stderr
     assert node.wait() == 0

@@ -68,7 +68,8 @@ def _plain(name: str, facts: Facts) -> str:
     return f"{name} {told}".rstrip()
 
 
-def _waiting(facts: Facts) -> str:
+def waiting_line(facts: Facts) -> str:
+    """Say what a node waits for, as `rendezvous.waiting` tells it."""
     if facts["spare"]:
         size, most = facts["size"], facts["max_nodes"]
         if facts["left_out"]:
@@ -158,7 +159,7 @@ LINES: Mapping[str, Callable[[Facts], str | None]] = {
     EventName.STORE_NOTE: lambda facts: f"note: {facts['reason']}",
     EventName.PREFLIGHT_FAILED: _unfit,
     EventName.PREFLIGHT_PASSED: _fit_again,
-    EventName.RENDEZVOUS_WAITING: _waiting,
+    EventName.RENDEZVOUS_WAITING: waiting_line,
     EventName.RENDEZVOUS_LOST: lambda facts: f"lost the job: {facts['reason']}",
     EventName.RENDEZVOUS_LINGERING: lambda facts: (
         f"waiting: {facts['reason']} and use what this node hosts"

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from elaunch.cli.console import waiting_line
 from elaunch.failures import ranges
 
 
@@ -32,19 +33,17 @@ def _head(status: Facts) -> Iterator[str]:
         yield f"  the agent has not reacted for {duration(status['standstill'])}"
     place = status["place"]
     if place:
+        # One that joins again has lost its place.
+        when = "before this: " if status["state"] == "joining" else ""
         yield (
-            f"  generation {place['generation']}: node {place['group_rank']} of "
+            f"  {when}generation {place['generation']}: node {place['group_rank']} of "
             f"{place['group_size']}, {_ranks(place)} of {place['world_size']}; "
             f"{place['restart_count']} of {status['max_restarts']} restarts spent"
         )
         yield f"  formed because: {place['reason']}"
     waiting = status["waiting"]
     if waiting:
-        hosts = ", ".join(waiting["hosts"]) or "nobody"
-        yield (
-            f"  waits for nodes: {waiting['ready']} of at least {waiting['min_nodes']} "
-            f"are ready ({hosts})"
-        )
+        yield f"  {waiting_line(waiting)}"
 
 
 def _ranks(place: Facts) -> str:
@@ -83,6 +82,7 @@ def _state(worker: Facts) -> str:
 def _remarks(member: Facts) -> str:
     told = [
         "decides" if member["decides"] else "",
+        member["excluded"],
         f"unfit: {member['unfit']}" if member["unfit"] else "",
         member["reason"],
         *(finding["reason"] for finding in member["findings"][-1:]),
@@ -90,8 +90,19 @@ def _remarks(member: Facts) -> str:
     return "; ".join(filter(None, told))
 
 
-def _or_dash(value: float | None, unit: str = "") -> str:
-    return "-" if value is None else f"{value:.6g}{unit}"
+def _or_dash(value: object) -> str:
+    return "-" if value is None else str(value)
+
+
+def _step_time(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    # Steps are compared with each other: three digits of short ones count.
+    return f"{seconds:.3g} s" if seconds < 10 else duration(seconds)  # noqa: PLR2004 - two digits
+
+
+def _ago(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{duration(seconds)} ago"
 
 
 def duration(seconds: float) -> str:
@@ -114,8 +125,8 @@ _WORKERS: Columns = {
     "STATE": _state,
     "UP": lambda w: duration(w["uptime"]),
     "STEP": lambda w: _or_dash(w["step"]),
-    "STEP TIME": lambda w: _or_dash(w["step_time"], " s"),
-    "LAST BEAT": lambda w: _or_dash(w["heartbeat_age"], " s ago"),
+    "STEP TIME": lambda w: _step_time(w["step_time"]),
+    "LAST BEAT": lambda w: _ago(w["heartbeat_age"]),
 }
 """Columns of the table of workers."""
 
