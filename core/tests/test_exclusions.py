@@ -22,21 +22,55 @@ def excluding(
     return Decision(Verdict.EXCLUDE, "bad", delay, nodes, cool_down)
 
 
+def decided(decision: Decision, *failures: ProcessFailure) -> PastFailure:
+    report = FailureReport(generation=1, restarts=0, failures=failures)
+    return PastFailure(report, decision)
+
+
+def failure(node: str, message: str, timestamp: float) -> ProcessFailure:
+    return ProcessFailure(
+        rank=0,
+        local_rank=0,
+        role="",
+        host="h",
+        pid=7,
+        exitcode=1,
+        timestamp=timestamp,
+        message=message,
+        node=node,
+    )
+
+
 class TestExclusions:
     def test_only_a_verdict_leaves_nodes_out(self) -> None:
         restart = attrs.evolve(excluding("a"), verdict=Verdict.RESTART)
 
-        assert exclusions(restart, 1, 0.0) == ()
-        assert exclusions(excluding("a", "b"), 1, 0.0) == (
+        assert exclusions(decided(restart), 0.0) == ()
+        assert exclusions(decided(excluding("a", "b")), 0.0) == (
             exclusion("a", None),
             exclusion("b", None),
         )
+
+    def test_each_is_told_with_what_the_node_did(self) -> None:
+        past = decided(
+            excluding("a", "b", "c"),
+            failure("a", "uncorrectable ECC errors\nand more", 2.0),
+            failure("a", "killed by SIGTERM", 3.0),
+            failure("b", "", 1.0),
+        )
+        reasons = {e.node: e.reason for e in exclusions(past, 0.0)}
+
+        assert reasons == {
+            "a": "bad (uncorrectable ECC errors)",
+            "b": "bad",
+            "c": "bad",
+        }
 
     @pytest.mark.parametrize(
         ("cool_down", "until"), [(60.0, 160.0), (0.0, 100.0), (-1.0, 100.0)]
     )
     def test_they_cool_down(self, cool_down: float, until: float) -> None:
-        found = exclusions(excluding("a", cool_down=cool_down), 1, 100.0)
+        found = exclusions(decided(excluding("a", cool_down=cool_down)), 100.0)
 
         assert found == (exclusion("a", until),)
 

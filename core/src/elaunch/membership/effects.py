@@ -60,6 +60,6 @@ def after(
 
 def _decided(job: JobRecord, past: PastFailure | None, time: float) -> JobRecord:
     """Return a record with what a decision asks for beside another generation."""
-    more = exclusions(past.decision, past.report.generation, time) if past else ()
+    more = exclusions(past, time) if past else ()
     excluded = joined(job.excluded, more, time)
     return attrs.evolve(job, delay=delay_of(past), excluded=excluded)

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 
 import attrs
 
-from elaunch.policy import Decision, Verdict
+from elaunch.failures import root_cause
+from elaunch.policy import PastFailure, Verdict
 
 
 @attrs.frozen(kw_only=True)
@@ -35,24 +36,34 @@ class Exclusion:
         return f"excluded for {max(0.0, self.until - time):.0f} s: {self.reason}"
 
 
-def exclusions(
-    decision: Decision, generation: int, time: float
-) -> tuple[Exclusion, ...]:
+def exclusions(past: PastFailure, time: float) -> tuple[Exclusion, ...]:
     """Return whom a decision leaves out.
 
     Args:
-        decision: What the policy has decided.
-        generation: The generation that failed.
+        past: What has failed, and what the policy has decided.
         time: When it was decided, in Unix seconds.
     """
+    decision, generation = past.decision, past.report.generation
     if decision.verdict is not Verdict.EXCLUDE:
         return ()
     long = decision.cool_down
     until = None if long is None else time + max(0.0, long)
     return tuple(
-        Exclusion(node=node, reason=decision.reason, until=until, generation=generation)
+        Exclusion(
+            node=node,
+            reason=f"{decision.reason}{_what_failed(past, node)}",
+            until=until,
+            generation=generation,
+        )
         for node in decision.exclude
     )
+
+
+def _what_failed(past: PastFailure, node: str) -> str:
+    """Return what a node did: a policy tells what follows, and perhaps not of what."""
+    its = [failure for failure in past.report.failures if failure.node == node]
+    message = root_cause(its).message if its else ""
+    return f" ({message.splitlines()[0]})" if message else ""
 
 
 def joined(

@@ -162,7 +162,7 @@ def progress(
         "ready": record.ready if record else 0,
         "min_nodes": settings.min_nodes,
         "max_nodes": settings.max_nodes,
-        "hosts": [node.host for node in record.here] if record else [],
+        "hosts": [n.host for n in record.here if n.counts] if record else [],
         "missing": list(record.missing) if record else [],
         "gone": [_gone(node, elapsed) for node in record.gone] if record else [],
         "left_out": _left_out(record) if record else [],

@@ -95,7 +95,7 @@ class DecisionTests(RendezvousFixtures):
         assert taken.reason == kept.reason == changes[0].reason
         assert kept.restart_count == 1
         assert waits
-        assert told["n1"].excluded == "excluded for good: n1 is bad"
+        assert told["n1"].excluded == "excluded for good: n1 is bad (boom)"
         assert (told["n1"].group_rank, told["n0"].excluded) == (None, "")
 
     async def test_who_is_left_out_is_still_when_it_comes_again(
@@ -124,7 +124,7 @@ class DecisionTests(RendezvousFixtures):
         waiting.cancel()
 
         assert kept.group_size == 1
-        assert told == ["'n1' (excluded for good: n1 is bad)"]
+        assert told == ["'n1' (excluded for good: n1 is bad (boom))"]
 
     async def test_a_node_that_has_cooled_down_comes_in_again(
         self, new_handler: NewHandler
@@ -157,7 +157,7 @@ class DecisionTests(RendezvousFixtures):
         for error in ends:
             assert isinstance(error, RendezvousTimeout)
             assert "'n1' (excluded for 60" in str(error)
-            assert "s: n1 is bad, here for" in str(error)
+            assert "s: n1 is bad (boom), here for" in str(error)
 
     async def test_a_back_off_is_waited_for(self, new_handler: NewHandler) -> None:
         """The next generation does not begin before it is over."""
