@@ -340,6 +340,28 @@ def test_a_program_is_shown_as_it_runs() -> None:
             "a node dies",
             "The others see it 10 s after it fell silent",
         ),
+        (ALONE, {}, "a worker hangs", "Nobody sees that it is silent"),
+        (
+            {**ALONE, "monitors": ("heartbeat:limit=60", "output:silence=900")},
+            {},
+            "a worker hangs",
+            (
+                "says nothing for 60 s (1800 s at its start). The monitor 'output' "
+                "finds one that writes nothing for 900 s. A section"
+            ),
+        ),
+        (
+            {**ALONE, "monitors": ("heartbeat:startup=0,severity=degraded",)},
+            {},
+            "a worker hangs",
+            "longer than is usual (not at its start); it is told as degraded",
+        ),
+        (
+            {**ALONE, "monitors": ("output:pattern=x,every=9",)},
+            {},
+            "a worker hangs",
+            "Nobody sees that it is silent",
+        ),
         (ALONE, {}, "a node joins", "None can"),
         (FIXED, {}, "a node joins", "takes the rank of a node that is lost"),
         (ELASTIC, {}, "a node joins", "fewer than 4 nodes all workers are stopped"),
@@ -415,15 +437,15 @@ def test_what_happens_is_told_of_the_settings(
         (
             {"on_failure": ["exit:3,4=fail", "signal:9=exclude:60"]},
             (
-                "Where a row of --on-failure fits, 'exit:3,4' ends the job; 'signal:9' "
-                "leaves out the node for 60 s. Otherwise: They are started again"
+                "Rows of --on-failure come first: 'exit:3,4' ends the job; 'signal:9' "
+                "leaves out the node for 60 s. Workers are started again"
             ),
         ),
         (
             {"on_failure": ["exit:3=retry:1", "exception:*=hand-back"]},
             (
                 "'exit:3' restarts it 1 time at most; 'exception:*' ends the job with "
-                "exit code 93. Otherwise:"
+                "exit code 93. Workers are"
             ),
         ),
         (

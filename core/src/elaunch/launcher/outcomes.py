@@ -8,6 +8,7 @@ import attrs
 
 from elaunch.addresses import split_endpoint
 from elaunch.config import LaunchConfig
+from elaunch.launcher.hangs import hangs
 from elaunch.launcher.restarts import restarts, times
 from elaunch.membership.options import RendezvousOptions
 
@@ -38,6 +39,7 @@ def outcomes(config: LaunchConfig, options: attrs.AttrsInstance) -> Sequence[Out
     told = {
         **({"a check of this node fails": story.unfit()} if config.preflights else {}),
         "a worker fails": story.worker_fails(),
+        "a worker hangs": hangs(config.monitors),
         "a node dies": story.node_dies(),
         "a node joins": story.node_joins(),
         "the host of the store dies": story.store_dies(),

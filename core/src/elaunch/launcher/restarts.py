@@ -13,8 +13,8 @@ def restarts(config: LaunchConfig) -> Iterator[str]:
     name, given = parse_spec(config.restart_policy, "--restart-policy")
     if config.on_failure:
         rows = FailureTable.parse(config.on_failure).rows
-        yield "Where a row of --on-failure fits,"
-        yield "; ".join(map(_of_row, rows)) + ". Otherwise:"
+        yield "Rows of --on-failure come first:"
+        yield "; ".join(map(_of_row, rows)) + "."
     if name != "default":
         yield f"The restart policy {config.restart_policy!r} decides, with a"
         yield f"budget of {times(config.max_restarts, 'restart')}."
@@ -28,7 +28,7 @@ def restarts(config: LaunchConfig) -> Iterator[str]:
         yield "No restart is allowed (--max-restarts 0): the job ends with"
         yield f"{end}{first}."
         return
-    yield f"They are started again, {times(config.max_restarts, 'time')} at"
+    yield f"Workers are started again, {times(config.max_restarts, 'time')} at"
     yield "most for the whole job (--max-restarts). After that the job ends"
     yield f"with {end}{first}."
     yield from _budgets(options)
