@@ -46,6 +46,9 @@ HANGS = {
 }
 
 
+EXAMPLE = Path(__file__).parent.parent / "examples" / "heartbeat.py"
+
+
 def told(path: Path, name: str) -> list[dict[str, Any]]:
     """Return what events of a name say."""
     events = [json.loads(line) for line in path.read_text().splitlines()]
@@ -184,3 +187,22 @@ request = "no-restart"
     agent.wait_for("root cause: rank 0 .* unhealthy")
     agent.wait_for("rule 'loss explodes' of output is broken: .*'loss=1e3'")
     assert "after restart" not in agent.output
+
+
+def test_the_example_hangs_once_and_then_takes_all_its_steps(
+    launch: Launch, tmp_path: Path
+) -> None:
+    events = tmp_path / "events.jsonl"
+    agent = launch(
+        *("--standalone", "--nproc-per-node", "2", "--max-restarts", "1"),
+        *("--monitor", "heartbeat:limit=2,startup=60"),
+        *("--event-recorder", f"jsonl:path={events}"),
+        *(str(EXAMPLE), "--hang-at", "10", "--step-time", "0.05", "--steps", "80"),
+        TMPDIR=str(tmp_path),
+    )
+
+    assert agent.wait() == 0, agent.output
+    (found,) = told(events, "monitor.finding")
+    assert "its last step was 9" in found["reason"]
+    assert "wait_for_somebody_who_never_comes" in Path(found["stacks"][0]).read_text()
+    assert "rank 1 has taken 80 steps" in agent.output
