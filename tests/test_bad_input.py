@@ -42,8 +42,8 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
             ["fly"],
             3,
             (
-                "installed: 'beat', 'completion', 'drain', 'etcd', 'events', 'explain', "
-                "'plugins', 'replay', 'restart', 'run', 'status', 'stop'\n"
+                "installed: 'beat', 'completion', 'drain', 'etcd', 'events', "
+                "'explain', 'plugins', 'replay', 'restart', 'run', 'status', 'stop'\n"
             ),
         ),
         (["--standalone", "x.py"], 2, "write 'elaunch run --standalone ...'\n"),
