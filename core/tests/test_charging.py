@@ -204,6 +204,14 @@ class TestVerdicts:
             "rank 1 on 'b' failed: boom (bad; without node 'b' for 60 s)"
         )
 
+    def test_a_policy_that_names_the_node_is_not_repeated(self) -> None:
+        words = "restart 2 of 3, without node 'b' for 60 s: it asked for that"
+        excludes = Decision(Verdict.EXCLUDE, words, exclude=("b",), cool_down=60.0)
+        step = decide(view(RUNNING, failed()), excludes)
+
+        assert isinstance(step, Form)
+        assert step.reason == f"rank 1 on 'b' failed: boom ({words})"
+
     def test_an_exclusion_for_good_says_so(self) -> None:
         excludes = Decision(Verdict.EXCLUDE, "bad", exclude=("b",))
         forming = view(node("a", NodePhase.READY, 3), failed(), phase=JobPhase.FORMING)

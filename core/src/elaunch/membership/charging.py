@@ -142,7 +142,9 @@ def _told(past: PastFailure) -> str:
     decision = past.decision
     parts = [decision.reason]
     if decision.verdict is Verdict.EXCLUDE and decision.exclude:
-        parts.append(f"without {names(decision.exclude)} {_for(decision)}")
+        without = f"without {names(decision.exclude)} {_for(decision)}"
+        if without not in decision.reason:
+            parts.append(without)
     delay = delay_of(past)
     if delay and decision.verdict in {Verdict.RESTART, Verdict.EXCLUDE}:
         parts.append(f"not before {delay:g} s are over")
