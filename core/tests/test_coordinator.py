@@ -1,5 +1,6 @@
 """The coordinator's fence: what an older one has in flight comes to nothing."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 import attrs
@@ -25,7 +26,7 @@ from elaunch.memory_store import MemoryStore
 from elaunch.policy import Decision, FailureReport, PastFailure, Verdict
 from elaunch.rendezvous import JobSettings, Membership, Outcome, OutcomeState
 from elaunch.restart_budget import BudgetPolicy
-from elaunch.store import Entry
+from elaunch.store import Entry, Listing
 
 
 KEYS = Keys("job")
@@ -298,3 +299,27 @@ async def test_what_ends_a_job_is_told_with_what_came_before(
         ("hand back", [1]),
     ]
     assert present.mandate.job.outcome == outcome
+
+
+@pytest.mark.asyncio
+async def test_a_close_between_the_claim_and_the_first_look_is_seen(
+    keyspace: Keyspace,
+) -> None:
+    """The watch begins after it, and never tells of it."""
+
+    class ClosedMeanwhile(MemoryStore):
+        async def list(self, prefix: str) -> Listing:
+            reason = "its user has ended it"
+            outcome = Outcome(state=OutcomeState.FAILED, reason=reason)
+            closed = attrs.evolve(
+                FIRST, phase=JobPhase.CLOSED, reason=reason, outcome=outcome
+            )
+            keyspace.put(KEYS.state, encode(closed))
+            return await super().list(prefix)
+
+    present = await coordinator(keyspace, 1)
+    present.mandate.store = ClosedMeanwhile(keyspace)
+    async with asyncio.timeout(20):
+        await present.run()
+
+    assert present.mandate.job.phase is JobPhase.CLOSED

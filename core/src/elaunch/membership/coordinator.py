@@ -270,6 +270,9 @@ class Coordinator:
     async def _read(self) -> int:
         """Build the view from the store alone; return the revision it stands for."""
         listing = await self.store.list(self.keys.root)
+        # What was written before the watch begins, a close perhaps, it never tells.
+        state = [e.revision for e in listing.entries if e.key == self.keys.state]
+        self._overtaken = state != [self.mandate.revision]
         self._roster.read(self.mandate.job, listing, self._now())
         self._bulletins.nodes_changed(self.mandate.job)
         return listing.revision
