@@ -242,6 +242,7 @@ def test_each_bootstrap_is_told_with_its_own_variables(bootstrap: str) -> None:
         ({"rdzv_backend": "static"}, UsageError, "node-rank"),
         ({"rdzv_endpoint": "a:b:c:d"}, UsageError, "endpoint"),
         ({"run_id": "a/b"}, UsageError, "run id"),
+        ({"control": "127.0.0.1:9400"}, UsageError, "must show a token"),
     ],
 )
 def test_what_a_run_refuses_at_once_the_plan_refuses(

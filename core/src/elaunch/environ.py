@@ -232,6 +232,8 @@ ALLOWED = frozenset({THREADS, "TORCH_NCCL_ASYNC_ERROR_HANDLING", "PYTHONUNBUFFER
 WITHHELD: Mapping[str, str] = {
     "ELAUNCH_RDZV_TOKEN": "the agents' secret; whoever has it can end the job",
     "ELAUNCH_CONTROL_TOKEN": "the agent's secret; whoever has it can end the job",
+    "ELAUNCH_CONTROL": "this agent listens there; a job in a worker must not try to",
+    "ELAUNCH_HEALTH_CHECK": "this agent answers there; likewise",
 }
 """What a worker does not get of the agent's environment, and why."""
 

@@ -63,6 +63,21 @@ def find_token(environment: Mapping[str, str]) -> ControlToken | None:
     return _made_of(_read(file), f"the file {file!r} ({TOKEN_FILE})") if file else None
 
 
+def needed_token(place: str, environment: Mapping[str, str]) -> ControlToken:
+    """Return the token of an endpoint that is open to the network.
+
+    Raises:
+        UsageError: If there is none; names the place.
+    """
+    token = find_token(environment)
+    if token is None:
+        raise UsageError(
+            f"control {place!r} is open to the network, and whoever can end the job "
+            f"there must show a token: set {TOKEN} or {TOKEN_FILE}"
+        )
+    return token
+
+
 def _read(path: str) -> str:
     try:
         with Path(path).open("rb") as file:

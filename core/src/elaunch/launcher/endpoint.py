@@ -189,15 +189,10 @@ async def listening(
 async def _listen_on_network(
     endpoint: Endpoint, place: str, environment: Mapping[str, str]
 ) -> None:
-    from elaunch.endpoint.token import TOKEN, TOKEN_FILE, find_token
+    from elaunch.endpoint.token import needed_token
     from elaunch.health import parse_place
 
-    token = find_token(environment)
-    if token is None:
-        raise UsageError(
-            f"control {place!r} is open to the network, and whoever can end the job "
-            f"there must show a token: set {TOKEN} or {TOKEN_FILE}"
-        )
+    token = needed_token(place, environment)
     try:
         await endpoint.listen_at(*parse_place(place), token)
     except OSError as error:

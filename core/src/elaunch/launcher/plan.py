@@ -13,6 +13,7 @@ import attrs
 
 from elaunch.agent.placement import Placement
 from elaunch.config import LaunchConfig
+from elaunch.endpoint.token import needed_token
 from elaunch.environ import BY_AGENT, BY_SPAWNER, OF_BOOTSTRAP
 from elaunch.errors import UsageError
 from elaunch.events import discard
@@ -146,6 +147,8 @@ def plan(config: LaunchConfig, entry: WorkerEntry) -> Plan:
     used = list(_backends(ports))
     ports.handler(node, discard)
     ports.preflights(discard)
+    if config.control not in ("unix", "none"):
+        needed_token(config.control, os.environ)
     low, high = _memberships(config, slot)
     workers = _workers(ports, node, entry, low, high)
     rendezvous = plugins.rendezvous.find(config.rdzv_backend).provider

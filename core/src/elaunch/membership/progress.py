@@ -170,6 +170,9 @@ def progress(
     }
 
 
+_START = "; start the missing nodes with the same --rdzv-id and --rdzv-endpoint"
+
+
 def who_is_missing(
     run_id: str,
     record: WaitingRecord | None,
@@ -180,10 +183,10 @@ def who_is_missing(
 ) -> str:
     """Return the message of a join that has waited ``limit`` seconds in vain."""
     head = f"job {run_id!r} did not form within {limit:g} s: "
+    enough = record is not None and record.seen >= _least(settings)
     remedy = (
-        "; start the missing nodes with the same --rdzv-id and --rdzv-endpoint, "
-        "or raise --rdzv-conf join_timeout"
-    )
+        "; put right what keeps nodes out" if enough else _START
+    ) + ", or raise --rdzv-conf join_timeout"
     if record is None:
         return f"{head}no node has begun to coordinate it{remedy}"
     seen = [

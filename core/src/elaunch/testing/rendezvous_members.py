@@ -128,6 +128,7 @@ class MemberTests(RendezvousFixtures):
             assert isinstance(error, RendezvousTimeout)
             assert "'n1' (unfit: the disk is full, here for" in str(error)
             assert "1 of at least 2 nodes are ready" in str(error)
+            assert "; put right what keeps nodes out" in str(error)
 
     async def test_who_waits_hears_who_is_unfit(self, new_handler: NewHandler) -> None:
         """In the progress of its join."""
