@@ -119,10 +119,7 @@ def as_text(
         ("backends", lambda: _backends(plan)),
         ("ranks", lambda: _ranks(plan)),
         ("commands", lambda: _commands(plan.workers)),
-        (
-            f"environment; the agent's own, but {', '.join(WITHHELD)}",
-            lambda: _environments(plan.workers),
-        ),
+        ("environment", lambda: _environments(plan.workers)),
         ("output", lambda: _output(plan)),
         ("what happens when", lambda: _outcomes(plan)),
         ("notes", lambda: _wrapped(notes)),
@@ -180,6 +177,7 @@ def _commands(workers: Sequence[WorkerPlan]) -> Iterator[str]:
 
 
 def _environments(workers: Sequence[WorkerPlan]) -> Iterator[str]:
+    yield from _paragraph(f"the agent's own, but {', '.join(WITHHELD)}")
     everybody = workers[0].environment
     same = [
         name

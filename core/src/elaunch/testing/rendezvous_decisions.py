@@ -102,10 +102,10 @@ class DecisionTests(RendezvousFixtures):
         self, new_handler: NewHandler
     ) -> None:
         """Another agent on the same host is the same node."""
-        nodes = _nodes(new_handler, 2, leave_out(None), nnodes=(1, 2))
-        while [place.group_size for place in await join_all(nodes)] != [2, 2]:
-            for node in nodes:
-                await next_change(node)
+        together = {"last_call_timeout": str(LIMIT)}
+        decide, nnodes = leave_out(None), (1, 2)
+        nodes = _nodes(new_handler, 2, decide, nnodes=nnodes, config=together)
+        await join_all(nodes)
         await nodes[1].report(NodeState.FAILED, (failure(1),))
         await next_change(nodes[0])
         await nodes[1].aclose()
