@@ -1,5 +1,7 @@
 """Failures of workers that live: what monitors find, and what workers ask for. Pure."""
 
+from typing import Any
+
 import attrs
 
 from elaunch.agent.messages import Asked, Found
@@ -27,16 +29,10 @@ class Node:
     def found(self, found: Found) -> ProcessFailure:
         """Return the failure that a finding is."""
         finding = found.finding
-        local_rank = finding.local_rank
-        return ProcessFailure(
-            rank=-1 if local_rank is None else self.base_rank + local_rank,
-            local_rank=-1 if local_rank is None else local_rank,
-            role=self.role,
-            host=self.host,
+        return self._failure(
+            finding.local_rank,
             pid=found.pid,
-            exitcode=UNHEALTHY_EXIT,
             timestamp=found.timestamp,
-            ending=Ending.UNHEALTHY,
             message=f"unhealthy: {finding.reason}",
             monitor=found.monitor,
             request=finding.request,
@@ -46,17 +42,24 @@ class Node:
 
     def asked(self, asked: Asked) -> ProcessFailure:
         """Return the failure that a request is by itself."""
-        return ProcessFailure(
-            rank=self.base_rank + asked.local_rank,
-            local_rank=asked.local_rank,
-            role=self.role,
-            host=self.host,
+        return self._failure(
+            asked.local_rank,
             pid=asked.pid,
-            exitcode=UNHEALTHY_EXIT,
             timestamp=asked.timestamp,
-            ending=Ending.UNHEALTHY,
             message=f"asked to exclude its node{_why(asked)}",
             request=asked.request,
+        )
+
+    def _failure(self, local_rank: int | None, **facts: Any) -> ProcessFailure:
+        """Return a failure of a worker that lives, or of the node."""
+        return ProcessFailure(
+            rank=-1 if local_rank is None else self.base_rank + local_rank,
+            local_rank=-1 if local_rank is None else local_rank,
+            role=self.role,
+            host=self.host,
+            exitcode=UNHEALTHY_EXIT,
+            ending=Ending.UNHEALTHY,
+            **facts,
         )
 
 

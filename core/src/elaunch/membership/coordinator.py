@@ -291,8 +291,9 @@ class Coordinator:
         """Take all events there are; wait for the first one, at most until then."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(until):
-                while not self._apply(await self._events.get()):
-                    pass
+                matters = False
+                while not matters:
+                    matters = self._apply(await self._events.get())
         while not self._events.empty():
             self._apply(self._events.get_nowait())
 
