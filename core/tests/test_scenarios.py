@@ -246,6 +246,18 @@ def test_a_failure_that_no_loss_explains_ends_a_job_without_a_budget(seed: int) 
 
 
 @every_seed
+def test_who_hears_only_while_it_joins_again_that_the_job_is_over_failed_at_nothing(
+    seed: int,
+) -> None:
+    """Its workers stop at once, and the store takes its time."""
+    trouble = [Stimulus(9.0, "exit", "n0", 1)]
+    simulation = play(seed, starts("n0", "n1") + trouble, max_restarts=0, slowest=0.3)
+
+    assert {type(error) for error in errors(simulation).values()} == {ChildFailedError}
+    assert not any("rendezvous.failed" in line for line in simulation.laws.story)
+
+
+@every_seed
 def test_what_a_node_says_of_an_older_generation_counts_for_none(seed: int) -> None:
     """Its workers fail while it stands still and the others go on without it."""
     trouble = [Stimulus(6.0, "pause", "n2", 12.0), Stimulus(8.0, "exit", "n2", 1)]

@@ -277,8 +277,9 @@ class Agent:
         try:
             membership = await self._fitness.join()
         except ElaunchError as error:
-            self._happenings.not_joined(error)
-            self._feed(JoinFailed(error, self.handler.outcome()))
+            outcome = self.handler.outcome()
+            self._happenings.not_joined(error, outcome)
+            self._feed(JoinFailed(error, outcome))
             return
         finally:
             await cancel(closing)

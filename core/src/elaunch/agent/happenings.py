@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 import attrs
 
 from elaunch.agent.placement import Placement
+from elaunch.errors import RendezvousClosed
 from elaunch.events import EventName, Record, Value
 from elaunch.failures import ProcessFailure, signal_name
 from elaunch.notice import Notice
-from elaunch.rendezvous import Membership
+from elaunch.rendezvous import Membership, Outcome
 from elaunch.spawner import StopStep
 from elaunch.workers import WorkerExit, WorkerSpec, failure_of
 
@@ -27,13 +28,20 @@ class Happenings:
     record: Record
     placement: Placement
     _joining_since: float = attrs.field(default=0.0, init=False)
+    _has_joined: bool = attrs.field(default=False, init=False)
 
     def joining(self) -> None:
         """The node begins to join: from here on it counts how long that takes."""
         self._joining_since = asyncio.get_running_loop().time()
 
-    def not_joined(self, error: Exception) -> None:
-        """The node did not become a member."""
+    def not_joined(self, error: Exception, outcome: Outcome | None) -> None:
+        """The node did not become a member.
+
+        One that was, and looked for its next place before it heard that the job is
+        over, has missed nothing.
+        """
+        if self._has_joined and isinstance(error, RendezvousClosed) and outcome:
+            return
         self.record(
             EventName.RENDEZVOUS_FAILED,
             reason=str(error),
@@ -43,6 +51,7 @@ class Happenings:
 
     def joined(self, membership: Membership) -> None:
         """The node is a member of a sealed generation."""
+        self._has_joined = True
         self.record(
             EventName.GENERATION_JOINED,
             generation=membership.generation,
