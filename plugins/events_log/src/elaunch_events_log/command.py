@@ -224,11 +224,14 @@ def _list(events: Iterable[Placed], *, as_json: bool) -> None:
     from elaunch_events_log.story.tell import labels
     from elaunch_events_log.story.text import as_line, safe_json
 
-    known = [placed.entry for placed in events]
-    label = labels(known)
-    for entry in known:
-        line = safe_json(entry.line) if as_json else as_line(entry, label(entry))
-        sys.stdout.write(f"{line}\n")
+    known = list(events)
+    label = labels(placed.entry for placed in known)
+    for placed in known:
+        entry = placed.entry
+        if as_json:
+            sys.stdout.write(f"{safe_json(entry.line)}\n")
+        else:
+            sys.stdout.write(f"{as_line(entry, label(entry), placed.life)}\n")
 
 
 def _follow(asked: argparse.Namespace, selection: Selection) -> None:

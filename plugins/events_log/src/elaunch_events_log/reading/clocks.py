@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 import attrs
 
 from elaunch_events_log.reading.entry import LAST_TIME, Entry
-from elaunch_events_log.reading.merge import JOINED
+from elaunch_events_log.reading.lives import JOINED, TELLING, lives_of
 
 
 TOLERANCE = 2.0
@@ -35,14 +35,15 @@ def aligned(entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
 
 def _offsets(entries: Iterable[Entry]) -> dict[tuple[str, str], float]:
     """Return by how much the clock of each host is ahead; 0 where it hardly is."""
-    joined: dict[tuple[str, int], dict[str, float]] = {}
-    for entry in entries:
-        if entry.name == JOINED:
-            hosts = joined.setdefault((entry.run_id, entry.generation), {})
-            hosts.setdefault(entry.host, entry.time)
+    joined: dict[tuple[str, int, int], dict[str, float]] = {}
+    for life in lives_of(entry for entry in entries if entry.name in TELLING):
+        for entry in (each for own in life.agents for each in own):
+            if entry.name == JOINED:
+                key = (life.run_id, life.number, entry.generation)
+                joined.setdefault(key, {}).setdefault(entry.host, entry.time)
     ahead: dict[tuple[str, str], list[float]] = {}
     known: dict[str, str] = {}
-    for (run_id, _), hosts in sorted(joined.items()):
+    for (run_id, _, _), hosts in sorted(joined.items()):
         reference = known.setdefault(run_id, min(hosts))
         for host, time in hosts.items():
             if reference in hosts:

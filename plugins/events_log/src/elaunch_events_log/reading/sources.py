@@ -12,7 +12,7 @@ import attrs
 
 from elaunch.api import UsageError
 from elaunch_events_log.reading.entry import LINE_LIMIT, Entry, parse
-from elaunch_events_log.reading.merge import JOINED
+from elaunch_events_log.reading.lives import TELLING
 from elaunch_events_log.reading.selection import Selection
 
 
@@ -72,13 +72,13 @@ class _Reading:
 
     def _add(self, entry: Entry) -> None:
         if not entry.agent:
-            if entry.name == JOINED or self.selection.wants(entry):
+            if entry.name in TELLING or self.selection.wants(entry):
                 self._nameless.append(entry)
             return
         # Of an agent that says who it is each event counts once, however often it is
-        # read; its first tells to which era it belongs.
+        # read; its first tells when it came.
         own = self._agents.setdefault((entry.run_id, entry.agent), {})
-        if not own or entry.name == JOINED or self.selection.wants(entry):
+        if not own or entry.name in TELLING or self.selection.wants(entry):
             own.setdefault(entry.sequence, entry)
 
 

@@ -58,7 +58,7 @@ _ENDS = {
 
 def page(runs: Sequence[Run], notes: Sequence[str]) -> str:
     """Return the page of some runs."""
-    heading = ", ".join(run.run_id for run in runs) or "no events"
+    heading = ", ".join(dict.fromkeys(run.run_id for run in runs)) or "no events"
     parts = [
         "<!DOCTYPE html>",
         '<html lang="en"><head><meta charset="utf-8">',

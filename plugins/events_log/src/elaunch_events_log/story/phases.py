@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from elaunch_events_log.reading.entry import Entry
-from elaunch_events_log.reading.merge import JOINED
+from elaunch_events_log.reading.lives import JOINED
 from elaunch_events_log.story.run import Phase
 
 

@@ -81,10 +81,12 @@ class Generation:
 
 @attrs.frozen(kw_only=True)
 class Run:
-    """One run of a job.
+    """One life of a job: another begins with the first generation again.
 
     Attributes:
         run_id: Id of the job.
+        life: Which of its lives; the first is 1.
+        lives: How many there are.
         nodes: Label of each agent that told something.
         began: When the first event happened.
         ended: When the last did.
@@ -96,6 +98,8 @@ class Run:
     """
 
     run_id: str
+    life: int = 1
+    lives: int = 1
     nodes: Sequence[str]
     began: float
     ended: float

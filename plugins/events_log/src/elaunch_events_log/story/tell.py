@@ -1,9 +1,10 @@
 """From the events of one run, in order, to its story. Pure."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from elaunch_events_log.reading.entry import Entry
-from elaunch_events_log.reading.merge import JOINED, Place, Placed
+from elaunch_events_log.reading.lives import JOINED, Life
+from elaunch_events_log.reading.merge import Placed
 from elaunch_events_log.story.phases import phases_of
 from elaunch_events_log.story.run import Generation, Run, Worker
 
@@ -16,32 +17,45 @@ _ENDS = {
 }
 
 
+Agent = tuple[str, str, str]
+"""Its job, its host and its id."""
+
 _PREFLIGHTS = ("preflight.failed", "preflight.passed")
 
 
 def stories(events: Iterable[Placed]) -> list[Run]:
-    """Return the story of each run, in the order of its first event."""
-    runs: dict[str, list[Placed]] = {}
+    """Return the story of each life of each job, in the order of their events."""
+    lives: dict[tuple[str, int], list[Placed]] = {}
+    last: dict[Agent, int] = {}
     for placed in events:
-        runs.setdefault(placed.entry.run_id, []).append(placed)
-    return [_story(run_id, own) for run_id, own in runs.items()]
+        entry, life = placed.entry, placed.life
+        lives.setdefault((life.run_id, life.number), []).append(placed)
+        last[_agent(entry)] = life.number
+    return [_story(own, last) for own in lives.values()]
 
 
-def _story(run_id: str, events: Sequence[Placed]) -> Run:
+def _agent(entry: Entry) -> Agent:
+    return entry.run_id, entry.host, entry.agent
+
+
+def _story(events: Sequence[Placed], last: Mapping[Agent, int]) -> Run:
+    life: Life = events[0].life
     label = labels(placed.entry for placed in events)
-    by_place: dict[Place, list[Entry]] = {}
+    by_number: dict[int, list[Entry]] = {}
     for placed in events:
-        by_place.setdefault(placed.place, []).append(placed.entry)
-    formed = [p for p, own in by_place.items() if any(e.name == JOINED for e in own)]
+        by_number.setdefault(placed.generation, []).append(placed.entry)
+    formed = [n for n, own in by_number.items() if any(e.name == JOINED for e in own)]
     generations = [
-        _generation(by_place[place], by_place[before] if before else (), label)
-        for before, place in zip((None, *formed), formed, strict=False)
+        _generation(by_number[number], by_number[before] if before else (), label)
+        for before, number in zip((None, *formed), formed, strict=False)
     ]
     entries = [placed.entry for placed in events]
     failed = [e for e in entries if e.name == "job.failed"]
     succeeded = any(e.name == "job.succeeded" for e in entries)
     return Run(
-        run_id=run_id,
+        run_id=life.run_id,
+        life=life.number,
+        lives=life.of,
         nodes=list(dict.fromkeys(label(e) for e in entries)),
         began=min(e.time for e in entries),
         ended=max(e.time for e in entries),
@@ -49,7 +63,10 @@ def _story(run_id: str, events: Sequence[Placed]) -> Run:
         root_cause=_root_cause(failed[0]) if failed else "",
         report=_report(failed, label),
         generations=generations,
-        remarks=_remarks(entries, label),
+        remarks=[
+            *_remarks(entries, label),
+            *_silent((e for e in entries if last[_agent(e)] == life.number), label),
+        ],
     )
 
 
@@ -152,9 +169,7 @@ def _finding(entry: Entry) -> str:
 
 def _remarks(entries: Sequence[Entry], label: Callable[[Entry], str]) -> list[str]:
     remarks = []
-    last: dict[str, Entry] = {}
     for entry in entries:
-        last[label(entry)] = entry
         if entry.name == "rendezvous.lost":
             remarks.append(f"{label(entry)} lost the job: {entry.text('reason')}")
         elif entry.name in _PREFLIGHTS:
@@ -178,9 +193,14 @@ def _remarks(entries: Sequence[Entry], label: Callable[[Entry], str]) -> list[st
         elif entry.name == "events.lost":
             count = entry.whole("count") or 0
             remarks.append(f"{count} events of {label(entry)} are lost")
-    remarks += [
+    return remarks
+
+
+def _silent(entries: Iterable[Entry], label: Callable[[Entry], str]) -> list[str]:
+    """Return who has told of no end."""
+    last = {label(entry): entry for entry in entries}
+    return [
         f"{node} has told of no end; its last event is {entry.name}"
         for node, entry in last.items()
         if not entry.name.startswith("agent.finished")
     ]
-    return remarks

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from elaunch_events_log.reading.entry import Entry
+from elaunch_events_log.reading.lives import Life
 from elaunch_events_log.story.run import Generation, Phase, Run
 
 
@@ -36,10 +37,17 @@ def clock(time: float) -> str:
     return when.isoformat(sep=" ", timespec="milliseconds")
 
 
-def as_line(entry: Entry, node: str) -> str:
-    """Return one event as a line: time, generation, node, name, facts."""
+def as_line(entry: Entry, node: str, life: Life | None = None) -> str:
+    """Return one event as a line: time, generation, node, name, facts.
+
+    Args:
+        entry: The event.
+        node: What to call its node.
+        life: The life of the job in which it happened, where that is known.
+    """
     facts = "".join(f" {key}={_value(value)}" for key, value in entry.facts.items())
-    where = f"g{entry.generation} {node}"
+    which = f"life{life.number}:" if life and life.of > 1 else ""
+    where = f"{which}g{entry.generation} {node}"
     return safe(f"{clock(entry.time)} {where} {entry.name}{facts}")
 
 
@@ -67,11 +75,13 @@ def as_text(run: Run) -> str:
 
 def headline(run: Run) -> str:
     """Return the run in one line."""
-    how = run.outcome or "has no outcome yet"
+    goes_on = "began anew" if run.life < run.lives else "has no outcome yet"
+    which = f", life {run.life} of {run.lives}" if run.lives > 1 else ""
     generations = counted(len(run.generations), "generation")
     nodes = counted(len(run.nodes), "node")
     took = f"{run.ended - run.began:.3f} s"
-    return f"job {run.run_id}: {how} after {took}, {generations}, {nodes}"
+    how = f"{run.outcome or goes_on} after {took}"
+    return f"job {run.run_id}{which}: {how}, {generations}, {nodes}"
 
 
 def _generation(generation: Generation) -> Iterable[str]:
