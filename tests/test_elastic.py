@@ -2,6 +2,9 @@
 
 import re
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from agents import Launch, is_alive
@@ -114,7 +117,7 @@ def test_the_stores_host_ends_quickly_too_when_it_is_told_to(
 
 
 def test_the_loss_of_the_stores_host_is_survived_where_another_can_host(
-    launch: Launch, endpoint: str, script: Script
+    launch: Launch, endpoint: str, script: Script, tmp_path: Path
 ) -> None:
     """Both agents are on one host here, so the survivor can take the endpoint."""
     short = "last_call_timeout=0,keep_alive_interval=0.5"
@@ -128,6 +131,20 @@ def test_the_loss_of_the_stores_host_is_survived_where_another_can_host(
     other.wait_for("generation 1: 1 node, 2 workers")
 
     assert_agree(sorted(found.groups()[1:] for found in other.wait_for(LINE, 4)[2:]))
+    other.send(signal.SIGTERM)
+    assert other.wait() == 75
+    told = subprocess.run(
+        [sys.executable, "-m", "elaunch", "events", f"{tmp_path}/events-of-*/*"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    heads = r"^(?:job job, (life . of 2)|generation (.))"
+    numbers = re.findall(heads, told, re.MULTILINE)
+    assert [life or generation for life, generation in numbers] == [
+        *("life 1 of 2", "1", "2"),
+        *("life 2 of 2", "1"),
+    ]
 
 
 def test_a_spare_waits_and_is_used(

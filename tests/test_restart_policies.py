@@ -1,6 +1,7 @@
 """What real jobs make of --on-failure and of the budgets of the policy ``default``."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -107,8 +108,34 @@ def test_a_job_is_handed_back_to_its_scheduler(
     assert "the job is handed back to its scheduler: rank 0 on" in agent.output
     assert "exception:MemoryError=hand-back" in agent.output
     kept = json.loads(report.read_text())
-    assert kept["status"] == 93
+    assert (kept["status"], kept["handed_back"]) == (93, True)
     assert kept["root_cause"]["exception"] == "MemoryError"
+    story = subprocess.run(
+        [sys.executable, "-m", "elaunch", "events", f"{tmp_path}/events-of-*/*"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert re.match("job .*: handed back after ", story)
+    assert "  decided: hand back: " in story
+
+
+def test_a_worker_with_that_exit_code_hands_nothing_back(
+    launch: Launch, fails: Callable[[str], str], tmp_path: Path
+) -> None:
+    report = tmp_path / "failure.json"
+    worker = fails("raise SystemExit(93)")
+
+    agent = run(launch, "--failure-file", str(report), worker)
+
+    assert agent.process.returncode == 93
+    assert json.loads(report.read_text())["handed_back"] is False
+    (failed,) = [
+        event["metadata"]
+        for event in check_events(tmp_path.glob("events-of-*/*"))
+        if event["name"] == "job.failed"
+    ]
+    assert failed["handed_back"] is False
 
 
 def test_workers_that_die_at_their_start_are_not_tried_again(

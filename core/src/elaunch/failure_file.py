@@ -18,7 +18,7 @@ from typing import Any
 import attrs
 
 from elaunch.encodable import all_encodable
-from elaunch.errors import ChildFailedError, ElaunchError, SignalException
+from elaunch.errors import ChildFailedError, ElaunchError, HandedBack, SignalException
 from elaunch.failures import ProcessFailure
 
 
@@ -78,6 +78,7 @@ def document(error: ChildFailedError, run_id: str) -> dict[str, Any]:
         "host": socket.gethostname(),
         "timestamp": time.time(),
         "status": error.status,
+        "handed_back": isinstance(error, HandedBack),
         "root_cause": _facts(first),
         "also_failed": [_facts(error.failures[rank_]) for rank_ in others],
         "stacks": list(error.stacks),

@@ -224,6 +224,43 @@ def test_a_job_that_failed_tells_its_root_cause(logs: list[Log]) -> None:
     assert run.report == "/two.json on two"
 
 
+def test_a_job_that_is_handed_back_is_told_as_that_and_why(logs: list[Log]) -> None:
+    facts = {"rank": 2, "host": "two", "exitcode": 1, "message": "boom"}
+    for verdict, reason in (("restart", "1 of 3"), ("hand back", "no GPU")):
+        logs[0](10.9, "policy.decided", verdict=verdict, reason=reason)
+    for log in logs:
+        log(11.0, "job.failed", handed_back=True, **facts)
+    run = told(logs)
+    text = as_text(run)
+
+    assert run.outcome == "handed back"
+    assert text.startswith("job job: handed back after ")
+    assert "  root cause: rank 2 on two: exit code 1: boom" in text
+    assert re.findall("  decided: .*", text) == ["  decided: hand back: no GPU"]
+    assert "<h1>job job: handed back after " in page([run], [])
+
+
+@pytest.mark.parametrize(
+    ("statuses", "outcome"),
+    [
+        ((75, 75), "ended with exit code 75"),
+        ((0, 4), "ended with exit code 4"),
+        ((0, 0), ""),
+        ((75,), ""),
+    ],
+)
+def test_a_job_that_neither_succeeded_nor_failed_has_an_exit_code(
+    statuses: tuple[int, ...], outcome: str
+) -> None:
+    logs = [Log("one", "a"), Log("two", "b")]
+    for rank, log in enumerate(logs):
+        log.joins(1.0, 1, 2 * rank)
+    for log, status in zip(logs, statuses, strict=False):
+        log(9.0, "agent.finished", status=status)
+
+    assert told(logs).outcome == outcome
+
+
 def test_a_finding_leads_to_the_stacks_of_its_worker() -> None:
     log = Log("one", "a")
     log.joins(1.0, 1, 0)

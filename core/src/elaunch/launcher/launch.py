@@ -20,7 +20,7 @@ from elaunch.agent.recording import Recording, new_agent_id
 from elaunch.agent.signals import HandledSignals
 from elaunch.agent.twins import Twins
 from elaunch.config import LaunchConfig
-from elaunch.errors import ChildFailedError, ElaunchError, NodeDrained
+from elaunch.errors import ChildFailedError, ElaunchError, HandedBack, NodeDrained
 from elaunch.events import Event, EventName, EventRecorder
 from elaunch.failure_file import tell_outer_launcher, temporary_file, write_failure
 from elaunch.interfaces import interface_addresses
@@ -214,6 +214,7 @@ class Launch:
                 message=first.message,
                 location=first.location,
                 report=error.report,
+                handed_back=isinstance(error, HandedBack),
             )
         elif error is None and not early:
             recording(EventName.JOB_SUCCEEDED)

@@ -59,6 +59,7 @@ class Generation:
         phases: How long each phase took, in order.
         stopped_for: Why its workers were stopped, or empty.
         findings: What monitors found.
+        decisions: What the restart policy decided about it, if no mere restart.
     """
 
     number: int
@@ -72,6 +73,7 @@ class Generation:
     phases: Sequence[Phase]
     stopped_for: str = ""
     findings: Sequence[str] = ()
+    decisions: Sequence[str] = ()
 
     def failures(self) -> list[Worker]:
         """Return the workers that failed, the earliest first."""
@@ -90,7 +92,8 @@ class Run:
         nodes: Label of each agent that told something.
         began: When the first event happened.
         ended: When the last did.
-        outcome: ``succeeded``, ``failed``, or empty where nobody told.
+        outcome: ``succeeded``, ``failed``, ``handed back``, with which exit code it
+            ended else, or empty where nobody told.
         root_cause: Of a failed job.
         report: Where its report is.
         generations: In order.

@@ -17,6 +17,9 @@ _ENDS = {
 }
 
 
+_RESTART = "restart"
+"""The verdict that the next generation has as its reason."""
+
 Agent = tuple[str, str, str]
 """Its job, its host and its id."""
 
@@ -51,7 +54,8 @@ def _story(events: Sequence[Placed], last: Mapping[Agent, int]) -> Run:
     ]
     entries = [placed.entry for placed in events]
     failed = [e for e in entries if e.name == "job.failed"]
-    succeeded = any(e.name == "job.succeeded" for e in entries)
+    here = [e for e in entries if last[_agent(e)] == life.number]
+    silent = _silent(here, label)
     return Run(
         run_id=life.run_id,
         life=life.number,
@@ -59,15 +63,26 @@ def _story(events: Sequence[Placed], last: Mapping[Agent, int]) -> Run:
         nodes=list(dict.fromkeys(label(e) for e in entries)),
         began=min(e.time for e in entries),
         ended=max(e.time for e in entries),
-        outcome="failed" if failed else "succeeded" if succeeded else "",
+        outcome=_outcome(entries) or ("" if silent else _ended_with(here)),
         root_cause=_root_cause(failed[0]) if failed else "",
         report=_report(failed, label),
         generations=generations,
-        remarks=[
-            *_remarks(entries, label),
-            *_silent((e for e in entries if last[_agent(e)] == life.number), label),
-        ],
+        remarks=[*_remarks(entries, label), *silent],
     )
+
+
+def _outcome(entries: Sequence[Entry]) -> str:
+    failed = [e for e in entries if e.name == "job.failed"]
+    if failed:
+        return "handed back" if failed[0].facts.get("handed_back") else "failed"
+    return "succeeded" * any(e.name == "job.succeeded" for e in entries)
+
+
+def _ended_with(entries: Sequence[Entry]) -> str:
+    """Return how a job ended that neither succeeded nor failed."""
+    statuses = [e.whole("status") for e in entries if e.name == "agent.finished"]
+    code = next(filter(None, statuses), None)
+    return f"ended with exit code {code}" if code else ""
 
 
 def labels(entries: Iterable[Entry]) -> Callable[[Entry], str]:
@@ -104,6 +119,11 @@ def _generation(
         phases=phases_of(own, before, label),
         stopped_for=reasons[0] if reasons else "",
         findings=[_finding(e) for e in own if e.name == "monitor.finding"],
+        decisions=[
+            f"{e.text('verdict')}: {e.text('reason')}"
+            for e in own
+            if e.name == "policy.decided" and e.text("verdict") != _RESTART
+        ],
     )
 
 

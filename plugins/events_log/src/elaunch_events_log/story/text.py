@@ -98,6 +98,8 @@ def _generation(generation: Generation) -> Iterable[str]:
         yield f"  failed: {failed}"
     if generation.stopped_for:
         yield f"  stopped: {generation.stopped_for}"
+    for decision in _some(generation.decisions):
+        yield f"  decided: {decision}"
     ends = ended(generation)
     yield f"  ended: {ends}"
 
