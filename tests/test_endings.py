@@ -49,3 +49,33 @@ def test_a_rendezvous_that_fails_to_leave_changes_no_outcome(
     assert agent.wait() == status
     agent.wait_for(f"OSError: rude {call[:5]}")
     assert ("the job succeeded" in agent.output) == (status == 0)
+
+
+AT_A_LOSS = """
+from elaunch.api import NoOptions, Provider
+from elaunch.hookspecs import hookimpl
+
+class AtALoss:
+    def on_failure(self, report, history):
+        return {}["what now"]
+
+@hookimpl
+def elaunch_register_restart_policies():
+    return [Provider("at-a-loss", "can't decide", lambda *_: AtALoss(), NoOptions)]
+"""
+
+
+def test_a_policy_that_can_not_decide_is_named_with_the_place_of_its_error(
+    launch: Launch, script: Script, site: Path
+) -> None:
+    (site / "rude_plugin.py").write_text(AT_A_LOSS)
+    line = AT_A_LOSS[: AT_A_LOSS.index("what now")].count("\n") + 1
+    words = ("--standalone", "--restart-policy", "at-a-loss", "--max-restarts", "3")
+    agent = launch(*words, script("raise SystemExit(3)"), PYTHONPATH=str(site))
+
+    assert agent.wait() == 3
+    (told,) = agent.wait_for("^elaunch: restart policy .*")
+    assert told[0] == (
+        "elaunch: restart policy 'at-a-loss' can't decide, and the job ends: it raised "
+        f"KeyError: 'what now' (rude_plugin.py:{line})"
+    )

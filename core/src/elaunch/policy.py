@@ -22,6 +22,10 @@ MAX_FAILURES = 32
 """
 
 
+RAISED = "the restart policy raised "
+"""How the reason begins where a policy could not decide."""
+
+
 class Verdict(enum.StrEnum):
     """What to do after a failure."""
 
@@ -144,7 +148,16 @@ def ask(policy: RestartPolicy, report: FailureReport, history: History) -> Decis
     try:
         return _sound(policy.on_failure(report, history))
     except Exception as error:  # noqa: BLE001 - told as the reason, with its place
-        return Decision(Verdict.FAIL, f"the restart policy raised {_told(error)}")
+        return Decision(Verdict.FAIL, RAISED + _told(error))
+
+
+def fault_in(reason: str) -> str:
+    """Return of which error a policy could not decide, with its place; mostly none.
+
+    Args:
+        reason: That of its decision.
+    """
+    return reason.removeprefix(RAISED) if reason.startswith(RAISED) else ""
 
 
 def _sound(decision: Any) -> Decision:

@@ -144,6 +144,15 @@ def _request(facts: Facts) -> str:
     return f"rank {facts['rank']} asks for {facts['request']}{why}"
 
 
+def _decided(facts: Facts) -> str | None:
+    """Say why a policy could not decide; what follows from a decision tells itself."""
+    from elaunch.policy import fault_in  # where there is one, it has been asked
+
+    fault, policy = fault_in(facts["reason"]), facts["policy"]
+    who = f"restart policy {policy!r}" if policy else "the restart policy"
+    return f"{who} can't decide, and the job ends: it raised {fault}" if fault else None
+
+
 def _asked(facts: Facts) -> str:
     why = f": {facts['reason']}" if facts["reason"] else ""
     refused = f" (refused: {facts['refused']})" if facts["refused"] else ""
@@ -176,6 +185,7 @@ LINES: Mapping[str, Callable[[Facts], str | None]] = {
     EventName.MONITOR_FINDING: _finding,
     EventName.WORKER_REQUEST: _request,
     EventName.CONTROL_REQUEST: _asked,
+    EventName.POLICY_DECIDED: _decided,
     EventName.JOB_SUCCEEDED: lambda _: "the job succeeded",
 }
 """What each event that matters says; `None` where it says nothing."""
