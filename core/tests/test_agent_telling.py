@@ -44,6 +44,7 @@ class Job:
     events: list[dict[str, Value]] = attrs.field(factory=list)
     asked: list[Asked] = attrs.field(factory=list)
     takes: float = 0.0
+    turns: float = 0.0
     unreachable: bool = False
     telling: Telling = attrs.field(init=False)
 
@@ -57,8 +58,8 @@ class Job:
             tasks=Tasks(on_fault=self.fault),
         )
 
-    async def tell(self, vitals: Vitals) -> None:
-        await asyncio.sleep(self.takes)
+    async def tell(self, vitals: Vitals, *, at_once: bool = False) -> None:
+        await asyncio.sleep(self.takes if at_once else self.takes + self.turns)
         if self.unreachable:
             raise RendezvousUnreachable("it is gone")
         self.heard.append((self.loop.time(), vitals))
@@ -214,6 +215,55 @@ class TestTelling:
 
         job.run(story)
         assert job.markers == [1, 2]
+
+    def test_a_failure_waits_for_no_turn_of_its_node(self, job: Job) -> None:
+        """Nor is it what was known when that wait began that is told."""
+
+        async def story() -> None:
+            job.turns = 8.0
+            job.progress(1)
+            await asyncio.sleep(SOON)
+            job.progress(2)
+            await asyncio.sleep(SOON)
+            assert job.heard == []
+            begin = job.loop.time()
+            await job.telling.flush()
+            assert job.loop.time() == begin
+            assert job.markers == [2]
+            await asyncio.sleep(SELDOM)
+            job.progress(3)  # whatever comes of the failure, others may follow
+            await asyncio.sleep(SOON + job.turns)
+
+        job.run(story)
+        assert job.markers == [2, 3]
+
+    def test_a_failure_tells_also_what_waits_for_its_turn_and_is_not_followed(
+        self, job: Job
+    ) -> None:
+        async def story() -> None:
+            job.turns = 8.0
+            job.progress(1)
+            await asyncio.sleep(SOON)
+            await job.telling.flush()
+            assert job.markers == [1]
+
+        job.run(story)
+
+    def test_a_failure_that_is_given_up_leaves_nothing_behind(self, job: Job) -> None:
+        async def story() -> None:
+            job.takes = 3600.0
+            job.progress(1)
+            await asyncio.sleep(SOON)
+            flushing = asyncio.create_task(job.telling.flush())
+            await asyncio.sleep(LAST_CHANCE / 2)
+            await job.telling.end()
+            await flushing
+            job.takes = 0.0
+            job.progress(2)
+            await asyncio.sleep(SELDOM)
+
+        job.run(story)
+        assert job.heard == []
 
     def test_a_store_that_does_not_answer_holds_up_no_report_for_long(
         self, job: Job

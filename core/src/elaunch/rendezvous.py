@@ -339,10 +339,13 @@ class RendezvousHandler(Protocol):
                 it.
         """
 
-    async def tell(self, vitals: Vitals) -> None:
+    async def tell(self, vitals: Vitals, *, at_once: bool = False) -> None:
         """Tell the job how this node goes, for who decides and for whoever asks.
 
-        In a large job it waits until it is this node's turn.
+        Args:
+            vitals: How.
+            at_once: Whether it must be known before something else is told; in a
+                large job it waits otherwise until it is this node's turn.
 
         Raises:
             RendezvousUnreachable: If this node is no member, or the store does not take

@@ -6,7 +6,8 @@ A failure of the store hurts nobody: what was not told goes with what is told ne
 import asyncio
 import contextlib
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from typing import Protocol
 
 import attrs
 
@@ -30,6 +31,13 @@ LAST_CHANCE = 1.0
 """Seconds for which a report of a failure waits, so that progress is known before."""
 
 
+class Tell(Protocol):
+    """Tells the job; see `elaunch.rendezvous.RendezvousHandler.tell`."""
+
+    async def __call__(self, vitals: Vitals, *, at_once: bool = False) -> None:
+        """Tell it how this node goes."""
+
+
 @attrs.define(eq=False, kw_only=True)
 class Telling:
     """Tells how the workers of one group after the other go.
@@ -43,7 +51,7 @@ class Telling:
         tasks: Where it runs.
     """
 
-    tell: Callable[[Vitals], Awaitable[None]]
+    tell: Tell
     host: str
     messages: Feed[WorkerMessage]
     paces: Feed[Pace]
@@ -58,7 +66,6 @@ class Telling:
     _due: float = attrs.field(default=math.inf, init=False)
     _told_at: float = attrs.field(default=-math.inf, init=False)
     _sooner: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
-    _turn: asyncio.Lock = attrs.field(factory=asyncio.Lock, init=False)
     _work: Task | None = attrs.field(default=None, init=False)
     _ends: tuple[Callable[[], None], ...] = attrs.field(default=(), init=False)
 
@@ -102,10 +109,17 @@ class Telling:
 
     async def flush(self) -> None:
         """Tell what is not told yet, since a failure is about to be."""
-        if self._work and self._due < math.inf:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LAST_CHANCE):
-                    await self._tell()
+        work = self._work
+        if work is None:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LAST_CHANCE):
+                # It may wait for its turn, with what was known when it began to.
+                await cancel(work)
+                if self._due < math.inf:
+                    await self._tell(at_once=True)
+        if self._work is work and work.done():
+            self._work = self.tasks.start(self._tell_when_due())
 
     def _take(self, message: WorkerMessage) -> None:
         marker = message.marker
@@ -138,24 +152,23 @@ class Telling:
             if loop.time() >= self._due:
                 await self._tell()
 
-    async def _tell(self) -> None:
-        async with self._turn:
-            self._record_progress()
-            loop = asyncio.get_running_loop()
-            self._due, self._told_at = math.inf, loop.time()
-            vitals = Vitals(
-                generation=self._group.generation,
-                progress=self._progress,
-                pace=self._pace,
-                findings=self._findings,
-            )
-            with contextlib.suppress(ElaunchError):
-                try:
-                    await self.tell(vitals)
-                    self._told_progress = vitals.progress
-                except BaseException:  # it may also have been given up
-                    self._tell_by(SELDOM)
-                    raise
+    async def _tell(self, *, at_once: bool = False) -> None:
+        self._record_progress()
+        loop = asyncio.get_running_loop()
+        self._due, self._told_at = math.inf, loop.time()
+        vitals = Vitals(
+            generation=self._group.generation,
+            progress=self._progress,
+            pace=self._pace,
+            findings=self._findings,
+        )
+        with contextlib.suppress(ElaunchError):
+            try:
+                await self.tell(vitals, at_once=at_once)
+                self._told_progress = vitals.progress
+            except BaseException:  # it may also have been given up
+                self._tell_by(SELDOM)
+                raise
 
     def _record_progress(self) -> None:
         """Record the farthest marker, once for all that came since the last time."""

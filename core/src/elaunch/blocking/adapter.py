@@ -313,7 +313,7 @@ class BlockingRendezvous:
         self._note(reason)
         self._news.put_nowait(Change(kind=ChangeKind.SUPERSEDED, reason=reason))
 
-    async def tell(self, vitals: Vitals) -> None:
+    async def tell(self, vitals: Vitals, *, at_once: bool = False) -> None:  # noqa: ARG002 - the port's signature
         """Keep it for `members`: there is no way to the others.
 
         Raises:
