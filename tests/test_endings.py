@@ -1,5 +1,8 @@
 """What goes wrong while an agent ends does not hide how its job ended."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -79,3 +82,82 @@ def test_a_policy_that_can_not_decide_is_named_with_the_place_of_its_error(
         "elaunch: restart policy 'at-a-loss' can't decide, and the job ends: it raised "
         f"KeyError: 'what now' (rude_plugin.py:{line})"
     )
+
+
+DEAF = """
+import asyncio
+from elaunch.api import NoOptions, PreflightOptions, PreflightResult, Provider
+from elaunch.hookspecs import hookimpl
+
+async def go_on():
+    while True:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            continue
+
+class Monitor:
+    def environment(self):
+        return {"WATCHED": "1"}
+
+    async def watch(self, group):
+        await go_on()
+        yield
+
+class Preflight:
+    def __init__(self, params, options):
+        self.options = options
+
+    async def check(self, context):
+        await go_on()
+
+@hookimpl
+def elaunch_register_monitors():
+    return [Provider("deaf", "hears nothing", lambda *_: Monitor(), NoOptions)]
+
+@hookimpl
+def elaunch_register_preflights():
+    return [Provider("deaf", "likewise", Preflight, PreflightOptions)]
+"""
+
+
+def test_what_won_t_be_cancelled_holds_up_neither_a_restart_nor_the_end(
+    launch: Launch, script: Script, site: Path
+) -> None:
+    (site / "rude_plugin.py").write_text(DEAF)
+    worker = script(
+        "import os\n"
+        "print('watched' if 'WATCHED' in os.environ else 'alone', flush=True)\n"
+        "raise SystemExit(os.environ['TORCHELASTIC_RESTART_COUNT'] == '0')"
+    )
+    check = "deaf:required=false,timeout=0.2"
+    words = ("--standalone", "--monitor", "deaf", "--preflight", check)
+    agent = launch(*words, "--max-restarts", "1", worker, PYTHONPATH=str(site))
+
+    assert agent.wait() == 0, agent.output
+    said = [line for line in agent.lines if line in {"watched", "alone"}]
+    assert said == ["watched", "alone"]
+    agent.wait_for("info: monitor 'deaf' is disabled: it goes on 2 s after it was")
+    assert agent.output.count("is disabled") == 1
+
+
+def test_nor_does_it_hold_up_a_program(tmp_path: Path, site: Path) -> None:
+    (site / "rude_plugin.py").write_text(DEAF)
+    program = tmp_path / "program.py"
+    program.write_text(
+        "from elaunch import LaunchConfig, elastic_launch\n"
+        "def work(): return 'done'\n"
+        "if __name__ == '__main__':\n"
+        "    config = LaunchConfig(1, 1, 1, monitors=('deaf',))\n"
+        "    print(elastic_launch(config, work)())\n"
+    )
+    told = subprocess.run(
+        [sys.executable, str(program)],
+        env={**os.environ, "PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+
+    assert told.stdout == "{0: 'done'}\n"

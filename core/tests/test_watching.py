@@ -7,7 +7,7 @@ import attrs
 import pytest
 
 from elaunch.agent.messages import Found
-from elaunch.agent.watching import variables, watch
+from elaunch.agent.watching import Watch, variables, watch
 from elaunch.api import EventName, Finding, Severity, WatchedGroup, discard
 from elaunch.monitor import NamedMonitor
 
@@ -76,7 +76,7 @@ async def no_stacks(_: int | None) -> tuple[str, ...]:
 async def test_a_finding_tells_how_long_the_workers_had_run() -> None:
     found: list[Found] = []
     begin = asyncio.get_running_loop().time()
-    monitor = NamedMonitor("slow", Waits(0.01))
+    monitor = Watch(NamedMonitor("slow", Waits(0.01)))
 
     await watch(monitor, WatchedGroup(pids={0: 7}), discard, found.append, no_stacks)
 
@@ -118,7 +118,7 @@ async def test_one_that_fails_is_told_of_and_hurts_nobody(moment: str) -> None:
 
     watching = asyncio.ensure_future(
         watch(
-            NamedMonitor("bad", Faulty(moment)),
+            Watch(NamedMonitor("bad", Faulty(moment))),
             WatchedGroup(pids={0: 7}),
             record,
             lambda _: None,
@@ -154,9 +154,8 @@ async def test_evidence_takes_no_place_of_what_every_finding_has() -> None:
         recorded.append(facts)
 
     group = WatchedGroup(pids={0: 7}, base_rank=8)
-    await watch(
-        NamedMonitor("hot", Shows({})), group, record, lambda _: None, no_stacks
-    )
+    hot = Watch(NamedMonitor("hot", Shows({})))
+    await watch(hot, group, record, lambda _: None, no_stacks)
 
     (facts,) = recorded
     assert (facts["rank"], facts["reason"], facts["heat"]) == (8, "hot", "99")

@@ -64,7 +64,11 @@ class WatchedGroup:
 
 
 class Monitor(Protocol):
-    """Watches one group at a time. One that raises is disabled and the job goes on."""
+    """Watches one group at a time.
+
+    One that raises is disabled and the job goes on; so is, for good, one that goes on
+    when its group is gone and it is cancelled.
+    """
 
     def environment(self) -> Mapping[str, str]:
         """Return variables that its workers get; asked before each start.

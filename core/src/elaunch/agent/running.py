@@ -16,7 +16,7 @@ from elaunch.agent.placement import Placement
 from elaunch.agent.stopping import Steps
 from elaunch.agent.tasks import Task, Tasks, cancel
 from elaunch.agent.telling import Telling
-from elaunch.agent.watching import variables, watch
+from elaunch.agent.watching import Watchers
 from elaunch.channel.port import WorkerChannel
 from elaunch.events import EventName, Record
 from elaunch.feed import Feed
@@ -69,15 +69,21 @@ class RunningWorkers:
     is_preempted: Callable[[WorkerExit], bool]
     _group: WorkerGroup | None = attrs.field(default=None, init=False)
     _dump: HangDump | None = attrs.field(default=None, init=False)
-    _watching: list[Task] = attrs.field(factory=list, init=False)
     _reaping: Task | None = attrs.field(default=None, init=False)
     _terminating: bool = attrs.field(default=False, init=False)
     _steps: Steps = attrs.field(init=False)
+    _watchers: Watchers = attrs.field(init=False)
     _first_beats: FirstBeats = attrs.field(init=False)
     _requests: Requests = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._steps = Steps(self.happenings)
+        self._watchers = Watchers(
+            monitors=self.monitors,
+            record=self.record,
+            found=self._found,
+            tasks=self.tasks,
+        )
         self._first_beats = FirstBeats(self.messages, self.record)
         self._requests = Requests(self.messages, self.record, self.feed)
 
@@ -90,7 +96,7 @@ class RunningWorkers:
         """
         await self.close()
         meeting = await self.meeting.find(membership)
-        told = variables(self.monitors, self.record)
+        told = self._watchers.variables()
         channel = self.channel.open(self.placement.node.local_world_size)
         specs = self.placement.specs(membership, {**told, **meeting, **channel})
         self._terminating = False
@@ -107,12 +113,7 @@ class RunningWorkers:
         )
         seconds = self.notices.dump_stacks or HANG_DUMP
         self._dump = dump = HangDump(group, seconds, self.tasks)
-        self._watching += [
-            self.tasks.start(
-                watch(monitor, watched, self.record, self._found, dump.files)
-            )
-            for monitor in self.monitors
-        ]
+        self._watchers.begin(watched, dump.files)
         await self.telling.begin(watched)
         self._requests.begin(watched)
         # The first message is for all of them: they listen when they have begun.
@@ -131,8 +132,7 @@ class RunningWorkers:
         if self._group:
             self._terminating = True
             schedule = await self._schedule(stop)
-            for task in self._watching:
-                task.cancel()  # that they are slow, or silent, is no news any more
+            self._watchers.stop()  # that they are slow, or silent, is no news any more
             self.record(EventName.GROUP_STOPPING, reason=stop.reason)
             if schedule.notice:
                 self.channel.tell(schedule.notice)
@@ -151,9 +151,7 @@ class RunningWorkers:
 
     async def unwatch(self) -> None:
         """Let the monitors go."""
-        watching, self._watching = self._watching, []
-        for task in watching:
-            await cancel(task)
+        await self._watchers.end()
 
     async def close(self) -> None:
         """Release the group; kills what still runs. Twice is fine."""

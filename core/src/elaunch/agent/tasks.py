@@ -12,6 +12,10 @@ logger = logging.getLogger(__name__)
 
 Task = asyncio.Task[None]
 
+PATIENCE = 5.0
+"""Seconds that the end of an agent waits for a task: a plugin may not end its own.
+"""
+
 
 @attrs.define(eq=False)
 class Tasks:
@@ -31,10 +35,16 @@ class Tasks:
         task.add_done_callback(self._settle)
         return task
 
+    def let_go(self, task: Task) -> None:
+        """Wait for a task no more, not even at the end."""
+        self._running.discard(task)
+
     async def cancel_all(self) -> None:
         """Cancel whatever is under way, one after the other."""
         for task in tuple(self._running):
-            await cancel(task)
+            if not task.done():
+                task.cancel()
+                await asyncio.wait((task,), timeout=PATIENCE)
 
     def _settle(self, task: Task) -> None:
         self._running.discard(task)

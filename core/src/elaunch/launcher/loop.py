@@ -3,6 +3,7 @@
 import asyncio
 import concurrent.futures
 import contextlib
+import logging
 import threading
 from collections.abc import Callable, Coroutine
 from typing import TypeVar
@@ -11,7 +12,12 @@ from elaunch.agent.signals import HandledSignals, Relay, handled_signals
 from elaunch.signals import AgentSignals
 
 
+logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
+
+RELEASE = 2.0
+"""Seconds that what is left on the loop gets to end: a plugin may not let it."""
 
 
 def run_to_end(
@@ -27,14 +33,40 @@ def run_to_end(
         signals: These signals.
     """
     if not _loop_is_running():
-        return asyncio.run(work(handled_signals))
+        return _run(work(handled_signals))
     relay = Relay([*signals.end, *([signals.notice] if signals.notice else [])])
     main = threading.current_thread() is threading.main_thread()
     with (
         relay.listening() if main else contextlib.nullcontext(),
         concurrent.futures.ThreadPoolExecutor(1, "elaunch-agent") as thread,
     ):
-        return thread.submit(asyncio.run, work(relay.handled)).result()
+        return thread.submit(_run, work(relay.handled)).result()
+
+
+def _run(work: Coroutine[None, None, T]) -> T:
+    """Do as `asyncio.run`, but don't wait for ever for what won't be cancelled."""
+    runner = asyncio.Runner()
+    try:
+        return runner.run(work)
+    finally:
+        loop = runner.get_loop()
+        if loop.run_until_complete(_cancelled_rest()):
+            runner.close()
+        else:
+            loop.run_until_complete(loop.shutdown_default_executor())
+            loop.close()
+            asyncio.set_event_loop(None)
+
+
+async def _cancelled_rest() -> bool:
+    """Cancel what is left on the loop; return whether it has ended."""
+    rest = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in rest:
+        task.cancel()
+    late = (await asyncio.wait(rest, timeout=RELEASE))[1] if rest else ()
+    for task in late:
+        logger.info("%r does not end when it is cancelled, and is left", task)
+    return not late
 
 
 def _loop_is_running() -> bool:
