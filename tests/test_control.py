@@ -245,6 +245,47 @@ def test_several_jobs_are_told_apart(
     assert told(elaunch("status", "--json"))[0]["run_id"] == "first"
 
 
+def test_jobs_of_one_id_that_meet_in_different_places_are_told_apart(
+    join: Join, elaunch: Elaunch, endpoint: str, tmp_path: Path
+) -> None:
+    ours = [join("1:2"), join("1:2")]
+    place = str(tmp_path / "store")
+    elsewhere = ("--rdzv-backend", "file", "--rdzv-endpoint", place)
+    theirs = join("1:2", *elsewhere, "--rdzv-conf", "last_call_timeout=0")
+    theirs.wait_for("generation . rank 0")
+    for node in ours:
+        node.wait_for("generation . rank . of 2")
+
+    everything = told(elaunch("status", "job", "--json"))
+    shown = elaunch("status", "--endpoint", place).stdout
+    unclear = [elaunch(*words) for words in (["stop", "job"], ["restart"])]
+    all_of_them = elaunch("drain", "job", "--all")
+    unknown = elaunch("stop", "job", "--endpoint", f"{place}d")
+
+    assert sorted(status["endpoint"] for status in everything) == sorted(
+        [endpoint, endpoint, place]
+    )
+    assert f"  meets by file at {place!r}" in shown.splitlines()
+    assert endpoint not in shown
+    for ended in (*unclear, all_of_them):
+        assert ended.returncode == 2
+        assert "several jobs match: agent" in ended.stderr
+        assert f"agent {theirs.pid} of run 'job' at {place!r}" in ended.stderr
+        assert f"of run 'job' at {endpoint!r}" in ended.stderr
+        assert "with --endpoint, or with --agent PID" in ended.stderr
+    assert unknown.returncode == 1
+    assert f"no job that meets at '{place}d' has an agent" in unknown.stderr
+    assert f"did you mean {place!r}?" in unknown.stderr
+
+    # Two agents of one job are one job.
+    assert elaunch("stop", "job", "--rdzv-endpoint", endpoint).returncode == 0
+    assert [node.wait() for node in ours] == [4, 4]
+    (left,) = told(elaunch("status", "--json"))
+    assert (left["pid"], left["state"]) == (theirs.pid, "running")
+    assert elaunch("stop", "job").returncode == 0
+    assert theirs.wait() == 4
+
+
 def test_where_several_agents_match_a_drain_asks_which(
     join: Join, elaunch: Elaunch
 ) -> None:

@@ -33,6 +33,7 @@ IDENTITY = Identity(
     min_nodes=1,
     max_nodes=2,
     backend="c10d",
+    endpoint="node-a:29400",
 )
 MEMBER = MemberStatus(
     node="h", host="h", address="h", role="r", local_world_size=2, state="running"

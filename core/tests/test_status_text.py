@@ -30,6 +30,9 @@ STATUS: dict[str, Any] = {
     "run_id": "job",
     "pid": 4711,
     "host": "a",
+    "backend": "c10d",
+    "endpoint": "node-a:29400",
+    "max_nodes": 2,
     "max_restarts": 3,
     "state": "running",
     "state_age": 303.0,
@@ -100,7 +103,8 @@ def test_a_node_that_is_kept_out_says_so_itself_and_that_its_place_is_gone() -> 
     waiting = {**SPARE, "left_out": ["'c' (excluded for good: bad memory)"]}
     lines = status_lines({**STATUS, "state": "joining", "waiting": waiting})
 
-    assert "  before this: generation 2: node 0 of 2, rank 0 of 2; 1 of 3 " in lines[1]
+    assert lines[1] == "  meets by c10d at 'node-a:29400'"
+    assert "  before this: generation 2: node 0 of 2, rank 0 of 2; 1 of 3 " in lines[2]
     assert lines[-1] == (
         "  kept out of the job, which runs with 2 nodes: "
         "'c' (excluded for good: bad memory)"

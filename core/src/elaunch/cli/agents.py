@@ -35,6 +35,17 @@ class Agent:
         return str(self.status["run_id"])
 
     @property
+    def endpoint(self) -> str:
+        """Where the nodes of its job meet; empty if it is the only one."""
+        return str(self.status["endpoint"]) if self.status["max_nodes"] > 1 else ""
+
+    @property
+    def job(self) -> tuple[object, ...]:
+        """What agents of the same job have in common."""
+        where = self.endpoint or self.contact
+        return self.run_id, self.status["backend"], where
+
+    @property
     def name(self) -> str:
         """What to call it."""
         return f"agent {self.status['pid']} of run {self.run_id!r}"
@@ -54,8 +65,10 @@ def run(args: argparse.Namespace) -> int:
         raise silent[0]
     told = {"reason": args.reason} if args.reason else {}
     if args.command == "drain" and args.all:
+        if args.run_id is not None:
+            _of_one_job(agents)
         return _drain(agents, told) | _complain_of(silent)
-    if silent and args.run_id is None:
+    if silent and not _is_named(args):
         raise UsageError(
             f"{silent[0]}, and may be meant; name a job by its id, or an agent with "
             f"--agent PID"
@@ -79,12 +92,22 @@ def find(
     asked = reachable(known)
     agents = [Agent(c, told) for c, told in asked if isinstance(told, dict)]
     silent = [told for _, told in asked if isinstance(told, ControlFailed)]
-    meant = [a for a in agents if args.run_id in (None, a.run_id)]
-    if meant or (silent and args.run_id is None):
-        return sorted(meant, key=lambda a: (a.run_id, a.contact.pid)), silent
+    meant = [
+        agent
+        for agent in agents
+        if args.run_id in (None, agent.run_id) and args.endpoint in ("", agent.endpoint)
+    ]
+    if meant or (silent and not _is_named(args)):
+        meant.sort(key=lambda a: (a.run_id, a.endpoint, a.contact.pid))
+        return meant, silent
     if silent:
         raise silent[0]
     raise ControlFailed(_nobody(args, agents))
+
+
+def _is_named(args: argparse.Namespace) -> bool:
+    """Whether it is said which job is meant."""
+    return args.run_id is not None or bool(args.endpoint)
 
 
 def _contacts(args: argparse.Namespace) -> list[Contact]:
@@ -102,8 +125,15 @@ def _nobody(args: argparse.Namespace, others: Sequence[Agent]) -> str:
         where = f"at {args.at}"
     else:
         where = f"on this host (in {runtime_directory(os.environ)!r})"
+    runs = {agent.run_id for agent in others}
+    if args.endpoint and (args.run_id is None or args.run_id in runs):
+        known = {agent.endpoint for agent in others if agent.endpoint}
+        hint = suggestion(args.endpoint, known)
+        rest = f"; endpoints: {quoted(known)}" if known else ""
+        return (
+            f"no job that meets at {args.endpoint!r} has an agent {where}{hint}{rest}"
+        )
     if others and args.run_id is not None:
-        runs = {agent.run_id for agent in others}
         hint = suggestion(args.run_id, runs)
         return (
             f"no agent of run {args.run_id!r} answers {where}{hint}; runs: "
@@ -124,17 +154,23 @@ def _one(agents: Sequence[Agent], otherwise: str = "") -> Sequence[Agent]:
 
 def _of_one_job(agents: Sequence[Agent]) -> Sequence[Agent]:
     """Return agents of the same job; each can speak for it."""
-    apart = any(agent.status["max_nodes"] == 1 for agent in agents)
-    if len(agents) > 1 and (apart or len({agent.run_id for agent in agents}) > 1):
+    if len({agent.job for agent in agents}) > 1:
         raise UsageError(
-            f"several jobs match: {_named(agents)}; name one by its id or with "
-            f"--agent PID"
+            f"several jobs match: {_named(agents)}; name one by its id, with "
+            f"--endpoint, or with --agent PID"
         )
     return agents
 
 
 def _named(agents: Sequence[Agent]) -> str:
-    return ", ".join(agent.name for agent in agents)
+    """Name agents, with where they meet if their ids don't tell their jobs apart."""
+    ids = [run_id for run_id, *_ in {agent.job for agent in agents}]
+    return ", ".join(
+        f"{agent.name} at {agent.endpoint!r}"
+        if agent.endpoint and ids.count(agent.run_id) > 1
+        else agent.name
+        for agent in agents
+    )
 
 
 def _drain(agents: Sequence[Agent], told: dict[str, str]) -> int:

@@ -23,6 +23,13 @@ def add_flags(name: str, parser: argparse.ArgumentParser) -> None:
         help="id of the job (default: any)",
     )
     parser.add_argument(
+        "--endpoint",
+        "--rdzv-endpoint",
+        metavar="ENDPOINT",
+        default="",
+        help="where the job's nodes meet, where jobs of one id run on this host",
+    )
+    parser.add_argument(
         "--agent",
         metavar="PID",
         type=int,

@@ -29,6 +29,8 @@ def _head(status: Facts) -> Iterator[str]:
     state = status["state"] + (f" for {duration(since)}" if since is not None else "")
     who = f"agent {status['pid']} on {status['host']!r}"
     yield f"run {status['run_id']!r}: {who}, {state}"
+    if status["max_nodes"] > 1:
+        yield f"  meets by {status['backend']} at {status['endpoint']!r}"
     if status["standstill"]:
         yield f"  the agent has not reacted for {duration(status['standstill'])}"
     place = status["place"]

@@ -15,6 +15,7 @@ class Identity:
         min_nodes: Fewest nodes that it may have.
         max_nodes: Most nodes that it may have.
         backend: Name of its rendezvous backend.
+        endpoint: Where its nodes meet, as it was told: jobs of one id may differ in it.
     """
 
     run_id: str
@@ -24,3 +25,4 @@ class Identity:
     min_nodes: int
     max_nodes: int
     backend: str
+    endpoint: str

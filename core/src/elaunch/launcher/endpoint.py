@@ -136,6 +136,7 @@ class Endpoint:
             min_nodes=config.min_nodes,
             max_nodes=config.max_nodes,
             backend=config.rdzv_backend,
+            endpoint=config.rdzv_endpoint,
         )
         return Service(identity=identity, book=self.book, bridge=self._bridge)
 
