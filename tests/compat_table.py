@@ -53,7 +53,7 @@ test that proves it. `make compat` writes this page from `tests/compat`; a test 
 that it is up to date, that each test and each name exists, and, where torch is
 installed, that no flag, variable, field or public name of it is missing.
 
-W1 to W47 are [known weaknesses](#known-weaknesses) of torchelastic.
+W1 to W48 are [known weaknesses](#known-weaknesses) of torchelastic.
 
 A row is called after its section: `flags/nnodes`. Names in the column *elaunch* exist
 as they are written.

@@ -39,8 +39,8 @@ DECIDED = (
     Mutant(
         name="count a joiner as a restart",
         file="membership/planner.py",
-        old='Form(f"{names(hosts)} joined", job.restarts, grows=True)',
-        new='Form(f"{names(hosts)} joined", job.restarts + 1, grows=True)',
+        old='Form(f"{names(hosts)} joined{late}", job.restarts, grows=True)',
+        new='Form(f"{names(hosts)} joined{late}", job.restarts + 1, grows=True)',
         promise="only failures cost restarts",
         suite="planner",
     ),

@@ -34,6 +34,7 @@ SUITES: Mapping[str, str] = {
     "replay": "core/tests/test_replay.py",
     "policy": "core/tests/test_policy.py",
     "charging": "core/tests/test_charging.py",
+    "holding": "core/tests/test_holding.py",
     "exclusions": "core/tests/test_exclusions.py",
     "vitals": "core/tests/test_job_vitals.py",
     "rendezvous": "core/tests/test_memory_rendezvous.py",

@@ -32,7 +32,8 @@ PreflightResult ProcessFailure Provider QuorumLost RankSet Record RecorderParame
 RendezvousClosed RendezvousCorrupt RendezvousError RendezvousGracefulExit
 RendezvousHandler RendezvousOptions RendezvousParameters RendezvousProvider
 RendezvousTimeout RendezvousUnreachable Request RestartPolicy RestartPolicyProvider
-Route STDERR_TAIL_LINES Scheduler SchedulerParameters SchedulerProvider ScriptEntry
+Route STDERR_TAIL_LINES ScalingHold Scheduler SchedulerParameters SchedulerProvider
+ScriptEntry
 Severity Source SpawnError Spawner SpawnerParameters SpawnerProvider StackSettings
 StartMethod StartSettings Std StopSchedule StopStep Store StoreEvent StoreRendezvous
 Subscription Suggestion ToldFinding Translation Treatment UnknownLease UsageError
@@ -114,8 +115,8 @@ expires
 """
 
 WORKERS = """
-PREEMPTED Notice exclude_node expires heartbeat is_torchelastic_launched no_restart
-notice on_notice progress record section
+PREEMPTED Notice exclude_node expires heartbeat hold_scaling is_torchelastic_launched
+no_restart notice on_notice progress record release_scaling section
 """
 
 DOORS = """

@@ -9,7 +9,7 @@ import pytest
 from elaunch.agent.hearing import Requests
 from elaunch.agent.messages import Asked, Found
 from elaunch.agent.tasks import Tasks
-from elaunch.agent.telling import LAST_CHANCE, SELDOM, SOON, Telling
+from elaunch.agent.telling import AT_ONCE, LAST_CHANCE, SELDOM, SOON, Telling
 from elaunch.api import (
     EventName,
     Feed,
@@ -316,6 +316,107 @@ class TestTelling:
         assert [event["marker"] for event in job.events] == [1, 2]
         job.progress(3)
         assert len(job.events) == 2
+
+
+class TestHolds:
+    def held(self, job: Job) -> list[tuple[float, list[tuple[int, int, float]]]]:
+        return [
+            (
+                round(time, 3),
+                [(h.rank, h.number, round(h.seconds, 3)) for h in vitals.holds],
+            )
+            for time, vitals in job.heard
+        ]
+
+    def test_holds_and_their_ends_are_told_at_once(self, job: Job) -> None:
+        async def story() -> None:
+            job.progress(1)
+            await asyncio.sleep(SOON / 2)
+            job.say(MessageKind.HOLD_SCALING, 1, limit=60.0)
+            await asyncio.sleep(SOON / 4)
+            job.say(MessageKind.RELEASE_SCALING, 1)
+            await asyncio.sleep(SOON)
+            job.say(MessageKind.RELEASE_SCALING, 1)
+            await asyncio.sleep(100)
+
+        job.run(story)
+        assert self.held(job) == [(0.0, []), (0.5, [(5, 1, 60.0)]), (0.75, [])]
+
+    def test_one_that_runs_out_is_told_when_it_does(self, job: Job) -> None:
+        async def story() -> None:
+            job.say(MessageKind.HOLD_SCALING, limit=3.0)
+            await asyncio.sleep(1)
+            job.progress(1)
+            await asyncio.sleep(100)
+
+        job.run(story)
+        assert self.held(job) == [
+            (0.0, [(4, 1, 3.0)]),
+            (1.0, [(4, 1, 2.0)]),
+            (3.0, []),
+        ]
+
+    def test_who_holds_in_each_step_is_told_of_once_a_second(self, job: Job) -> None:
+        async def story() -> None:
+            for _ in range(20):
+                job.say(MessageKind.HOLD_SCALING, limit=3.0)
+                await asyncio.sleep(0.25)
+            await asyncio.sleep(100)
+
+        job.run(story)
+        assert len(job.heard) <= 8
+        assert {h.number for _, vitals in job.heard for h in vitals.holds} == {1}
+        assert job.times[-1] == pytest.approx(4.75 + 3.0)
+        assert job.heard[-1][1] == Vitals(generation=3)
+
+    def test_who_holds_again_at_once_has_released_it(self, job: Job) -> None:
+        """And is not told of in between more often than the store can take."""
+
+        async def story() -> None:
+            for _ in range(50):
+                job.say(MessageKind.HOLD_SCALING, limit=60.0)
+                await asyncio.sleep(0.01)
+                job.say(MessageKind.RELEASE_SCALING)
+            job.say(MessageKind.HOLD_SCALING, limit=60.0)
+            await asyncio.sleep(1)
+
+        job.run(story)
+        assert len(job.heard) <= 0.5 / AT_ONCE + 2
+        assert job.heard[-1][1].holds[0].number == 51
+
+    def test_a_worker_that_is_gone_holds_no_more(self, job: Job) -> None:
+        async def story() -> None:
+            for rank in (0, 1):
+                job.say(MessageKind.HOLD_SCALING, rank, limit=60.0)
+            await asyncio.sleep(1)
+            job.telling.ended(0)
+            await asyncio.sleep(1)
+
+        job.run(story)
+        assert [h.rank for h in job.heard[-1][1].holds] == [5]
+
+    def test_a_new_group_holds_nothing(self, job: Job) -> None:
+        async def story() -> None:
+            job.say(MessageKind.HOLD_SCALING, limit=60.0)
+            await asyncio.sleep(1)
+            await job.telling.begin(attrs.evolve(GROUP, generation=4))
+            job.progress(1)
+            await asyncio.sleep(100)
+
+        job.run(story)
+        assert job.heard[-1][1] == Vitals(generation=4, progress=1)
+        assert len(job.heard) == 2
+
+    def test_a_failure_is_told_no_later_for_a_hold_that_is_known(
+        self, job: Job
+    ) -> None:
+        async def story() -> None:
+            job.say(MessageKind.HOLD_SCALING, limit=60.0)
+            await asyncio.sleep(1)
+            await job.telling.flush()
+
+        job.run(story)
+        assert len(job.heard) == 1
 
 
 class TestRequests:

@@ -51,6 +51,8 @@ def heard(agent: socket.socket) -> WorkerMessage:
         (["--progress", "1200"], MessageKind.PROGRESS, {"marker": 1200.0}),
         (["--no-restart", "no data"], MessageKind.NO_RESTART, {"reason": "no data"}),
         (["--exclude-node", ""], MessageKind.EXCLUDE_NODE, {"reason": ""}),
+        (["--hold-scaling", "60"], MessageKind.HOLD_SCALING, {"limit": 60.0}),
+        (["--release-scaling"], MessageKind.RELEASE_SCALING, {}),
         (["x=nan"], MessageKind.HEARTBEAT, {"values": {"x": "nan"}}),
         (
             ["--exclude-node", "Läufer \n" * 2000],
@@ -116,6 +118,9 @@ def test_where_nobody_listens_the_script_goes_on(
         (["--end", "x", "--limit", "3"], "--limit is for --begin"),
         (["--begin", "x", "--limit", "0"], "--limit is seconds above 0, not 0"),
         (["--begin", "x", "--limit", "nan"], "--limit is seconds above 0, not nan"),
+        (["--hold-scaling", "0"], "--hold-scaling is seconds above 0, not 0"),
+        (["--hold-scaling", "9", "--release-scaling"], "not allowed with argument"),
+        (["--release-scaling", "a=1"], "belong to a heartbeat"),
         (["--progress", "1", "--step", "2"], "belong to a heartbeat"),
         (["--begin", "x", "a=1"], "belong to a heartbeat"),
         (["--begin", "x", "--end", "x"], "not allowed with argument"),

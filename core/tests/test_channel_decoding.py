@@ -50,6 +50,8 @@ def message(**fields: Any) -> WorkerMessage:
         ({"kind": "progress", "marker": 1200}, {"marker": 1200.0}),
         ({"kind": "no_restart", "reason": "bad data"}, {"reason": "bad data"}),
         ({"kind": "exclude_node"}, {}),
+        ({"kind": "hold_scaling", "limit": 600}, {"limit": 600.0}),
+        ({"kind": "release_scaling"}, {}),
     ],
 )
 def test_each_kind_is_read(line: dict[str, Any], fields: dict[str, Any]) -> None:
@@ -57,7 +59,7 @@ def test_each_kind_is_read(line: dict[str, Any], fields: dict[str, Any]) -> None
 
 
 def test_every_kind_can_be_read() -> None:
-    told = {"name": "x", "marker": 1, "reason": "y"}
+    told = {"name": "x", "marker": 1, "reason": "y", "limit": 2}
 
     assert [read({"kind": kind.value, **told})[0].kind for kind in MessageKind] == [
         *MessageKind

@@ -144,3 +144,90 @@ def test_nodes_that_come_in_turn_cost_few_restarts(seed: int) -> None:
 
     assert sizes(simulation) == [(1, 1), (2, 9)]
     assert [job.phase for job in simulation.laws.jobs][-1] is JobPhase.CLOSED
+
+
+HELD = {"nodes": 3, "min_nodes": 1, "max_nodes": 3, "last_call_timeout": 0.0}
+
+
+def held(
+    seed: int, *trouble: Stimulus, seconds: float = 40.0, **settings: Any
+) -> Simulation:
+    """A worker holds up a scaling from 5 s on, and a node comes at 8 s."""
+    stimuli = [
+        Stimulus(0.0, "start", "n0"),
+        Stimulus(5.0, "hold", "n0", seconds),
+        Stimulus(8.0, "start", "n1"),
+        *trouble,
+    ]
+    return play(seed, stimuli, **{**HELD, "scale_hold_limit": 60.0, **settings})
+
+
+@every_seed
+def test_who_comes_while_a_worker_holds_comes_in_when_it_releases(seed: int) -> None:
+    simulation = held(seed, Stimulus(20.0, "release", "n0"))
+
+    assert sizes(simulation) == [(1, 1), (2, 2)]
+    assert 20.0 <= formed_at(simulation, 2) < 21.0
+    assert job_of(simulation).restarts == 0
+    told_at(simulation, "n0: scaling.held nodes=['n1'] by=[\"rank 0 on 'n0'\"]")
+    told_at(simulation, "left_out=[\"'n1' (held up by rank 0 on 'n0', for ")
+    told_at(simulation, "node 'n1' joined, held up for 1")
+
+
+@every_seed
+def test_a_hold_runs_out(seed: int) -> None:
+    simulation = held(seed, seconds=20.0)
+
+    assert sizes(simulation) == [(1, 1), (2, 2)]
+    assert 25.0 <= formed_at(simulation, 2) < 26.0
+
+
+@every_seed
+def test_no_worker_holds_for_longer_than_the_limit(seed: int) -> None:
+    """Which counts from when the job would have formed anew."""
+    again = [Stimulus(at, "hold", "n0", 40.0) for at in (10.0, 20.0, 30.0, 40.0)]
+    simulation = held(seed, *again, scale_hold_limit=15.0)
+
+    assert 23.0 <= formed_at(simulation, 2) < 24.0
+    assert sizes(simulation) == [(1, 1), (2, 2)]
+
+
+@every_seed
+def test_a_worker_that_holds_again_at_once_has_let_them_in(seed: int) -> None:
+    """The job need not see the moment in between: here nobody does."""
+    simulation = held(
+        seed, Stimulus(20.0, "release", "n0"), Stimulus(20.0, "hold", "n0", 40.0)
+    )
+
+    assert 20.0 <= formed_at(simulation, 2) < 21.0
+    assert sizes(simulation) == [(1, 1), (2, 2)]
+
+
+@every_seed
+@pytest.mark.parametrize("trouble", ["exit", "ask-restart"])
+def test_what_forms_the_job_anew_anyway_waits_for_no_hold(
+    seed: int, trouble: str
+) -> None:
+    simulation = held(seed, Stimulus(20.0, trouble, "n0", 1), excludes=False)
+
+    assert sizes(simulation) == [(1, 1), (2, 2)]
+    assert 20.0 <= formed_at(simulation, 2) < 21.0
+
+
+@every_seed
+def test_a_hold_stays_known_to_who_reads_the_whole_job_anew(seed: int) -> None:
+    """And those of members that are gone count for nothing."""
+    stimuli = [
+        *starts("n0", "n1"),
+        Stimulus(5.0, "hold", "n0", 90.0),
+        Stimulus(10.0, "kill", COORDINATOR),
+        Stimulus(20.0, "hold", "n1", 90.0),
+        Stimulus(22.0, "start", "n2"),
+        *(Stimulus(at, "compact", COORDINATOR) for at in (21.0, 30.0, 40.0)),
+        Stimulus(50.0, "release", "n1"),
+    ]
+    times = {"scale_hold_limit": 300.0, "last_call_timeout": 3.0}
+    simulation = play(seed, stimuli, **{**HELD, **times})
+
+    assert sizes(simulation) == [(1, 2), (2, 1), (3, 2)]
+    assert 50.0 <= formed_at(simulation, 3) < 51.0

@@ -86,9 +86,9 @@ class TestPace:
 class TestJobVitals:
     def test_progress_never_goes_back(self) -> None:
         vitals = JobVitals(3.0)
-        vitals.take("a", Vitals(generation=1, progress=5.0))
-        vitals.take("a", Vitals(generation=2, progress=1.0))
-        vitals.take("b", Vitals(generation=2))
+        vitals.take("a", Vitals(generation=1, progress=5.0), 0.0)
+        vitals.take("a", Vitals(generation=2, progress=1.0), 0.0)
+        vitals.take("b", Vitals(generation=2), 0.0)
         vitals.drop("a")
 
         assert vitals.progress == 5.0
@@ -97,8 +97,8 @@ class TestJobVitals:
         vitals = JobVitals()
         old = Vitals(generation=1, pace=pace(1.0, 0), findings=(found(1.0),))
         new = Vitals(generation=2, pace=pace(2.0, 1), findings=(found(2.0),))
-        vitals.take("a", old)
-        vitals.take("b", new)
+        vitals.take("a", old, 0.0)
+        vitals.take("b", new, 0.0)
 
         assert vitals.pace(2) == pace(2.0, 1)
         assert vitals.findings(2) == (found(2.0),)
@@ -107,7 +107,7 @@ class TestJobVitals:
         vitals = JobVitals()
         for number in range(MAX_JOB_FINDINGS):
             findings = (found(number), found(number + 0.5))
-            vitals.take(f"n{number}", Vitals(generation=1, findings=findings))
+            vitals.take(f"n{number}", Vitals(generation=1, findings=findings), 0.0)
         told = [finding.timestamp for finding in vitals.findings(1)]
 
         assert told == sorted(told)
@@ -145,8 +145,8 @@ class TestRoster:
         job = JobRecord(phase=JobPhase.SEALED, generation=1, settings=SETTINGS, token=1)
         roster = Roster(KEYS)
         key = KEYS.vitals("lost")
-        roster.note_vitals(key, encode(Vitals(generation=1, progress=4.0)))
-        roster.note_vitals(key, None)
+        roster.note_vitals(key, encode(Vitals(generation=1, progress=4.0)), 0.0)
+        roster.note_vitals(key, None, 0.0)
         roster.read(job, Keyspace().list(KEYS.root), now=0.0)
 
         assert roster.vitals.progress == 4.0
@@ -236,7 +236,7 @@ async def test_the_pace_is_told_only_of_a_generation_that_runs() -> None:
     store = MemoryStore(keyspace)
     clock = [0.0]
     roster = Roster(KEYS)
-    roster.vitals.take("a", Vitals(generation=1, pace=pace(1.0, 0)))
+    roster.vitals.take("a", Vitals(generation=1, pace=pace(1.0, 0)), 0.0)
     lease = await store.lease(60)
     told = Bulletins(store, KEYS, lease, roster, lambda: clock[0], lambda: 0.0)
     sealed = JobRecord(phase=JobPhase.SEALED, generation=1, settings=SETTINGS, token=1)

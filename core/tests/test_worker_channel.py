@@ -93,6 +93,8 @@ def say_everything() -> None:
         worker.progress(3)
     worker.no_restart("a reason")
     worker.exclude_node("another one")
+    with worker.hold_scaling(5):
+        worker.release_scaling()
     worker.on_notice(print)
 
 
@@ -134,6 +136,8 @@ def fill(agent: Agent) -> int:
             lambda: worker.exclude_node("ECC errors"),
             {"kind": "exclude_node", "reason": "ECC errors"},
         ),
+        (lambda: worker.hold_scaling(600), {"kind": "hold_scaling", "limit": 600.0}),
+        (worker.release_scaling, {"kind": "release_scaling"}),
     ],
 )
 def test_each_word_is_one_line(
@@ -280,6 +284,27 @@ def test_what_counts_is_said_as_soon_as_there_is_room_and_in_its_order(
     assert agent.read()["kind"] == "section_end"
 
 
+def test_a_hold_may_be_a_context_that_releases_it_at_its_end(agent: Agent) -> None:
+    with worker.hold_scaling(600):
+        assert [each["kind"] for each in agent.read_all()] == ["hold_scaling"]
+
+    assert agent.read() == {"kind": "release_scaling"}
+
+
+def test_who_releases_and_holds_again_is_heard_in_that_order(agent: Agent) -> None:
+    """However little room there is: nodes come in because of the release."""
+    worker.hold_scaling(1)
+    held = fill(agent)
+    for seconds in (2, 3, 4):
+        worker.release_scaling()
+        worker.hold_scaling(seconds)
+    told = [agent.read() for _ in range(held + 2)][held:]
+
+    assert told[0] == {"kind": "release_scaling"}
+    assert told[1] == {"kind": "hold_scaling", "limit": 4.0}
+    assert agent.read_all() == []
+
+
 def test_a_section_that_nobody_has_heard_of_is_not_told_at_all(agent: Agent) -> None:
     held = fill(agent)
     for _ in range(3 * client.MAX_KEPT):
@@ -398,6 +423,19 @@ def test_a_forked_process_does_not_end_the_section_of_its_parent(
     os.waitpid(child, 0)
 
     assert [told["kind"] for told in agent.read_all()] == ["section", "progress"]
+
+
+def test_a_forked_process_does_not_release_what_its_parent_holds(agent: Agent) -> None:
+    hold = worker.hold_scaling(600)
+    child = os.fork()
+    if not child:
+        with contextlib.suppress(BaseException):
+            hold.__exit__(None, None, None)
+            worker.progress(1)
+        os._exit(0)
+    os.waitpid(child, 0)
+
+    assert [told["kind"] for told in agent.read_all()] == ["hold_scaling", "progress"]
 
 
 def test_a_process_that_is_forked_while_another_thread_speaks_can_speak(
@@ -527,6 +565,8 @@ def test_long_texts_are_cut(agent: Agent) -> None:
         (lambda: worker.section("x", limit=0), "a limit of 0; give seconds above 0"),
         (lambda: worker.expires(-1), "a limit of -1; give seconds above 0"),
         (lambda: worker.expires(float("inf")), "a limit of inf"),
+        (lambda: worker.hold_scaling(0), "no hold can have a limit of 0; give"),
+        (lambda: worker.hold_scaling(float("inf")), "a limit of inf"),
         (lambda: worker.progress(float("nan")), "no progress can be nan; give"),
         (
             lambda: worker.progress(1e30),

@@ -122,7 +122,7 @@ from elaunch.store import (
 )
 from elaunch.templates import render
 from elaunch.threads import BlockingCall
-from elaunch.vitals import MemberStatus, Pace, ToldFinding, Vitals
+from elaunch.vitals import MemberStatus, Pace, ScalingHold, ToldFinding, Vitals
 from elaunch.worker_message import MessageKind, OutputBlock, WorkerMessage
 from elaunch.workers import (
     CommandEntry,
@@ -246,6 +246,7 @@ __all__ = [
     "RestartPolicy",
     "RestartPolicyProvider",
     "Route",
+    "ScalingHold",
     "Scheduler",
     "SchedulerParameters",
     "SchedulerProvider",

@@ -38,6 +38,7 @@ class EventName(enum.StrEnum):
     RENDEZVOUS_LOST = "rendezvous.lost"
     RENDEZVOUS_LEFT = "rendezvous.left"
     RENDEZVOUS_LINGERING = "rendezvous.lingering"
+    SCALING_HELD = "scaling.held"
     GENERATION_JOINED = "generation.joined"
     GENERATION_SUPERSEDED = "generation.superseded"
     BOOTSTRAP_READY = "bootstrap.ready"

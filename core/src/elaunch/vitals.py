@@ -50,6 +50,21 @@ class Pace:
 
 
 @attrs.frozen(kw_only=True)
+class ScalingHold:
+    """A worker's wish that the job forms anew for no nodes that join, for a while.
+
+    Attributes:
+        rank: The worker, by its global rank.
+        number: Tells it from those that this worker has before and after it.
+        seconds: How long it still lasts at most, when this is told.
+    """
+
+    rank: int
+    number: int
+    seconds: float
+
+
+@attrs.frozen(kw_only=True)
 class Vitals:
     """How one node goes.
 
@@ -58,12 +73,14 @@ class Vitals:
         progress: The farthest marker that a worker of it told; `None` for none.
         pace: How long steps take there; `None` if nobody tells.
         findings: The last findings, the latest last; at most `MAX_FINDINGS`.
+        holds: Which of its workers put off a scaling; one for each at most.
     """
 
     generation: int
     progress: float | None = None
     pace: Pace | None = None
     findings: tuple[ToldFinding, ...] = ()
+    holds: tuple[ScalingHold, ...] = ()
 
 
 @attrs.frozen(kw_only=True)

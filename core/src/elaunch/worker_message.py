@@ -21,6 +21,10 @@ class MessageKind(enum.StrEnum):
     """No restart can help: the next failure is to end the job."""
     EXCLUDE_NODE = "exclude_node"
     """This worker's node is to be left out."""
+    HOLD_SCALING = "hold_scaling"
+    """The job is to form anew for no nodes that join, for a while."""
+    RELEASE_SCALING = "release_scaling"
+    """It may do so again."""
 
 
 Scalar = str | int | float | bool | None
@@ -42,6 +46,7 @@ class WorkerMessage:
             its beginning is that of its end.
         pid: The process that has the section.
         limit: Seconds that the section may take; `None` if the worker sets no limit.
+            For ``HOLD_SCALING`` those for which the job is held up at most.
         marker: How far the job is, for ``PROGRESS``: a number that grows.
         reason: Why, for a request.
     """

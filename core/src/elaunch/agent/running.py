@@ -187,6 +187,7 @@ class RunningWorkers:
         for _ in range(count):
             ended = await group.next_exit()
             self.channel.drain(ended.ranks.local_rank)
+            self.telling.ended(ended.ranks.local_rank)
             self.happenings.exited(
                 ended,
                 preempted=self.is_preempted(ended),

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import attrs
 
+from elaunch.agent.holding import Holds
 from elaunch.agent.messages import Found
 from elaunch.agent.tasks import Task, Tasks, cancel
 from elaunch.errors import ElaunchError
@@ -20,6 +21,9 @@ from elaunch.monitor import Severity, WatchedGroup
 from elaunch.vitals import MAX_FINDINGS, Pace, ToldFinding, Vitals
 from elaunch.worker_message import MessageKind, WorkerMessage
 
+
+AT_ONCE = 0.1
+"""Seconds between two times that it is told who holds up a scaling, or no more."""
 
 SOON = 1.0
 """Seconds between two times that progress and findings are told."""
@@ -63,6 +67,7 @@ class Telling:
     _unrecorded: WorkerMessage | None = attrs.field(default=None, init=False)
     _pace: Pace | None = attrs.field(default=None, init=False)
     _findings: tuple[ToldFinding, ...] = attrs.field(default=(), init=False)
+    _holds: Holds = attrs.field(factory=Holds, init=False)
     _due: float = attrs.field(default=math.inf, init=False)
     _told_at: float = attrs.field(default=-math.inf, init=False)
     _sooner: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
@@ -73,6 +78,7 @@ class Telling:
         """Tell of a group; of the one before it, progress alone still counts."""
         await self.end()
         self._group, self._pace, self._findings = group, None, ()
+        self._holds.clear()
         self._due = math.inf
         self._ends = (
             self.messages.subscribe(self._take),
@@ -107,6 +113,11 @@ class Telling:
         self._findings = (*self._findings, told)[-MAX_FINDINGS:]
         self._tell_by(SOON)
 
+    def ended(self, local_rank: int) -> None:
+        """Note that a worker is gone: it holds up nobody."""
+        if self._holds.end(local_rank):
+            self._tell_by(AT_ONCE)
+
     async def flush(self) -> None:
         """Tell what is not told yet, since a failure is about to be."""
         work = self._work
@@ -122,9 +133,16 @@ class Telling:
             self._work = self.tasks.start(self._tell_when_due())
 
     def _take(self, message: WorkerMessage) -> None:
-        marker = message.marker
-        if message.kind is not MessageKind.PROGRESS or marker is None:
-            return
+        if message.kind is MessageKind.PROGRESS and message.marker is not None:
+            self._take_progress(message, message.marker)
+        elif message.kind is MessageKind.HOLD_SCALING and message.limit is not None:
+            now = asyncio.get_running_loop().time()
+            fresh = self._holds.begin(message.local_rank, message.limit, now)
+            self._tell_by(AT_ONCE if fresh else SOON)
+        elif message.kind is MessageKind.RELEASE_SCALING:
+            self.ended(message.local_rank)
+
+    def _take_progress(self, message: WorkerMessage, marker: float) -> None:
         if self._progress is None or marker > self._progress:
             self._progress, self._unrecorded = marker, message
             self._tell_by(SOON)
@@ -144,12 +162,12 @@ class Telling:
     async def _tell_when_due(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            until = None if self._due == math.inf else self._due
+            until = min(self._due, self._holds.next_end)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout_at(until):
+                async with asyncio.timeout_at(None if until == math.inf else until):
                     await self._sooner.wait()
             self._sooner.clear()
-            if loop.time() >= self._due:
+            if loop.time() >= min(self._due, self._holds.next_end):
                 await self._tell()
 
     async def _tell(self, *, at_once: bool = False) -> None:
@@ -161,6 +179,7 @@ class Telling:
             progress=self._progress,
             pace=self._pace,
             findings=self._findings,
+            holds=self._holds.told(loop.time(), self._group.rank),
         )
         with contextlib.suppress(ElaunchError):
             try:

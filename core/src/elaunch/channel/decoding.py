@@ -104,6 +104,14 @@ def _progress(told: Mapping[str, Any]) -> dict[str, Any]:
     return {"marker": _number(told, "marker")}
 
 
+def _hold(told: Mapping[str, Any]) -> dict[str, Any]:
+    return {"limit": _number(told, "limit", least=0.0)}
+
+
+def _release(_: Mapping[str, Any]) -> dict[str, Any]:
+    return {}
+
+
 def _request(told: Mapping[str, Any]) -> dict[str, Any]:
     return {"reason": _text(told, "reason", REASON_LIMIT)}
 
@@ -119,6 +127,8 @@ _READERS: Mapping[
         (MessageKind.PROGRESS, _progress),
         (MessageKind.NO_RESTART, _request),
         (MessageKind.EXCLUDE_NODE, _request),
+        (MessageKind.HOLD_SCALING, _hold),
+        (MessageKind.RELEASE_SCALING, _release),
     )
 }
 """What is read of each kind."""

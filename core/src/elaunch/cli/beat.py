@@ -50,6 +50,18 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         metavar="REASON",
         help="the job is to go on without this node",
     )
+    instead.add_argument(
+        "--hold-scaling",
+        type=float,
+        metavar="SECONDS",
+        help="the job is to take in no nodes for so long, or until the next flag",
+    )
+    instead.add_argument(
+        "--release-scaling",
+        action="store_const",
+        const=True,
+        help="nodes that wait may come in now",
+    )
     parser.add_argument(
         "--limit",
         type=float,
@@ -99,14 +111,18 @@ def message_of(args: argparse.Namespace, shell: int) -> dict[str, object]:
         "progress": args.progress,
         "no_restart": args.no_restart,
         "exclude_node": args.exclude_node,
+        "hold_scaling": args.hold_scaling,
+        "release_scaling": args.release_scaling,
     }
     kind = next((k for k, v in others.items() if v is not None), "heartbeat")
     if args.limit is not None and kind != "section":
         _refuse("--limit is for --begin: write --begin SECTION --limit 60")
-    if args.limit is not None and not 0 < args.limit < float("inf"):
+    if args.limit is not None and not _is_limit(args.limit):
         _refuse(
             f"--limit is seconds above 0, not {args.limit:g}; leave it out for none"
         )
+    if args.hold_scaling is not None and not _is_limit(args.hold_scaling):
+        _refuse(f"--hold-scaling is seconds above 0, not {args.hold_scaling:g}")
     if kind == "heartbeat":
         return _heartbeat(args)
     if args.step is not None or args.step_time is not None or args.values:
@@ -114,6 +130,10 @@ def message_of(args: argparse.Namespace, shell: int) -> dict[str, object]:
     told = others[kind]
     if kind == "progress":
         return {"kind": kind, "marker": told}
+    if kind == "hold_scaling":
+        return {"kind": kind, "limit": told}
+    if kind == "release_scaling":
+        return {"kind": kind}
     if kind.startswith("section"):
         import zlib
 
@@ -122,6 +142,10 @@ def message_of(args: argparse.Namespace, shell: int) -> dict[str, object]:
         limit = {} if args.limit is None else {"limit": args.limit}
         return {"kind": kind, **section, **limit}
     return {"kind": kind, "reason": told[:REASON_LIMIT]}
+
+
+def _is_limit(seconds: float) -> bool:
+    return 0 < seconds < float("inf")
 
 
 def _heartbeat(args: argparse.Namespace) -> dict[str, object]:

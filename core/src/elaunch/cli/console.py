@@ -106,6 +106,14 @@ def _fit_again(facts: Facts) -> str | None:
     return f"preflight {facts['preflight']!r} passes now" if again else None
 
 
+def _held(facts: Facts) -> str:
+    by = ", ".join(facts["by"])
+    return (
+        f"nodes that came wait ({', '.join(facts['nodes'])}): held up by {by}, for "
+        f"{facts['seconds']:.0f} s at most"
+    )
+
+
 def _joined(facts: Facts) -> str:
     ranks = facts["ranks"]
     here = f"rank {ranks[0]}" if len(ranks) == 1 else f"ranks {ranks[0]}-{ranks[-1]}"
@@ -173,6 +181,7 @@ LINES: Mapping[str, Callable[[Facts], str | None]] = {
     EventName.RENDEZVOUS_LINGERING: lambda facts: (
         f"waiting: {facts['reason']} and use what this node hosts"
     ),
+    EventName.SCALING_HELD: _held,
     EventName.GENERATION_JOINED: _joined,
     EventName.GROUP_STOPPING: _stopping,
     EventName.NOTICE_ANNOUNCED: lambda facts: (

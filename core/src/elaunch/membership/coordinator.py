@@ -6,7 +6,7 @@ Any agent that holds ``job/coordinator`` runs one.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import attrs
 
@@ -14,8 +14,10 @@ from elaunch.decisions import decided
 from elaunch.events import EventName, Record
 from elaunch.membership.bulletins import Bulletins
 from elaunch.membership.effects import after
+from elaunch.membership.holding import Hold, holders
 from elaunch.membership.mandate import Mandate, SteppedDownError
 from elaunch.membership.planner import plan
+from elaunch.membership.progress import NAMED
 from elaunch.membership.ranks import memberships
 from elaunch.membership.records import Assignment, JobPhase, JobRecord, Keys
 from elaunch.membership.roster import Roster
@@ -30,6 +32,7 @@ from elaunch.membership.steps import (
     Timing,
     Wait,
 )
+from elaunch.membership.view import View
 from elaunch.policy import PastFailure, RestartPolicy
 from elaunch.rendezvous import JobSettings
 from elaunch.store import ABSENT, Lease, Store, StoreEvent, WatchCompacted
@@ -160,8 +163,23 @@ class Coordinator:
             await self._perform(step)
             return
         self._roster.note_quorum(now, quorum=step.quorum)
+        self._note_held(step.held, view, now)
         await self._bulletins.tell(self.mandate.job)
         await self._next_events(_earliest(step.until, self._bulletins.due))
+
+    def _note_held(self, held: Sequence[Hold], view: View, now: float) -> None:
+        """Note who puts off a scaling, and let it be known."""
+        begins = self._roster.put_off.note(held, now)
+        by = holders(held, view.hosts)
+        until = max((hold.until for hold in held), default=now)
+        self._bulletins.held(by, until)
+        if begins:
+            self.record(
+                EventName.SCALING_HELD,
+                nodes=[node.facts.host for node in view.newcomers()][:NAMED],
+                by=[*by],
+                seconds=round(until - now, 3),
+            )
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
@@ -309,8 +327,8 @@ class Coordinator:
             self._overtaken = self._overtaken or event.revision > self.mandate.revision
             return True
         if event.key.startswith(self.keys.all_vitals):
-            self._roster.note_vitals(event.key, event.value)
-            return self._bulletins.vitals_changed(self.mandate.job)
+            pace = self._bulletins.vitals_changed(self.mandate.job)
+            return self._roster.note_vitals(event.key, event.value, self._now()) or pace
         self._roster.apply(self.mandate.job, event, self._now())
         self._bulletins.nodes_changed(self.mandate.job)
         return True

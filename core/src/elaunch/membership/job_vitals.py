@@ -1,10 +1,11 @@
 """How the nodes of a job go, as its coordinator has heard. Pure."""
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Container, Iterable
 
 import attrs
 
+from elaunch.membership.holding import Hold
 from elaunch.vitals import Pace, ToldFinding, Vitals
 
 
@@ -22,15 +23,19 @@ class JobVitals:
 
     progress: float | None = None
     _told: dict[str, Vitals] = attrs.field(factory=dict, init=False)
+    _heard: dict[str, float] = attrs.field(factory=dict, init=False)
 
-    def take(self, node_id: str, vitals: Vitals) -> None:
-        """Note what a node tells."""
-        self._told[node_id] = vitals
+    def take(self, node_id: str, vitals: Vitals, now: float) -> bool:
+        """Note what a node tells; tell whether its workers hold up less, or more."""
+        before = self._told.get(node_id)
+        self._told[node_id], self._heard[node_id] = vitals, now
         self.progress = farthest((self.progress, vitals.progress))
+        return _numbers(vitals) != (_numbers(before) if before else frozenset())
 
     def drop(self, node_id: str) -> None:
         """Forget a node."""
         self._told.pop(node_id, None)
+        self._heard.pop(node_id, None)
 
     def findings(self, generation: int) -> tuple[ToldFinding, ...]:
         """Return what was found last in a generation, the latest last."""
@@ -42,12 +47,28 @@ class JobVitals:
         """Return how long steps take in a generation, `None` if nobody tells."""
         return overall([told.pace for told in self._of(generation) if told.pace])
 
+    def holds(self, generation: int, members: Container[str]) -> tuple[Hold, ...]:
+        """Return which workers of a generation's members hold up a scaling.
+
+        Clocks of two hosts are not compared: each counts from when it was heard of.
+        """
+        return tuple(
+            Hold((node_id, hold.rank), hold.number, self._heard[node_id] + hold.seconds)
+            for node_id, told in self._told.items()
+            if told.generation == generation and node_id in members
+            for hold in told.holds
+        )
+
     def stale(self, needed: Collection[str]) -> list[str]:
         """Return the nodes whose words nobody needs any more."""
         return [node_id for node_id in self._told if node_id not in needed]
 
     def _of(self, generation: int) -> list[Vitals]:
         return [v for v in self._told.values() if v.generation == generation]
+
+
+def _numbers(vitals: Vitals) -> frozenset[int]:
+    return frozenset(hold.number for hold in vitals.holds)
 
 
 def farthest(markers: Iterable[float | None]) -> float | None:

@@ -38,6 +38,8 @@ class RendezvousOptions:
         scale_interval: How long it takes at least, since the job has last formed anew
             for nodes that came, before it does so again. What forms it for another
             reason takes in whoever is there.
+        scale_hold_limit: For how long at most workers can put off that it forms anew
+            for nodes that came (`elaunch.worker.hold_scaling`); with 0 they can't.
         close_timeout: How long the coordinator of a finished job waits for the others
             to say goodbye before it cleans up.
         keep_alive_interval: With the next one it gives the lease: a node that is silent
@@ -59,6 +61,7 @@ class RendezvousOptions:
     last_call_timeout: float = attrs.field(default=5.0, validator=_not_negative)
     scale_debounce: float = attrs.field(default=0.0, validator=_not_negative)
     scale_interval: float = attrs.field(default=0.0, validator=_not_negative)
+    scale_hold_limit: float = attrs.field(default=600.0, validator=_not_negative)
     close_timeout: float = attrs.field(default=30.0, validator=_positive)
     keep_alive_interval: float = attrs.field(default=5.0, validator=_positive)
     keep_alive_max_attempt: int = attrs.field(default=4, validator=_at_least_one)
@@ -117,6 +120,7 @@ class RendezvousOptions:
             suspicion=self.suspicion,
             scale_debounce=self.scale_debounce,
             scale_interval=self.scale_interval,
+            scale_hold_limit=self.scale_hold_limit,
         )
 
     def complete(self, settings: JobSettings) -> JobSettings:

@@ -12,7 +12,8 @@ Laws:
   or has said that it stopped, or its loss would be known by now.
 - Enough nodes and a node that fits wait for nobody but members that still stop their
   workers; these have until the stop is overdue, then they are excluded. After a failure
-  the policy may make them wait; nodes that join may wait for more of them to come.
+  the policy may make them wait; nodes that join may wait for more of them to come, and
+  for workers that hold up a scaling: once for each of them, and not for too long.
 - The size of a generation is a multiple of the node unit. Nodes that don't fit are
   spares: they disturb nobody.
 - A node whose settings differ from the job's is not a candidate, nor is one that is
@@ -27,6 +28,7 @@ import attrs
 
 from elaunch.membership.charging import count_failure, plan_failed
 from elaunch.membership.exclusions import next_end
+from elaunch.membership.holding import in_force
 from elaunch.membership.ranks import Candidate, choose, order
 from elaunch.membership.reasons import departure, names
 from elaunch.membership.records import JobPhase
@@ -117,8 +119,13 @@ def _plan_joining(view: View, timing: Timing, now: float) -> Step:
     calm = _calm_until(view, newcomers, timing)
     if now < calm:
         return Wait(calm)
+    since = now if view.held_since is None else view.held_since
+    held = in_force(view.holds, view.met, since + timing.scale_hold_limit, now)
+    if held:
+        return Wait(max(hold.until for hold in held), held=held)
     hosts = [candidate.facts.host for candidate in choose(newcomers, room)]
-    return Form(f"{names(hosts)} joined", job.restarts, grows=True)
+    late = f", held up for {now - since:.1f} s" if now > since else ""
+    return Form(f"{names(hosts)} joined{late}", job.restarts, grows=True)
 
 
 def _calm_until(view: View, newcomers: Sequence[Candidate], timing: Timing) -> float:

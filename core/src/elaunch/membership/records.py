@@ -16,6 +16,7 @@ Keys under ``/<run_id>/``:
 - ``job/state``: the generation and its phase. One write wakes every node.
 - ``job/waiting`` (leased): whom a generation that can't be formed yet waits for.
 - ``job/pace`` (leased): how long steps take on all nodes of a generation.
+- ``job/held`` (leased): which workers put off that nodes come in that wait for that.
 - ``job/notice``: the last notice to the workers of a generation; without a lease, so
   that it is heard also if who announced it is gone.
 - ``job/bootstrap/<g>`` (leased): how the workers of generation ``g`` find each other.
@@ -107,6 +108,11 @@ class Keys:
     def pace(self) -> str:
         """How long steps take on all nodes."""
         return f"{self.job}pace"
+
+    @property
+    def held(self) -> str:
+        """Who puts off a scaling."""
+        return f"{self.job}held"
 
     @property
     def notice(self) -> str:

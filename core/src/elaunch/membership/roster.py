@@ -5,6 +5,7 @@ from collections import deque
 
 import attrs
 
+from elaunch.membership.holding import PutOff
 from elaunch.membership.job_vitals import JobVitals, farthest
 from elaunch.membership.progress import NAMED, waiting
 from elaunch.membership.ranks import Candidate
@@ -37,6 +38,7 @@ class Roster:
         recorded: Revision of each past failure in the store, by its number.
         history: The failures that were counted so far.
         vitals: How the nodes go.
+        put_off: The scaling that workers put off.
     """
 
     keys: Keys
@@ -44,6 +46,7 @@ class Roster:
     recorded: dict[int, int] = attrs.field(factory=dict, init=False)
     history: list[PastFailure] = attrs.field(factory=list, init=False)
     vitals: JobVitals = attrs.field(factory=JobVitals, init=False)
+    put_off: PutOff = attrs.field(factory=PutOff, init=False)
     _nodes: dict[str, Node] = attrs.field(factory=dict, init=False)
     _stays: dict[str, str] = attrs.field(factory=dict, init=False)
     _members: dict[str, int] = attrs.field(factory=dict, init=False)
@@ -81,6 +84,9 @@ class Roster:
             time=time,
             progress=self.vitals.progress,
             findings=self.vitals.findings(job.members_of),
+            holds=self.vitals.holds(job.generation, self._members),
+            held_since=self.put_off.since,
+            met=self.put_off.met,
             came=self._since,
             grown_since=-math.inf if self._grown_since is None else self._grown_since,
             delayed_since=self._delayed_since,
@@ -117,7 +123,7 @@ class Roster:
                 node_id = entry.key.removeprefix(self.keys.finished)
                 self._note_done(job, node_id, decode(int, entry.key, entry.value))
             elif entry.key.startswith(self.keys.all_vitals):
-                self.note_vitals(entry.key, entry.value)
+                self.note_vitals(entry.key, entry.value, now)
             elif entry.key.startswith(self.keys.history):
                 number = int(entry.key.removeprefix(self.keys.history))
                 self.recorded[number] = entry.revision
@@ -135,13 +141,18 @@ class Roster:
         else:
             self.remove(event.key.removeprefix(self.keys.nodes), now)
 
-    def note_vitals(self, key: str, value: bytes | None) -> None:
-        """Take in how a node goes, or that nobody needs to know any more."""
+    def note_vitals(self, key: str, value: bytes | None, now: float) -> bool:
+        """Take in how a node goes, or that nobody needs to know any more.
+
+        Returns:
+            Whether that can concern a scaling which is put off.
+        """
         node_id = key.removeprefix(self.keys.all_vitals)
         if value is None:
             self.vitals.drop(node_id)
-        else:
-            self.vitals.take(node_id, decode(Vitals, key, value))
+            return False
+        changed = self.vitals.take(node_id, decode(Vitals, key, value), now)
+        return changed and self.put_off.since is not None
 
     def remove(self, node_id: str, now: float) -> None:
         """Note that a node is gone."""
@@ -177,6 +188,7 @@ class Roster:
     def forming(self, now: float, *, grows: bool = False) -> None:
         """Note that a new generation is forming, maybe for nodes that joined."""
         self._charged = False
+        self.put_off.forget()
         self._done.clear()
         self._quorum_since = None
         self._forming_since = self._delayed_since = now

@@ -18,6 +18,7 @@ from elaunch.errors import (
 )
 from elaunch.failures import ProcessFailure
 from elaunch.membership.differences import differences
+from elaunch.membership.holding import HeldRecord
 from elaunch.membership.records import (
     Assignment,
     Holder,
@@ -84,6 +85,8 @@ class Stay:
         waiting: Whom the job waits for, as the coordinator told last.
         waiting_since: When it was told, by the loop's clock.
         pace: How long steps take in the job, as the coordinator told last.
+        held: Who puts off that nodes come in, as the coordinator told last.
+        held_since: When it was told, by the loop's clock.
         notice: The last notice to workers of the job.
         notice_revision: Its revision; 0 while there is none.
         notice_since: When it was told, by the loop's clock.
@@ -110,6 +113,8 @@ class Stay:
     waiting: WaitingRecord | None = None
     waiting_since: float = 0.0
     pace: PaceRecord | None = None
+    held: HeldRecord | None = None
+    held_since: float = 0.0
     notice: NoticeRecord | None = None
     notice_revision: int = ABSENT
     notice_since: float = 0.0
@@ -275,7 +280,17 @@ class Stay:
         exclusion = job.exclusion_of(self.node_id, host, time) if job else None
         if exclusion:
             return exclusion.told(time)
-        return f"unfit: {self.unfit}" if self.unfit else ""
+        return f"unfit: {self.unfit}" if self.unfit else self._held_up_by()
+
+    def _held_up_by(self) -> str:
+        """Return who puts off that this node comes in; empty if nobody does."""
+        job, held = self.job, self.held
+        if not job or not held or held.generation != job.generation:
+            return ""
+        elapsed = asyncio.get_running_loop().time() - self.held_since
+        left = held.seconds - elapsed
+        by = ", ".join(held.by)
+        return f"held up by {by}, for {left:.0f} s at most" if left > 0 else ""
 
     def news(self) -> asyncio.Event:
         """Return an event that is set at the next news.
@@ -330,6 +345,9 @@ class Stay:
             self.waiting_since = asyncio.get_running_loop().time()
         elif key == self.keys.pace:
             self.pace = decode(PaceRecord, key, value) if value else None
+        elif key == self.keys.held:
+            self.held = decode(HeldRecord, key, value) if value else None
+            self.held_since = asyncio.get_running_loop().time()
         elif key == self.keys.notice:
             self._note_notice(key, value, revision)
         elif value is None:

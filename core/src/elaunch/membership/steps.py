@@ -2,6 +2,7 @@
 
 import attrs
 
+from elaunch.membership.holding import Hold
 from elaunch.membership.ranks import Candidate
 from elaunch.policy import PastFailure
 from elaunch.rendezvous import Outcome
@@ -14,10 +15,12 @@ class Wait:
     Attributes:
         until: When to plan again at the latest.
         quorum: Whether only the last call keeps the generation from being sealed.
+        held: The holds of workers that alone keep the job from taking in nodes.
     """
 
     until: float | None = None
     quorum: bool = False
+    held: tuple[Hold, ...] = ()
 
 
 @attrs.frozen
@@ -119,12 +122,14 @@ class Timing:
             anew for those that have.
         scale_interval: Seconds in which the job forms anew at most once for nodes that
             joined.
+        scale_hold_limit: Seconds by which workers can put that off at most.
     """
 
     last_call: float = 0.0
     suspicion: Suspicion = Suspicion(0.0)
     scale_debounce: float = 0.0
     scale_interval: float = 0.0
+    scale_hold_limit: float = 0.0
 
 
 ASKING = "asking first whether the loss of a node was the cause"

@@ -9,6 +9,7 @@ import attrs
 
 from elaunch.failures import ProcessFailure
 from elaunch.membership.exclusions import Exclusion
+from elaunch.membership.holding import Hold, WorkerKey
 from elaunch.membership.ranks import Candidate
 from elaunch.membership.records import (
     JobRecord,
@@ -49,6 +50,9 @@ class View:
         time: The time in Unix seconds, on the clock of exclusions.
         progress: The farthest marker of any worker so far; `None` for none.
         findings: What monitors found last in the generation of the members.
+        holds: The holds of workers of the members, as far as is known.
+        held_since: Since when the scaling that is due is put off; `None` if it is not.
+        met: The number of each worker's hold that it has met.
         came: When each node came.
         grown_since: When the job last formed anew for nodes that joined, as far as who
             looks at this knows.
@@ -72,6 +76,9 @@ class View:
     time: float = 0.0
     progress: float | None = None
     findings: tuple[ToldFinding, ...] = ()
+    holds: tuple[Hold, ...] = ()
+    held_since: float | None = None
+    met: Mapping[WorkerKey, int] = attrs.field(factory=dict)
     came: Mapping[str, float] = attrs.field(factory=dict)
     grown_since: float = -math.inf
     delayed_since: float = 0.0

@@ -1,7 +1,7 @@
 """What every rendezvous must make of the decisions of a restart policy."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 import pytest
@@ -17,6 +17,7 @@ from elaunch.api import (
     RendezvousParameters,
     RendezvousTimeout,
     Request,
+    ScalingHold,
     Verdict,
     Vitals,
 )
@@ -288,6 +289,45 @@ class DecisionTests(RendezvousFixtures):
         assert change.reason == "nodes 'n1', 'n2' joined"
         assert (kept.generation, kept.group_size) == (2, 3)
         assert {place.generation for place in others} == {2}
+
+    async def test_nodes_that_come_wait_for_workers_that_hold_up_a_scaling(
+        self, new_handler: NewHandler
+    ) -> None:
+        """And come in as soon as these let them, at no cost."""
+        held: asyncio.Queue[Mapping[str, object]] = asyncio.Queue()
+
+        def record(name: EventName, /, **facts: object) -> None:
+            if name is EventName.SCALING_HELD:
+                held.put_nowait(facts)
+
+        # Time for a hold to be known, as long as one more node would fit.
+        calm = {"scale_debounce": "1"}
+        nodes = [
+            new_handler(
+                attrs.evolve(
+                    parameters(f"n{i}", nnodes=(1, 3), config=calm), record=record
+                )
+            )
+            for i in range(2)
+        ]
+        await join_all(nodes[:1])
+        hold = ScalingHold(rank=0, number=1, seconds=300.0)
+        await nodes[0].tell(Vitals(generation=1, holds=(hold,)))
+        second = asyncio.create_task(nodes[1].join())
+        async with asyncio.timeout(LIMIT):
+            facts = await held.get()
+        assert not second.done()
+        await nodes[0].tell(Vitals(generation=1))
+        change = await next_change(nodes[0])
+        (kept,) = await join_all(nodes[:1])
+        async with asyncio.timeout(LIMIT):
+            place = await second
+
+        assert facts["by"] == ["rank 0 on 'n0'"]
+        assert facts["nodes"] == ["n1"]
+        assert change.reason.startswith("node 'n1' joined, held up for ")
+        assert (kept.generation, kept.restart_count) == (2, 0)
+        assert place.group_size == kept.group_size == 2
 
 
 def _nodes(

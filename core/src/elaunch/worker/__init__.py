@@ -8,8 +8,10 @@ from elaunch.worker.telling import (
     exclude_node,
     expires,
     heartbeat,
+    hold_scaling,
     no_restart,
     progress,
+    release_scaling,
     section,
 )
 
@@ -20,11 +22,13 @@ __all__ = [
     "exclude_node",
     "expires",
     "heartbeat",
+    "hold_scaling",
     "is_torchelastic_launched",
     "no_restart",
     "notice",
     "on_notice",
     "progress",
     "record",
+    "release_scaling",
     "section",
 ]

@@ -5,7 +5,6 @@ Each costs a few microseconds, waits for nobody, and is nothing where no agent l
 
 import contextlib
 import itertools
-import math
 import operator
 import os
 from types import TracebackType
@@ -69,7 +68,8 @@ class Section(contextlib.ContextDecorator):
         self._begin = f'{{"kind":"section","name":{told}'
         self._end = f'{{"kind":"section_end","name":{told}'
         if limit is not None:
-            self._begin += f',"limit":{_limit(limit)!r}'
+            seconds = _limit(limit, "section", ", or leave it out for none")
+            self._begin += f',"limit":{seconds!r}'
         self._entered: list[tuple[int, int]] = []
 
     def __enter__(self) -> Self:
@@ -155,15 +155,65 @@ def exclude_node(reason: str) -> None:
     _request("exclude_node", reason)
 
 
+class Hold:
+    """A context at whose end this worker holds up no scaling; see `hold_scaling`."""
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+
+    def __enter__(self) -> Self:
+        """Do nothing: it holds already."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Release it, but not where a process that was forked inside leaves it."""
+        if self._pid == os.getpid():
+            release_scaling()
+
+
+def hold_scaling(seconds: float) -> Hold:
+    """Ask that the job forms anew for no nodes that join before this is released.
+
+        with hold_scaling(600):
+            save()
+
+    Losses, failures, drains and restarts wait for nobody. Asked again, it lasts as long
+    as is asked for then.
+
+    Args:
+        seconds: For how long at most.
+
+    Returns:
+        A context that releases it at its end, for who wants one.
+
+    Raises:
+        ValueError: If that is no time.
+    """
+    limit = _limit(seconds, "hold")
+    channel.take_back("hold_scaling")  # what is said now comes after what waits
+    channel.say(f'{{"kind":"hold_scaling","limit":{limit!r}}}', "hold_scaling")
+    return Hold()
+
+
+def release_scaling() -> None:
+    """Let nodes that wait come in now, as far as this worker is concerned."""
+    channel.take_back("hold_scaling")
+    channel.take_back("release_scaling")
+    channel.say('{"kind":"release_scaling"}', "release_scaling")
+
+
 def _request(kind: str, reason: str) -> None:
     told = encoded(str(reason)[:REASON_LIMIT])
     channel.say(f'{{"kind":"{kind}","reason":{told}}}', kind)
 
 
-def _limit(seconds: float) -> float:
-    if not 0 < seconds < math.inf:
-        raise ValueError(
-            f"no section can have a limit of {seconds!r}; give seconds above 0, or "
-            f"leave it out for none"
-        )
+def _limit(seconds: float, what: str, otherwise: str = "") -> float:
+    if not 0 < seconds <= LARGEST:
+        remedy = f"give seconds above 0{otherwise}"
+        raise ValueError(f"no {what} can have a limit of {seconds!r}; {remedy}")
     return float(seconds)

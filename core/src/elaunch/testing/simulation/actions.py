@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 import attrs
 
-from elaunch.api import SpawnError
+from elaunch.api import MessageKind, SpawnError, WorkerMessage
 from elaunch.errors import PREEMPTED_EXIT
 from elaunch.testing.simulation.scenario import Stimulus
 from elaunch.testing.simulation.world import World
@@ -158,6 +158,25 @@ def _progress(world: World, it: Stimulus) -> None:
         world.loop.spawn(node.process, node.tell(float(world.faults["progress"])))
 
 
+def _hold(world: World, it: Stimulus) -> None:
+    """A worker of the node wants no node to join for ``value`` seconds."""
+    _say(world, it, MessageKind.HOLD_SCALING)
+
+
+def _release(world: World, it: Stimulus) -> None:
+    """It minds no more."""
+    _say(world, it, MessageKind.RELEASE_SCALING)
+
+
+def _say(world: World, it: Stimulus, kind: MessageKind) -> None:
+    node = world.nodes[it.node]
+    if node.group and node.process:
+        said = WorkerMessage(
+            local_rank=0, kind=kind, time=world.loop.now, limit=it.value
+        )
+        world.loop.call_soon(node.messages.tell, said, context=node.process.context)
+
+
 def _close(world: World, it: Stimulus) -> None:
     """A user ends the job on the node."""
     node = world.nodes[it.node]
@@ -271,6 +290,8 @@ ACTIONS: Mapping[str, Action] = {
     "slow-check": _slow_check,
     "ask-restart": _ask_restart,
     "progress": _progress,
+    "hold": _hold,
+    "release": _release,
     "close": _close,
     "reset": _reset,
     "silence": _silence,

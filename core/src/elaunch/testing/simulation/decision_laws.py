@@ -7,6 +7,7 @@ import attrs
 from elaunch.api import FailureReport, History, Keyspace, PastFailure
 from elaunch.membership.records import JobPhase, JobRecord, Keys, decode
 from elaunch.membership.steps import ASKING
+from elaunch.testing.simulation.hold_laws import grows
 
 
 _ROUNDING = 1e-6
@@ -87,7 +88,7 @@ class DecisionLaws:
             self._grows(before, job, now)
 
     def _grows(self, before: JobRecord, job: JobRecord, now: float) -> None:
-        if before.phase is not JobPhase.SEALED or not job.reason.endswith(" joined"):
+        if not grows(before, job):
             return
         last = self._grown_at
         self.require(

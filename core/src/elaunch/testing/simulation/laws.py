@@ -28,6 +28,7 @@ from elaunch.membership.records import (
 )
 from elaunch.testing.simulation.backend import Server
 from elaunch.testing.simulation.decision_laws import DecisionLaws
+from elaunch.testing.simulation.hold_laws import HoldLaws
 from elaunch.testing.simulation.loop import SimulatedLoop
 from elaunch.testing.simulation.node import SimulatedNode
 from elaunch.testing.simulation.notice_laws import Key, NoticeLaws
@@ -54,6 +55,7 @@ class Laws:
         coordinator: The node that became the coordinator last.
         generations: How many generations were sealed.
         decisions: The laws of decisions.
+        holds: The law of holds.
     """
 
     loop: SimulatedLoop
@@ -67,6 +69,7 @@ class Laws:
     coordinator: str = attrs.field(default="", init=False)
     generations: int = attrs.field(default=0, init=False)
     decisions: DecisionLaws = attrs.field(init=False)
+    holds: HoldLaws = attrs.field(init=False)
     _keys: Keys = attrs.field(factory=lambda: Keys("job"), init=False)
     _store: int = attrs.field(default=0, init=False)
     _lives: int = attrs.field(default=0, init=False)
@@ -87,6 +90,7 @@ class Laws:
     def __attrs_post_init__(self) -> None:
         self._notices = NoticeLaws(self._require)
         self.decisions = DecisionLaws(self._require, self._keys)
+        self.holds = HoldLaws(self._require, self._keys)
 
     def watch_store(self) -> None:
         """Follow the store, which is a new one or the old one again."""
@@ -95,10 +99,12 @@ class Laws:
             self.job = None
             self._ranks = {}
             self.decisions.begins()
+            self.holds.begins()
             keyspace = self.server.keyspace
             keyspace.subscribe(self._keys.state, keyspace.revision, self._state)
             keyspace.subscribe(self._keys.finished, keyspace.revision, self._finished)
             keyspace.subscribe(self._keys.notice, keyspace.revision, self._noticed)
+            keyspace.subscribe(self._keys.all_vitals, keyspace.revision, self._told)
 
     def tell(self, text: str) -> None:
         """Add a line to the story."""
@@ -233,11 +239,13 @@ class Laws:
             # Whoever comes now with the same id begins another job.
             self.job, self._ranks, self._lives = None, {}, self._lives + 1
             self.decisions.begins()
+            self.holds.begins()
             return
         job, before = decode(JobRecord, event.key, event.value), self.job
         decisions, now = self.decisions, self.loop.now
         if before and job != before:
             decisions.transition(before, job, self.failures, now)
+            self.holds.transition(before, job, now)
         decisions.written(job, self.server.keyspace)
         if job.phase is JobPhase.SEALED and (before is None or before != job):
             self._check_assignments(job)
@@ -252,6 +260,9 @@ class Laws:
 
     def _noticed(self, event: StoreEvent) -> None:
         self._notices.announced(self.server.number, self._lives, event)
+
+    def _told(self, event: StoreEvent) -> None:
+        self.holds.told(self.job, event, self.loop.now)
 
     def _finished(self, event: StoreEvent) -> None:
         """Remember who is done, which stays true when the node is gone."""

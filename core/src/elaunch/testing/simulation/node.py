@@ -14,6 +14,7 @@ from elaunch.agent.notices import Notices
 from elaunch.api import (
     CommandEntry,
     EventName,
+    Feed,
     JobSettings,
     Membership,
     NodeFacts,
@@ -27,6 +28,7 @@ from elaunch.api import (
     Store,
     StoreRendezvous,
     Vitals,
+    WorkerMessage,
 )
 from elaunch.errors import ControlFailed
 from elaunch.events import Value
@@ -113,6 +115,7 @@ class SimulatedNode:
         handler: The rendezvous of its agent.
         bootstrap: What its agent opens for the workers.
         controls: What its agent can be told.
+        messages: What its workers tell.
         memberships: Its places, from the first start on.
         group: Its running workers.
         result: How its agent ended, `None` while it runs.
@@ -140,6 +143,7 @@ class SimulatedNode:
     handler: StoreRendezvous | None = attrs.field(default=None, init=False)
     bootstrap: SimulatedBootstrap | None = attrs.field(default=None, init=False)
     controls: Controls | None = attrs.field(default=None, init=False)
+    messages: Feed[WorkerMessage] = attrs.field(factory=Feed, init=False)
     memberships: list[Membership] = attrs.field(factory=list, init=False)
     group: SimulatedGroup | None = attrs.field(default=None, init=False)
     result: Result | Exception | None = attrs.field(default=None, init=False)
@@ -215,6 +219,7 @@ class SimulatedNode:
             local_world_size=self.local_world_size,
             slot=self.slot,
         )
+        self.messages = Feed()
         self.handler = self._open(process, facts)
         self.bootstrap = SimulatedBootstrap(
             self.name, self.ports, self.habits, self._closed
@@ -240,6 +245,7 @@ class SimulatedNode:
                 clock=self.loop.time,
             ),
             record=self._record,
+            messages=self.messages,
         )
         self.controls = agent.controls
         try:

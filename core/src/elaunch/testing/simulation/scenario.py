@@ -71,6 +71,7 @@ class Scenario:
         delay: Seconds that the policy lets the job wait before each restart.
         scale_debounce: Seconds in which no node must have come before others come in.
         scale_interval: Seconds in which the job forms anew once for joiners.
+        scale_hold_limit: Seconds for which workers can hold that up.
         history: How many changes the store remembers for watches.
     """
 
@@ -94,6 +95,7 @@ class Scenario:
     delay: float = 0.0
     scale_debounce: float = 0.0
     scale_interval: float = 0.0
+    scale_hold_limit: float = 30.0
     history: int = 65_536
 
     @property
@@ -106,6 +108,8 @@ class Scenario:
         """Seconds after the last stimulus in which everything must have settled."""
         patience = 4 * (self.cool_down or 0.0) + 8 * self.delay
         calm = 10 * self.scale_debounce + self.scale_interval
+        held = any(stimulus.what in _HOLDS for stimulus in self.stimuli)
+        calm += self.scale_hold_limit if held else 0.0
         return 45.0 + 9 * self.keep_alive_interval + patience + calm
 
 
@@ -155,6 +159,7 @@ def generate(family: str, seed: int) -> Scenario:
         delay=draw.choice((0.0, 0.0, 0.3, 4.0)),
         scale_debounce=draw.choice((0.0, 0.0, 0.5, 3.0)),
         scale_interval=draw.choice((0.0, 0.0, 2.0, 15.0)),
+        scale_hold_limit=draw.choice((0.0, 3.0, 30.0)),
     )
 
 
@@ -273,6 +278,10 @@ _DRAINS = {
     "reset": (0, 0),
     "finish": (0, 0),
 }
+_HOLDS = {
+    "hold": (0.2, 40),
+    "release": (0, 0),
+}
 _EVERYTHING = _CHURN | _FAILURES | _NETWORK | _PAUSES | _STORE | _SIGNALS
 
 _OF_ALL = frozenset(
@@ -290,12 +299,13 @@ FAMILIES: Mapping[str, Draw] = {
     "fitness": _draw(_FITNESS | _CHURN | {"exit": (1, 9), "pause": (0.1, 9)}, 16),
     "decisions": _draw(_DECISIONS, 16),
     "drains": _draw(_DRAINS, 12),
+    "holds": _draw(_HOLDS | _CHURN | {"exit": (1, 9), "ask-restart": (0, 0)}, 16),
     "moments": _draw(_EVERYTHING, 10, seized=0.7),
     "everything": _draw(_EVERYTHING, 20, seized=0.1),
     "judged": _draw(_EVERYTHING | _FITNESS | _DECISIONS, 20, seized=0.3),
 }
 """The families by name: what can happen in each, and how much of it."""
 
-_DECIDED = frozenset({"decisions", "judged"})
+_DECIDED = frozenset({"decisions", "holds", "judged"})
 """The families in which the policy does more than count, and joiners may have to wait.
 """

@@ -85,6 +85,7 @@ class World:
     ) -> None:
         scenario = self.scenario
         self.laws.decisions.scale_interval = scenario.scale_interval
+        self.laws.holds.limit = scenario.scale_hold_limit
         policy = SimulatedPolicy(
             max_restarts=scenario.max_restarts,
             excludes=scenario.excludes,
@@ -95,6 +96,7 @@ class World:
         options = kind(
             scale_debounce=scenario.scale_debounce,
             scale_interval=scenario.scale_interval,
+            scale_hold_limit=scenario.scale_hold_limit,
             last_call_timeout=scenario.last_call_timeout,
             keep_alive_interval=scenario.keep_alive_interval,
             keep_alive_max_attempt=3,
