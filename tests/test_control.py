@@ -128,6 +128,73 @@ def test_two_agents_tell_of_their_job_and_one_is_drained_at_no_cost(
     assert metrics.stdout.count("elaunch_worker_up{") == 2
 
 
+def test_who_drains_a_node_may_wait_until_its_agent_has_ended(
+    join: Join, elaunch: Elaunch
+) -> None:
+    host = join("1:2")
+    places_in([host], 1)
+    other = join("1:2", STUBBORN="yes")
+    places_in([host, other], 2)
+    (worker,) = other.workers()
+    late = elaunch("drain", "job", "--agent", str(other.pid), "--wait=0.5")
+    other.wait_for("told to stop")
+    still_there = other.process.poll() is None
+    worker.send_signal(signal.SIGUSR1)
+    ended = elaunch("stop", "job", "--wait")
+
+    assert late.returncode == 124
+    assert f"agent {other.pid} of run 'job' leaves its job" in late.stdout
+    assert f"agent {other.pid} of run 'job' has not ended within 0.5 s" in late.stderr
+    assert still_there
+    assert ended.returncode == 0, ended.stderr
+    assert f"agent {host.pid} of run 'job' has ended" in ended.stdout
+    assert (other.wait(), host.wait()) == (0, 4)
+
+
+def test_a_drain_that_waits_returns_when_the_agent_has_ended(
+    join: Join, elaunch: Elaunch, tmp_path: Path
+) -> None:
+    """What it had to say is said by then."""
+    host = join("1:2")
+    places_in([host], 1)
+    events = tmp_path / "events.jsonl"
+    other = join("1:2", "--event-recorder", f"jsonl:path={events}")
+    places_in([host, other], 2)
+    ended = elaunch("drain", "job", "--wait", "--agent", str(other.pid))
+    told_last = json.loads(events.read_text().splitlines()[-1])
+
+    assert ended.returncode == 0, ended.stderr
+    assert f"agent {other.pid} of run 'job' has ended" in ended.stdout
+    assert told_last["name"] == "agent.finished"
+    assert other.wait() == 0
+
+
+def test_an_agent_that_is_killed_while_it_is_waited_for_has_ended(
+    join: Join, elaunch: Elaunch
+) -> None:
+    host = join("1:2")
+    places_in([host], 1)
+    other = join("1:2", STUBBORN="yes")
+    places_in([host, other], 2)
+    ends: list[subprocess.CompletedProcess[str]] = []
+    words = ("drain", "job", "--agent", str(other.pid), "--wait")
+    waiting = threading.Thread(target=lambda: ends.append(elaunch(*words)))
+    waiting.start()
+    other.wait_for("told to stop")
+    other.process.kill()
+    waiting.join(DEADLINE)
+
+    assert [(each.returncode, each.stderr) for each in ends] == [(0, "")]
+
+
+@pytest.mark.parametrize("time", ["job", "0", "inf", "nan"])
+def test_a_time_to_wait_that_is_none_is_refused(elaunch: Elaunch, time: str) -> None:
+    ended = elaunch("drain", "--wait", time)
+
+    assert ended.returncode == 2
+    assert f"{time!r} is no time above 0; write --wait=SECONDS" in ended.stderr
+
+
 def test_a_spare_takes_the_place_of_a_node_that_is_drained(
     join: Join, elaunch: Elaunch
 ) -> None:

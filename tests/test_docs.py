@@ -98,7 +98,7 @@ def test_every_flag_by_which_agents_are_told_what_to_do_is_documented() -> None:
     told = {f for c in first_cells(section) for f in re.findall(r"`(--?[\w-]+)", c)}
 
     assert told == flags_of(subparser("drain"))
-    assert flags_of(subparser("restart")) == told - {"--all"}
+    assert flags_of(subparser("restart")) == told - {"--all", "--wait"}
     assert flags_of(subparser("stop")) == told - {"--all"}
 
 

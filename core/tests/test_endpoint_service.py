@@ -4,10 +4,12 @@ import asyncio
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -18,9 +20,10 @@ from elaunch.endpoint.client import Contact
 from elaunch.endpoint.identity import Identity
 from elaunch.endpoint.service import Service
 from elaunch.endpoint.token import ControlToken
+from elaunch.endpoint.waiting import has_ended
 from elaunch.errors import ControlFailed, RendezvousUnreachable
 from elaunch.events import Event
-from elaunch.http_server import HttpServer
+from elaunch.http_server import HttpServer, Response, json_response
 from elaunch.vitals import MemberStatus
 from elaunch.worker_message import MessageKind, WorkerMessage
 
@@ -347,3 +350,53 @@ def test_metrics_of_an_agent_that_has_told_nothing_can_be_read(
     text = contact.fetch("/metrics").decode()
 
     assert list(text_string_to_metric_families(text))
+
+
+def test_who_waits_for_the_end_of_an_agent_hears_of_it(
+    contact: Contact, bridge: Bridge
+) -> None:
+    ends: list[bool] = []
+    waiting = threading.Thread(
+        target=lambda: ends.append(has_ended(contact, time.monotonic() + 20))
+    )
+    waiting.start()
+    bridge.detach()
+    waiting.join(20)
+
+    assert ends == [True]
+
+
+def test_who_waits_for_long_asks_again(
+    contact: Contact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that one who has left does not hold a thread of the agent for ever."""
+    monkeypatch.setattr("elaunch.endpoint.service.PATIENCE", 0.01)
+    answers = []
+
+    def counted(status: int, facts: Mapping[str, object]) -> Response:
+        answers.append(facts)
+        return json_response(status, facts)
+
+    monkeypatch.setattr("elaunch.endpoint.service.json_response", counted)
+
+    assert contact.ask("GET", "/end") == {"ended": False}
+    assert not has_ended(contact, time.monotonic() + 0.5)
+    assert len(answers) > 2
+
+
+def test_a_wait_ends_in_time_also_where_no_answer_comes(contact: Contact) -> None:
+    assert not has_ended(contact, time.monotonic() + 0.05)
+
+
+def test_an_agent_that_is_not_there_has_ended(tmp_path: Path) -> None:
+    gone = Contact("the agent", os.path.relpath(tmp_path / "gone"))
+
+    assert has_ended(gone, time.monotonic() + 20)
+
+
+def test_an_agent_that_can_not_be_asked_is_not_taken_for_one_that_has_ended(
+    guarded: Contact,
+) -> None:
+    stranger = attrs.evolve(guarded, token=None)
+    with pytest.raises(ControlFailed, match="show the token"):
+        has_ended(stranger, time.monotonic() + 20)

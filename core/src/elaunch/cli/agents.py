@@ -4,17 +4,24 @@ import argparse
 import json
 import os
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import attrs
 
+from elaunch.cli.control import ENDING
 from elaunch.cli.status_text import member_lines, status_lines
 from elaunch.endpoint.client import Contact, contact_at, contacts, reachable
 from elaunch.endpoint.places import runtime_directory
+from elaunch.endpoint.waiting import has_ended
 from elaunch.errors import ControlFailed, UsageError, quoted, suggestion
 from elaunch.health import parse_place
 from elaunch.text import printable
+
+
+TOO_LATE = 124
+"""Exit status where an agent has not ended in time; that of `timeout`, too."""
 
 
 @attrs.frozen
@@ -67,17 +74,17 @@ def run(args: argparse.Namespace) -> int:
     if args.command == "drain" and args.all:
         if args.run_id is not None:
             _of_one_job(agents)
-        return _drain(agents, told) | _complain_of(silent)
+        return max(_drain(agents, told, args.wait), _complain_of(silent))
     if silent and not _is_named(args):
         raise UsageError(
             f"{silent[0]}, and may be meant; name a job by its id, or an agent with "
             f"--agent PID"
         )
     if args.command == "drain":
-        return _drain(_one(agents, ", or say --all"), told)
+        return _drain(_one(agents, ", or say --all"), told, args.wait)
     done = _ask_one(_of_one_job(agents), f"/{args.command}", told)
     _say(f"run {agents[0].run_id!r}: {done['done']}")
-    return 0
+    return _wait_for(agents, args.wait) if args.command in ENDING else 0
 
 
 def find(
@@ -173,9 +180,11 @@ def _named(agents: Sequence[Agent]) -> str:
     )
 
 
-def _drain(agents: Sequence[Agent], told: dict[str, str]) -> int:
+def _drain(
+    agents: Sequence[Agent], told: dict[str, str], patience: float | None
+) -> int:
     """Drain each; one that refuses keeps none of the others from it."""
-    refused = []
+    refused, leaving = [], []
     for agent in agents:
         try:
             agent.contact.ask("POST", "/drain", told)
@@ -183,7 +192,28 @@ def _drain(agents: Sequence[Agent], told: dict[str, str]) -> int:
             refused.append(error)
         else:
             _say(f"{agent.name} leaves its job")
-    return _complain_of(refused)
+            leaving.append(agent)
+    complaint = _complain_of(refused)
+    return _wait_for(leaving, patience) or complaint
+
+
+def _wait_for(agents: Sequence[Agent], patience: float | None) -> int:
+    """Wait for the end of agents, if somebody wants that; return the exit status."""
+    if patience is None:
+        return 0
+    deadline = time.monotonic() + patience
+    late = []
+    for agent in agents:
+        if has_ended(agent.contact, deadline):
+            _say(f"{agent.name} has ended")
+        else:
+            late.append(
+                ControlFailed(
+                    f"{agent.name} has not ended within {patience:g} s; 'elaunch "
+                    f"status' tells how it is"
+                )
+            )
+    return TOO_LATE if _complain_of(late) else 0
 
 
 def _ask_one(

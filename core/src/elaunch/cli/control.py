@@ -1,6 +1,7 @@
 """The flags of the commands that ask agents, or tell them what to do."""
 
 import argparse
+import contextlib
 from collections.abc import Mapping
 
 
@@ -11,6 +12,13 @@ COMMANDS: Mapping[str, str] = {
     "stop": "end a job, on all its nodes",
 }
 """What each does."""
+
+PATIENCE = 300.0
+"""Seconds that ``--wait`` waits where it is not told how long."""
+
+
+ENDING = frozenset({"drain", "stop"})
+"""The commands that end agents."""
 
 
 def add_flags(name: str, parser: argparse.ArgumentParser) -> None:
@@ -49,12 +57,32 @@ def add_flags(name: str, parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--reason", metavar="TEXT", default="", help="why, for whoever reads of it"
     )
+    if name in ENDING:
+        parser.add_argument(
+            "--wait",
+            metavar="SECONDS",
+            nargs="?",
+            type=_seconds,
+            const=PATIENCE,
+            default=None,
+            help="return when the agent has ended, or with 124 if it has not within "
+            f"that time (default: {PATIENCE:g})",
+        )
     if name == "drain":
         parser.add_argument(
             "--all",
             action="store_true",
             help="all agents that match, where that is more than one",
         )
+
+
+def _seconds(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 < float(text) < float("inf"):
+            return float(text)
+    raise argparse.ArgumentTypeError(
+        f"{text!r} is no time above 0; write --wait=SECONDS, or --wait last"
+    )
 
 
 def _add_status(parser: argparse.ArgumentParser) -> None:

@@ -65,9 +65,14 @@ class Controlled(Protocol):
 
 
 class Bridge:
-    """Asks the agent, and whether its loop goes round."""
+    """Asks the agent, and whether its loop goes round.
+
+    Attributes:
+        ended: Set when the agent has ended.
+    """
 
     def __init__(self) -> None:
+        self.ended = threading.Event()
         self._loop = asyncio.get_running_loop()
         self._lock = threading.Lock()
         self._agent: Controlled | None = None
@@ -84,6 +89,7 @@ class Bridge:
         with self._lock:
             self._agent = None
             pending = tuple(self._pending)
+        self.ended.set()
         for future in pending:
             future.cancel()
 

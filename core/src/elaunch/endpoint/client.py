@@ -28,7 +28,11 @@ ANSWER_LIMIT = 64 * 1024 * 1024
 """Bytes that an answer may have."""
 
 
-class NobodyListens(ControlFailed):
+class NoAnswer(ControlFailed):
+    """The agent was asked, and said nothing."""
+
+
+class NobodyListens(NoAnswer):
     """The agent has ended, or there never was one."""
 
 
@@ -52,7 +56,12 @@ class Contact:
     pid: int = 0
 
     def ask(
-        self, method: str, path: str, facts: Mapping[str, Any] | None = None
+        self,
+        method: str,
+        path: str,
+        facts: Mapping[str, Any] | None = None,
+        *,
+        timeout: float = TIMEOUT,
     ) -> dict[str, Any]:
         """Ask it, and return its answer; blocks.
 
@@ -60,24 +69,29 @@ class Contact:
             method: What is to be done, in words of HTTP.
             path: With what.
             facts: What to send, as JSON.
+            timeout: Seconds for which to wait if that is less than usual.
 
         Raises:
             ControlFailed: If it does not answer, or refuses.
         """
-        told = _parse(self.fetch(path, method, facts))
+        told = _parse(self.fetch(path, method, facts, min(timeout, TIMEOUT)))
         if not isinstance(told, dict):
             raise ControlFailed(f"{self.name} gives no answer of an agent")
         return told
 
     def fetch(
-        self, path: str, method: str = "GET", facts: Mapping[str, Any] | None = None
+        self,
+        path: str,
+        method: str = "GET",
+        facts: Mapping[str, Any] | None = None,
+        timeout: float = TIMEOUT,
     ) -> bytes:
         """Ask it, and return its answer as it is.
 
         Raises:
             ControlFailed: As for `ask`.
         """
-        status, body = self._exchange(method, path, facts)
+        status, body = self._exchange(method, path, facts, timeout)
         if status < 300:  # noqa: PLR2004 - of HTTP
             return body
         told = _parse(body)
@@ -85,34 +99,36 @@ class Contact:
         raise ControlFailed(f"{self.name}: {error or f'status {status}'}")
 
     def _exchange(
-        self, method: str, path: str, facts: Mapping[str, Any] | None
+        self,
+        method: str,
+        path: str,
+        facts: Mapping[str, Any] | None,
+        timeout: float = TIMEOUT,
     ) -> tuple[int, bytes]:
-        deadline = time.monotonic() + TIMEOUT
+        deadline = time.monotonic() + timeout
         try:
-            with contextlib.closing(self._connect()) as own:
+            with contextlib.closing(self._connect(timeout)) as own:
                 own.sendall(self._request(method, path, facts))
                 return _split(_read_all(own, deadline))
         except (ConnectionRefusedError, FileNotFoundError):
             raise NobodyListens(f"{self.name} does not run: nobody listens") from None
         except TimeoutError:
-            raise ControlFailed(
-                f"{self.name} has not answered for {TIMEOUT:g} s"
-            ) from None
+            raise NoAnswer(f"{self.name} has not answered for {timeout:g} s") from None
         except (OSError, ValueError) as error:
-            raise ControlFailed(f"{self.name} does not answer: {error}") from error
+            raise NoAnswer(f"{self.name} does not answer: {error}") from error
 
-    def _connect(self) -> socket.socket:
+    def _connect(self, timeout: float = TIMEOUT) -> socket.socket:
         if not isinstance(self.address, str):
-            return socket.create_connection(self.address, timeout=TIMEOUT)
+            return socket.create_connection(self.address, timeout=timeout)
         own = socket.socket(socket.AF_UNIX)
         try:
             # A timeout of Python's would not wait where many are waiting already.
-            own.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(TIMEOUT))
+            own.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(timeout))
             own.connect(self.address)
         except BaseException:
             own.close()
             raise
-        own.settimeout(TIMEOUT)
+        own.settimeout(timeout)
         return own
 
     def _request(

@@ -118,6 +118,11 @@ def _health(service: Service, _: Request) -> Response:
     return json_response(200 if healthy else 503, facts)
 
 
+def _end(service: Service, _: Request) -> Response:
+    """Answer at the end, or that it has not come; who has left blocks nobody then."""
+    return json_response(200, {"ended": service.bridge.ended.wait(PATIENCE)})
+
+
 def _drain(service: Service, request: Request) -> Response:
     reason = reason_of(request)
     service.bridge.ask(lambda agent: agent.drain(reason, request.peer))
@@ -141,6 +146,7 @@ ROUTES: Mapping[str, tuple[str, Callable[[Service, Request], Response]]] = {
     "/members": ("GET", _list_members),
     "/metrics": ("GET", _metrics),
     "/healthz": ("GET", _health),
+    "/end": ("GET", _end),
     "/drain": ("POST", _drain),
     "/restart": ("POST", _restart),
     "/stop": ("POST", _stop),
