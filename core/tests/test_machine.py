@@ -193,7 +193,7 @@ class TestFailure:
             (closed(FAILED), True),
             (closed(SUCCEEDED), False),
             (SUPERSEDED, False),
-            (attrs.evolve(SUPERSEDED, change=FAILED_ELSEWHERE), True),
+            (Changed(FAILED_ELSEWHERE), True),
             (LOST, False),
             (Signalled(15), False),
         ],

@@ -117,7 +117,7 @@ def decide(
     timing = Timing(last_call=LAST_CALL, suspicion=suspicion)
     step = plan(seen, policy or BudgetPolicy(SETTINGS.max_restarts), timing, now)
     if isinstance(step, Form):
-        return attrs.evolve(step, past=None, grows=False)
+        return Form(step.reason, step.restarts)
     return step
 
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import attrs
+import msgspec
 
 from elaunch.errors import NodeDrained
 from elaunch.failures import ProcessFailure, Request, signal_name
@@ -17,49 +17,42 @@ from elaunch.workers import WorkerExit
 # -- stimuli -------------------------------------------------------------------
 
 
-@attrs.frozen
-class Begin:
+class Begin(msgspec.Struct, frozen=True):
     """The agent starts."""
 
 
-@attrs.frozen
-class Joined:
+class Joined(msgspec.Struct, frozen=True):
     """This node is a member of a sealed generation."""
 
     membership: Membership
 
 
-@attrs.frozen
-class JoinFailed:
+class JoinFailed(msgspec.Struct, frozen=True):
     """It can't become one."""
 
     error: Exception
     outcome: Outcome | None = None
 
 
-@attrs.frozen
-class Started:
+class Started(msgspec.Struct, frozen=True):
     """All workers of this node run."""
 
     pids: Mapping[int, int]
 
 
-@attrs.frozen
-class StartFailed:
+class StartFailed(msgspec.Struct, frozen=True):
     """The workers can't be started; none runs."""
 
     error: Exception
 
 
-@attrs.frozen
-class Exited:
+class Exited(msgspec.Struct, frozen=True):
     """A worker ended."""
 
     exit: WorkerExit
 
 
-@attrs.frozen(kw_only=True)
-class Found:
+class Found(msgspec.Struct, frozen=True, kw_only=True):
     """A monitor found something.
 
     Attributes:
@@ -79,8 +72,7 @@ class Found:
     uptime: float | None = None
 
 
-@attrs.frozen(kw_only=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
     """A worker asks for something beyond a restart.
 
     Attributes:
@@ -98,15 +90,13 @@ class Asked:
     reason: str = ""
 
 
-@attrs.frozen
-class Changed:
+class Changed(msgspec.Struct, frozen=True):
     """Something happened to the membership."""
 
     change: Change
 
 
-@attrs.frozen
-class Signalled:
+class Signalled(msgspec.Struct, frozen=True):
     """The agent got a signal that ends it.
 
     Attributes:
@@ -124,8 +114,7 @@ class Signalled:
         return signal_name(self.signum)
 
 
-@attrs.frozen
-class Drained:
+class Drained(msgspec.Struct, frozen=True):
     """The agent was told that its node is to leave the job.
 
     Attributes:
@@ -135,22 +124,19 @@ class Drained:
     reason: str
 
 
-@attrs.frozen
-class Noticed:
+class Noticed(msgspec.Struct, frozen=True):
     """The agent was told that its node will be taken away."""
 
     notice: Notice
 
 
-@attrs.frozen
-class Announced:
+class Announced(msgspec.Struct, frozen=True):
     """The job lets the workers of this generation know of something."""
 
     notice: Notice
 
 
-@attrs.frozen
-class Stopped:
+class Stopped(msgspec.Struct, frozen=True):
     """No process of the workers is alive, but for those that can't be killed.
 
     Attributes:
@@ -160,13 +146,11 @@ class Stopped:
     left: tuple[int, ...] = ()
 
 
-@attrs.frozen
-class Waited:
+class Waited(msgspec.Struct, frozen=True):
     """This node's workers are done, and it has waited long enough for the others'."""
 
 
-@attrs.frozen
-class Left:
+class Left(msgspec.Struct, frozen=True):
     """The goodbye is said."""
 
 
@@ -193,49 +177,42 @@ Stimulus = (
 # -- actions -------------------------------------------------------------------
 
 
-@attrs.frozen
-class Join:
+class Join(msgspec.Struct, frozen=True):
     """Become a member of the next generation."""
 
 
-@attrs.frozen
-class Start:
+class Start(msgspec.Struct, frozen=True):
     """Bootstrap and start the workers; watch them and the membership."""
 
     membership: Membership
 
 
-@attrs.frozen
-class Report:
+class Report(msgspec.Struct, frozen=True):
     """Tell the job how this node's workers are."""
 
     state: NodeState
     failures: tuple[ProcessFailure, ...] = ()
 
 
-@attrs.frozen
-class Announce:
+class Announce(msgspec.Struct, frozen=True):
     """Let the workers of all nodes of this generation know of a notice."""
 
     notice: Notice
 
 
-@attrs.frozen
-class Notify:
+class Notify(msgspec.Struct, frozen=True):
     """Let this node's workers know of a notice."""
 
     notice: Notice
 
 
-@attrs.frozen
-class Retire:
+class Retire(msgspec.Struct, frozen=True):
     """Tell the job that this node leaves once its workers have stopped."""
 
     reason: str
 
 
-@attrs.frozen
-class Stop:
+class Stop(msgspec.Struct, frozen=True):
     """Stop the workers, or whatever of them has started.
 
     Attributes:
@@ -251,20 +228,17 @@ class Stop:
     preemption: Notice | None = None
 
 
-@attrs.frozen
-class Kill:
+class Kill(msgspec.Struct, frozen=True):
     """Cut the stop short: kill what is alive."""
 
 
-@attrs.frozen
-class Leave:
+class Leave(msgspec.Struct, frozen=True):
     """Say goodbye to the job; give up a join that is under way."""
 
     reason: str
 
 
-@attrs.frozen
-class Finish:
+class Finish(msgspec.Struct, frozen=True):
     """The agent is done."""
 
     result: "Result"
@@ -275,8 +249,7 @@ Action = (
 )
 
 
-@attrs.frozen(kw_only=True)
-class Result:
+class Result(msgspec.Struct, frozen=True, kw_only=True):
     """How the agent ended.
 
     Attributes:
@@ -285,7 +258,7 @@ class Result:
         early: Whether this node's workers succeeded and it did not wait for the others.
     """
 
-    values: Mapping[int, Any] = attrs.field(factory=dict)
+    values: Mapping[int, Any] = msgspec.field(default_factory=dict)
     error: Exception | None = None
     early: bool = False
 

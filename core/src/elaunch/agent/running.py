@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 import attrs
+import msgspec
 
 from elaunch.agent.dumping import HANG_DUMP, HangDump
 from elaunch.agent.first_beats import FirstBeats
@@ -175,7 +176,7 @@ class RunningWorkers:
             # Half of the grace, since they may end by themselves in the other.
             half = min(stop.grace, self.notices.shutdown_timeout) / 2
             left = await self._dump.settled(half)
-            stop = attrs.evolve(stop, grace=half + left)
+            stop = msgspec.structs.replace(stop, grace=half + left)
         return attrs.evolve(self.notices.schedule(stop), stacks=0.0)
 
     def _found(self, found: Found) -> None:

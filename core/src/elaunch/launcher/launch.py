@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import ClassVar, cast
 
 import attrs
+import msgspec
 
 from elaunch.addresses import advertised_address, given_address
 from elaunch.agent.agent import Agent
@@ -117,7 +118,7 @@ class Launch:
             result = await agent.run()
             if isinstance(result.error, ChildFailedError):
                 error = await asyncio.to_thread(self._keep, result.error, stacks.files)
-                result = attrs.evolve(result, error=error)
+                result = msgspec.structs.replace(result, error=error)
             await self._tell(recording, result.error, early=result.early)
         except BaseException as error:
             await self._tell(recording, error)

@@ -24,8 +24,6 @@ Laws:
 import math
 from collections.abc import Sequence
 
-import attrs
-
 from elaunch.membership.charging import count_failure, plan_failed
 from elaunch.membership.exclusions import next_end
 from elaunch.membership.holding import in_force
@@ -62,7 +60,7 @@ def plan(view: View, policy: RestartPolicy, timing: Timing, now: float) -> Step:
     """
     step = _plan(view, policy, timing, now)
     if isinstance(step, Wait) and view.job.phase is not JobPhase.CLOSED:
-        return attrs.evolve(step, until=_or_a_return(view, step.until, now))
+        return Wait(_or_a_return(view, step.until, now), step.quorum)
     return step
 
 

@@ -1,6 +1,6 @@
 """What a coordinator can do next, and how long it waits for what: plain values."""
 
-import attrs
+import msgspec
 
 from elaunch.membership.holding import Hold
 from elaunch.membership.ranks import Candidate
@@ -8,8 +8,7 @@ from elaunch.policy import PastFailure
 from elaunch.rendezvous import Outcome
 
 
-@attrs.frozen
-class Wait:
+class Wait(msgspec.Struct, frozen=True):
     """Do nothing before something changes, or before ``until``.
 
     Attributes:
@@ -23,8 +22,7 @@ class Wait:
     held: tuple[Hold, ...] = ()
 
 
-@attrs.frozen
-class Form:
+class Form(msgspec.Struct, frozen=True):
     """Begin to form the next generation.
 
     Attributes:
@@ -40,8 +38,7 @@ class Form:
     grows: bool = False
 
 
-@attrs.frozen
-class Charge:
+class Charge(msgspec.Struct, frozen=True):
     """Count the generation that is forming as a restart: the last one failed, too.
 
     Attributes:
@@ -55,16 +52,14 @@ class Charge:
     past: PastFailure
 
 
-@attrs.frozen
-class Refund:
+class Refund(msgspec.Struct, frozen=True):
     """Take a restart back: what failed did so because a member was lost."""
 
     reason: str
     restarts: int
 
 
-@attrs.frozen
-class Seal:
+class Seal(msgspec.Struct, frozen=True):
     """Seal the forming generation over these nodes, in the order of group ranks.
 
     Attributes:
@@ -76,15 +71,13 @@ class Seal:
     departed: int = 0
 
 
-@attrs.frozen
-class Exclude:
+class Exclude(msgspec.Struct, frozen=True):
     """Count these nodes as dead: they did not stop in time."""
 
     node_ids: tuple[str, ...]
 
 
-@attrs.frozen
-class Close:
+class Close(msgspec.Struct, frozen=True):
     """End the job.
 
     Attributes:
@@ -96,8 +89,7 @@ class Close:
     past: PastFailure | None = None
 
 
-@attrs.frozen
-class Suspicion:
+class Suspicion(msgspec.Struct, frozen=True):
     """How a failure that would end a job is told from the loss of a member.
 
     Attributes:
@@ -110,8 +102,7 @@ class Suspicion:
     asks: bool = False
 
 
-@attrs.frozen(kw_only=True)
-class Timing:
+class Timing(msgspec.Struct, frozen=True, kw_only=True):
     """How long a coordinator waits for what.
 
     Attributes:
