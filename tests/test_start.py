@@ -62,6 +62,8 @@ with contextlib.suppress(SystemExit):
 
 NOT_FOR_A_PLAIN_RUN = {
     "difflib": "names nobody knows",
+    "email": "what else is installed",
+    "importlib.metadata": "what else is installed",
     "pickle": "functions",
     "psutil": "several nodes, monitors, systems without /proc",
     "elaunch.endpoint.identity": "who asks the agent",

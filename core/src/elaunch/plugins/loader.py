@@ -6,7 +6,6 @@ entry points of one name are both seen.
 """
 
 import enum
-import importlib.metadata
 import logging
 import time
 from collections.abc import Collection, Iterable, Mapping
@@ -18,6 +17,7 @@ import pluggy
 from elaunch import hookspecs
 from elaunch.errors import InvalidProvider, suggestion
 from elaunch.hookspecs import ENTRY_POINT_GROUP
+from elaunch.plugins.points import Point, entry_points
 from elaunch.provider import Provider
 
 
@@ -62,7 +62,7 @@ class Plugin:
     """
 
     name: str
-    point: importlib.metadata.EntryPoint = attrs.field(repr=False)
+    point: Point = attrs.field(repr=False)
     status: Status
     reason: str = ""
     error: BaseException | None = attrs.field(default=None, repr=False)
@@ -93,7 +93,7 @@ def load(block: Collection[str]) -> tuple[Plugin, ...]:
     Args:
         block: Names of plugins, or of their distributions, to leave alone.
     """
-    found = importlib.metadata.entry_points(group=ENTRY_POINT_GROUP)
+    found = entry_points(ENTRY_POINT_GROUP)
     points = sorted(found, key=lambda point: (point.name, point.value))
     loaded = tuple(_load_one(point, block) for point in points)
     _tell_unknown(block, loaded)
@@ -113,7 +113,7 @@ def _tell_unknown(block: Collection[str], loaded: Collection[Plugin]) -> None:
         )
 
 
-def _load_one(point: importlib.metadata.EntryPoint, block: Collection[str]) -> Plugin:
+def _load_one(point: Point, block: Collection[str]) -> Plugin:
     plugin = Plugin(name=point.name, point=point, status=Status.OK)
     if block and (point.name in block or plugin.distribution in block):
         return attrs.evolve(plugin, status=Status.BLOCKED, reason="blocked by the user")
