@@ -15,7 +15,7 @@ from elaunch.api import (
 )
 from elaunch.monitors.blocks import OPEN_LIMIT, Blocks, Limits
 from elaunch.monitors.learning import LEARNED_FROM
-from elaunch.monitors.options import SectionsOptions, parsed_limits
+from elaunch.monitors.section_options import SectionsOptions, parsed_limits
 from elaunch.monitors.waiting import Pause
 from elaunch.options import build_options
 

@@ -50,7 +50,7 @@ class Agent:
             paces=self.paces,
             job_pace=lambda: self.job,
         )
-        given = build_options(provider.options, options, "--monitor")
+        given = build_options(provider.options_class(), options, "--monitor")
         return provider.create(params, given)
 
     def record(self, name: EventName, /, **facts: object) -> None:

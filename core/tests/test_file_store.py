@@ -310,4 +310,4 @@ def test_an_endpoint_that_could_be_a_host_is_a_usage_error(endpoint: str) -> Non
     (provider,) = elaunch_register_rendezvous()
 
     with pytest.raises(UsageError, match=f"--rdzv-endpoint ./meet, not '{endpoint}'"):
-        provider.create(params, provider.options())
+        provider.create(params, provider.options_class()())

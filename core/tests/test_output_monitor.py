@@ -33,7 +33,7 @@ def feed() -> Feed[OutputBlock]:
 
 def create(feed: Feed[OutputBlock], **options: str) -> Monitor:
     (provider,) = (p for p in elaunch_register_monitors() if p.name == "output")
-    given = build_options(provider.options, options, "--monitor")
+    given = build_options(provider.options_class(), options, "--monitor")
     return provider.create(MonitorParameters("job", output=feed), given)
 
 

@@ -27,7 +27,7 @@ from elaunch.api import (
 )
 from elaunch.testing import MonitorContract
 from elaunch.timer.pipe import PipeReader, is_read, make_pipe
-from elaunch.watchdog import TIMER_FILE, Watchdog
+from elaunch.watchdog import TIMER_FILE, TimerOptions, Watchdog
 
 
 SOON = 20.0
@@ -244,7 +244,7 @@ def test_a_system_without_proc_has_a_private_directory(
 def create(told: Told, **options: str) -> Monitor:
     provider, *_ = builtin.elaunch_register_monitors()
     parameters = MonitorParameters("job", 0.1, told)
-    return provider.create(parameters, builtin.TimerOptions(**options))
+    return provider.create(parameters, TimerOptions(**options))
 
 
 def test_the_environment_or_an_option_names_the_pipe(

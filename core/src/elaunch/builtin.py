@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -35,14 +36,21 @@ from elaunch.api import (
 from elaunch.bootstraps import JaxBootstrap, NoBootstrap, PortBootstrap
 from elaunch.hookspecs import hookimpl
 from elaunch.metrics import ConsoleMetricHandler, NullMetricHandler
-from elaunch.monitors.options import (
-    DeadlineOptions,
-    HeartbeatOptions,
-    OutputOptions,
-    SectionsOptions,
-    StragglerOptions,
-)
 from elaunch.preflights.providers import PREFLIGHTS
+
+
+if TYPE_CHECKING:
+    from elaunch.monitors.options import (
+        DeadlineOptions,
+        HeartbeatOptions,
+        OutputOptions,
+        StragglerOptions,
+    )
+    from elaunch.monitors.section_options import SectionsOptions
+    from elaunch.watchdog import TimerOptions
+
+
+_MONITOR_OPTIONS = "elaunch.monitors.options"
 
 
 @attrs.frozen(kw_only=True)
@@ -151,19 +159,7 @@ def elaunch_register_bootstraps() -> Iterable[BootstrapProvider]:
     )
 
 
-@attrs.frozen
-class TimerOptions:
-    """Options of the monitor ``timer``.
-
-    Attributes:
-        path: Where the named pipe is made; empty for the one that the environment
-            names (TORCHELASTIC_TIMER_FILE), or one that is no file.
-    """
-
-    path: str = ""
-
-
-def _create_timer(params: MonitorParameters, options: TimerOptions) -> Monitor:
+def _create_timer(params: MonitorParameters, options: "TimerOptions") -> Monitor:
     from elaunch.timer.pipe import is_read
     from elaunch.watchdog import TIMER_FILE, Watchdog
 
@@ -176,31 +172,35 @@ def _create_timer(params: MonitorParameters, options: TimerOptions) -> Monitor:
     return watchdog
 
 
-def _create_output(params: MonitorParameters, options: OutputOptions) -> Monitor:
+def _create_output(params: MonitorParameters, options: "OutputOptions") -> Monitor:
     from elaunch.monitors.output import Output
 
     return Output(params, options)
 
 
-def _create_heartbeat(params: MonitorParameters, options: HeartbeatOptions) -> Monitor:
+def _create_heartbeat(
+    params: MonitorParameters, options: "HeartbeatOptions"
+) -> Monitor:
     from elaunch.monitors.heartbeat import Heartbeat
 
     return Heartbeat(params, options)
 
 
-def _create_sections(params: MonitorParameters, options: SectionsOptions) -> Monitor:
+def _create_sections(params: MonitorParameters, options: "SectionsOptions") -> Monitor:
     from elaunch.monitors.sections import Sections
 
     return Sections(params, options)
 
 
-def _create_straggler(params: MonitorParameters, options: StragglerOptions) -> Monitor:
+def _create_straggler(
+    params: MonitorParameters, options: "StragglerOptions"
+) -> Monitor:
     from elaunch.monitors.straggler import Straggler
 
     return Straggler(params, options)
 
 
-def _create_deadline(_: MonitorParameters, options: DeadlineOptions) -> Monitor:
+def _create_deadline(_: MonitorParameters, options: "DeadlineOptions") -> Monitor:
     from elaunch.monitors.deadline import Deadline
 
     if not options.job and not options.generation:
@@ -219,37 +219,37 @@ def elaunch_register_monitors() -> Iterable[MonitorProvider]:
             "timer",
             "kills workers whose timers (elaunch.timer, torch's too) expire",
             _create_timer,
-            TimerOptions,
+            "elaunch.watchdog:TimerOptions",
         ),
         Provider(
             "heartbeat",
             "finds workers that say nothing any more",
             _create_heartbeat,
-            HeartbeatOptions,
+            f"{_MONITOR_OPTIONS}:HeartbeatOptions",
         ),
         Provider(
             "sections",
             "finds sections of workers' code that take too long; always there",
             _create_sections,
-            SectionsOptions,
+            "elaunch.monitors.section_options:SectionsOptions",
         ),
         Provider(
             "output",
             "workers that write nothing, or not what they should",
             _create_output,
-            OutputOptions,
+            f"{_MONITOR_OPTIONS}:OutputOptions",
         ),
         Provider(
             "straggler",
             "reports how long steps take, and names who is always slow",
             _create_straggler,
-            StragglerOptions,
+            f"{_MONITOR_OPTIONS}:StragglerOptions",
         ),
         Provider(
             "deadline",
             "limits the time of the job, or of a generation",
             _create_deadline,
-            DeadlineOptions,
+            f"{_MONITOR_OPTIONS}:DeadlineOptions",
         ),
     )
 

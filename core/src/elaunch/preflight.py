@@ -110,7 +110,12 @@ class NamedPreflight:
     options: PreflightOptions
 
 
-def _check_options(_: object, __: object, value: type) -> None:
+def _check_options(_: object, __: object, value: type | str) -> None:
+    if not isinstance(value, str):
+        _check_class(value)
+
+
+def _check_class(value: type) -> None:
     if not issubclass(value, PreflightOptions):
         raise TypeError(
             f"options of a preflight inherit PreflightOptions; {value.__name__} doesn't"
@@ -122,9 +127,19 @@ class PreflightProvider(Provider[PreflightParameters, Preflight]):
     """Declares a check.
 
     Attributes:
-        options: A class that inherits `PreflightOptions`.
+        options: A class that inherits `PreflightOptions`, or its place.
     """
 
-    options: type[PreflightOptions] = attrs.field(
+    options: type[PreflightOptions] | str = attrs.field(
         default=PreflightOptions, validator=_check_options
     )
+
+    def options_class(self) -> type[attrs.AttrsInstance]:
+        """Return the class of the options, as every provider does.
+
+        Raises:
+            TypeError: If it does not inherit `PreflightOptions`.
+        """
+        found = super().options_class()
+        _check_class(found)
+        return found

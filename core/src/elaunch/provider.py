@@ -1,5 +1,6 @@
 """A provider: what a plugin declares about one backend."""
 
+import importlib
 import re
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
@@ -11,6 +12,7 @@ ParamsT = TypeVar("ParamsT")
 PortT = TypeVar("PortT")
 
 _NAME = re.compile(r"[a-z][a-z0-9-]*")
+_REFERENCE = re.compile(r"[\w.]+:\w+")
 _SUMMARY_LENGTH = 72
 
 
@@ -34,7 +36,16 @@ def _check_summary(_: object, __: object, value: str) -> None:
         )
 
 
-def _check_options(_: object, __: object, value: type) -> None:
+def _check_options(_: object, __: object, value: type | str) -> None:
+    if not isinstance(value, str):
+        _check_class(value)
+    elif not _REFERENCE.fullmatch(value):
+        raise ValueError(
+            f"options are an attrs class, or 'module:Class', not {value!r}"
+        )
+
+
+def _check_class(value: type) -> None:
     if not attrs.has(value):
         raise ValueError(f"options must be an attrs class, not {value!r}")
     without = [f.name for f in attrs.fields(value) if f.default is attrs.NOTHING]
@@ -55,7 +66,8 @@ class Provider(Generic[ParamsT, PortT]):
             ``options``. Called only when the backend was chosen, so the place to
             import heavy libraries. Must not block: connecting is the port's business.
         options: A frozen attrs class, each field with a type of ``str``, ``int``,
-            ``float`` or ``bool`` (optionally ``| None``) and a default.
+            ``float`` or ``bool`` (optionally ``| None``) and a default; or its place,
+            ``module:Class``, to be imported only when the backend was chosen.
 
     Raises:
         ValueError: If a field breaks one of these rules.
@@ -66,6 +78,22 @@ class Provider(Generic[ParamsT, PortT]):
     create: Callable[[ParamsT, Any], PortT] = attrs.field(
         repr=False, validator=attrs.validators.is_callable()
     )
-    options: type[attrs.AttrsInstance] = attrs.field(
+    options: type[attrs.AttrsInstance] | str = attrs.field(
         default=NoOptions, validator=_check_options
     )
+
+    def options_class(self) -> type[attrs.AttrsInstance]:
+        """Return the class of the options, imported if only its place was declared.
+
+        Raises:
+            ValueError: If it breaks the rules.
+            Exception: Whatever importing it raises.
+        """
+        if not isinstance(self.options, str):
+            return self.options
+        module, _, name = self.options.partition(":")
+        found: type[attrs.AttrsInstance] = getattr(
+            importlib.import_module(module), name
+        )
+        _check_class(found)
+        return found

@@ -25,6 +25,18 @@ TIMER_FILE = "TORCHELASTIC_TIMER_FILE"
 """Variable that names the pipe: to the agent, if it is set there, and to workers."""
 
 
+@attrs.frozen
+class TimerOptions:
+    """Options of the monitor ``timer``.
+
+    Attributes:
+        path: Where the named pipe is made; empty for the one that the environment
+            names (TORCHELASTIC_TIMER_FILE), or one that is no file.
+    """
+
+    path: str = ""
+
+
 @attrs.define(eq=False)
 class Watchdog:
     """Watches one group's timers; see `elaunch.monitor.Monitor`.

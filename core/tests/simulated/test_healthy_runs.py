@@ -124,7 +124,7 @@ class Host:
         (provider,) = (p for p in elaunch_register_monitors() if p.name == spec)
         params = MonitorParameters("job", messages=self.messages)
         return provider.create(
-            params, build_options(provider.options, options, "--monitor")
+            params, build_options(provider.options_class(), options, "--monitor")
         )
 
     # -- the workers -----------------------------------------------------------

@@ -59,7 +59,7 @@ def jsonl(path: Path, **options: object) -> BackgroundRecorder:
 @pytest.mark.parametrize("name", ["null", "console", "logging", "torchelastic"])
 def test_recorders_are_created_without_options(name: str) -> None:
     known = provider(name)
-    recorder = known.create(RecorderParameters("job"), known.options())
+    recorder = known.create(RecorderParameters("job"), known.options_class()())
     recorder.close()
 
 
@@ -81,7 +81,7 @@ class TestConsole:
 
     def test_it_can_be_json(self, capsys: pytest.CaptureFixture[str]) -> None:
         known = provider("console")
-        recorder = known.create(PARAMETERS, known.options(format="json"))  # type: ignore[call-arg] # of any class
+        recorder = known.create(PARAMETERS, known.options_class()(format="json"))  # type: ignore[call-arg] # of any class
         recorder.record(EVENT)
 
         assert json.loads(capsys.readouterr().err)["sequence"] == 7
@@ -308,7 +308,7 @@ class TestTorchelastic:
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
         known = provider("torchelastic")
-        recorder = known.create(PARAMETERS, known.options())
+        recorder = known.create(PARAMETERS, known.options_class()())
         recorder.record(
             attrs.evolve(EVENT, name=EventName.WORKER_STARTED, metadata=TWIN)
         )
@@ -328,7 +328,7 @@ class TestTorchelastic:
         known = provider("torchelastic")
 
         with pytest.raises(UsageError, match="no destination 'kafka'"):
-            known.create(PARAMETERS, known.options(destination="kafka"))  # type: ignore[call-arg] # of any class
+            known.create(PARAMETERS, known.options_class()(destination="kafka"))  # type: ignore[call-arg] # of any class
 
     def test_a_file_can_have_its_format(self, tmp_path: Path) -> None:
         recorder = jsonl(tmp_path / "e", format="torchelastic")

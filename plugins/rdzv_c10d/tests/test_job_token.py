@@ -88,7 +88,7 @@ def test_nothing_shows_it(
         params = RendezvousParameters(
             backend=backend, endpoint="127.0.0.1:0", run_id="job", config=config
         )
-        options = providers[backend].options(**config)
+        options = providers[backend].options_class()(**config)
         handler = providers[backend].create(params, options)
         assert isinstance(handler, StoreRendezvous)
         opener = handler._open_store

@@ -30,7 +30,7 @@ def test_it_provides_two_rendezvous() -> None:
 
     assert {provider.name: provider.options for provider in providers} == options
     for provider in providers:
-        handler = provider.create(params, provider.options())
+        handler = provider.create(params, provider.options_class()())
         assert isinstance(handler, StoreRendezvous)
 
 

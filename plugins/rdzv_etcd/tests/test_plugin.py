@@ -19,7 +19,7 @@ from elaunch_rdzv_etcd import plugin
 def build(params: RendezvousParameters, **options: object) -> RendezvousHandler:
     providers = plugin.elaunch_register_rendezvous()
     (provider,) = (p for p in providers if p.name == params.backend)
-    return provider.create(params, provider.options(**options))
+    return provider.create(params, provider.options_class()(**options))
 
 
 def test_a_malformed_endpoint_is_a_usage_error() -> None:

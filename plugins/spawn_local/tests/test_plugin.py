@@ -5,6 +5,7 @@ import pytest
 from elaunch.api import MonitorParameters, SpawnerParameters
 from elaunch_spawn_local import plugin
 from elaunch_spawn_local.local import LocalSpawner
+from elaunch_spawn_local.options import ProcessMonitorOptions
 from elaunch_spawn_local.process_monitor import ProcessMonitor
 
 
@@ -12,13 +13,13 @@ def test_it_provides_a_spawner() -> None:
     [local] = plugin.elaunch_register_spawners()
 
     assert local.name == "local"
-    spawner = local.create(SpawnerParameters(run_id="job"), local.options())
+    spawner = local.create(SpawnerParameters(run_id="job"), local.options_class()())
     assert isinstance(spawner, LocalSpawner)
 
 
 def test_it_provides_a_monitor() -> None:
     [process] = plugin.elaunch_register_monitors()
-    options = plugin.ProcessMonitorOptions(interval=1.0, max_rss=2)
+    options = ProcessMonitorOptions(interval=1.0, max_rss=2)
 
     assert process.name == "process"
     monitor = process.create(MonitorParameters("job"), options)
@@ -30,7 +31,7 @@ def test_without_an_interval_of_its_own_it_takes_a_longer_one_of_all(
     of_all: float, used: float
 ) -> None:
     [process] = plugin.elaunch_register_monitors()
-    options = plugin.ProcessMonitorOptions(max_stuck=3.0)
+    options = ProcessMonitorOptions(max_stuck=3.0)
     monitor = process.create(MonitorParameters("job", of_all), options)
 
     assert monitor == ProcessMonitor(used, 0, max_stuck=3.0)
@@ -39,4 +40,4 @@ def test_without_an_interval_of_its_own_it_takes_a_longer_one_of_all(
 @pytest.mark.parametrize("options", [{"interval": 0.0}, {"max_rss": -1}])
 def test_options_are_checked(options: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="must be"):
-        plugin.ProcessMonitorOptions(**options)  # type: ignore[arg-type]  # wrong on purpose
+        ProcessMonitorOptions(**options)  # type: ignore[arg-type]  # wrong on purpose

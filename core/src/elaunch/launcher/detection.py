@@ -52,7 +52,7 @@ def detect(plugins: Plugins, environment: Mapping[str, str]) -> Detected | None:
     for entry in _marked(plugins, environment):
         try:
             params = SchedulerParameters(host=socket.gethostname())
-            scheduler = entry.provider.create(params, entry.provider.options())
+            scheduler = entry.provider.create(params, entry.provider.options_class()())
             found = scheduler.detect(environment)
         except Exception as error:  # noqa: BLE001 - a run may well work without it
             logger.warning(

@@ -22,7 +22,7 @@ from elaunch.launcher.outcomes import Outcome, outcomes
 from elaunch.launcher.ports import Ports
 from elaunch.launcher.settled import settled
 from elaunch.log_layout import run_name
-from elaunch.options import build_options, parse_spec
+from elaunch.options import parse_spec
 from elaunch.output import Route
 from elaunch.plugins import Catalogue, load_plugins
 from elaunch.rendezvous import Membership, NodeFacts
@@ -151,10 +151,8 @@ def plan(config: LaunchConfig, entry: WorkerEntry) -> Plan:
         needed_token(config.control, os.environ)
     low, high = _memberships(config, slot)
     workers = _workers(ports, node, entry, low, high)
-    rendezvous = plugins.rendezvous.find(config.rdzv_backend).provider
-    options = build_options(
-        rendezvous.options, config.rendezvous_options, f"rendezvous {rendezvous.name!r}"
-    )
+    rendezvous = plugins.rendezvous
+    options = rendezvous.options(config.rdzv_backend, config.rendezvous_options)
     logs = ""
     if any("file" in (*worker.stdout, *worker.stderr) for worker in workers):
         logs = config.log_dir or "<a new temporary directory>"
@@ -203,7 +201,7 @@ def _backend(
     catalogue: Catalogue[Any, Any], name: str, given: Mapping[str, str]
 ) -> Backend:
     found = catalogue.find(name)
-    build_options(found.provider.options, given, f"{catalogue.kind} {name!r}")
+    catalogue.options(name, given)
     return Backend(
         kind=catalogue.kind,
         name=name,

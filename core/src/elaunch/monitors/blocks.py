@@ -11,7 +11,7 @@ import attrs
 
 from elaunch.api import Finding, MessageKind, Severity, WatchedGroup, WorkerMessage
 from elaunch.monitors.learning import Learned
-from elaunch.monitors.options import SectionsOptions, parsed_limits
+from elaunch.monitors.section_options import SectionsOptions, parsed_limits
 from elaunch.monitors.waiting import Pause
 
 

@@ -1,60 +1,10 @@
-"""Options of the core's monitors; every command imports this, so they are spare."""
+"""Options of the core's monitors, but for `sections`."""
 
 from typing import Any
 
 import attrs
 
-
-SEVERITIES = ("unhealthy", "degraded", "info")
-SEPARATOR = ";"
-"""What separates the limits of sections: a value of an option has no comma."""
-
-
-def _check_severity(_: object, field: "attrs.Attribute[str]", value: str) -> None:
-    if value not in SEVERITIES:
-        words = ", ".join(map(repr, SEVERITIES))
-        raise ValueError(f"{field.name!r} is one of {words}, not {value!r}")
-
-
-def _check_limits(_: object, __: object, value: str) -> None:
-    parsed_limits(value)
-
-
-def parsed_limits(text: str) -> dict[str, float]:
-    """Read ``NAME=SECONDS;NAME=SECONDS``; a name may have wildcards.
-
-    Raises:
-        ValueError: If it is not of that form.
-    """
-    limits: dict[str, float] = {}
-    for part in filter(None, map(str.strip, text.split(SEPARATOR))):
-        name, _, seconds = part.rpartition("=")
-        if not name.strip() or not _is_duration(seconds):
-            raise ValueError(
-                f"'limits' is NAME=SECONDS;NAME=SECONDS, and {part!r} is not of that "
-                f"form"
-            )
-        limits[name.strip()] = float(seconds)
-    return limits
-
-
-def _is_duration(text: str) -> bool:
-    try:
-        return float(text) >= 0
-    except ValueError:
-        return False
-
-
-def _seconds(default: float) -> Any:
-    return attrs.field(default=default, validator=attrs.validators.ge(0))
-
-
-def _above(default: float, bound: float) -> Any:
-    return attrs.field(default=default, validator=attrs.validators.gt(bound))
-
-
-def _severity(default: str) -> Any:
-    return attrs.field(default=default, validator=_check_severity)
+from elaunch.monitors.fields import SEVERITIES, above, seconds, severity_of
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -71,36 +21,12 @@ class HeartbeatOptions:
         severity: What silence is.
     """
 
-    limit: float = _seconds(0.0)
-    startup: float = _seconds(1800.0)
+    limit: float = seconds(0.0)
+    startup: float = seconds(1800.0)
     warmup: int = attrs.field(default=3, validator=attrs.validators.ge(0))
-    factor: float = _above(5.0, 1)
-    floor: float = _above(300.0, 0)
-    severity: str = _severity("unhealthy")
-
-
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class SectionsOptions:
-    """Options of the monitor ``sections``.
-
-    Attributes:
-        limits: Limits by section, as ``NAME=SECONDS;NAME=SECONDS``, before those that
-            workers set; a name may have wildcards, the first that fits counts, and 0 is
-            no limit.
-        outside: Seconds that a worker may be outside of any section, from the end of
-            its first one on; 0 for no limit.
-        learn: Whether sections without a limit have one that is learned.
-        factor: How many times the longest time so far a learned limit is.
-        floor: Seconds that a learned limit has at least.
-        severity: What a section over its limit is.
-    """
-
-    limits: str = attrs.field(default="", validator=_check_limits)
-    outside: float = _seconds(0.0)
-    learn: bool = False
-    factor: float = _above(5.0, 1)
-    floor: float = _above(300.0, 0)
-    severity: str = _severity("unhealthy")
+    factor: float = above(5.0, 1)
+    floor: float = above(300.0, 0)
+    severity: str = severity_of("unhealthy")
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -115,10 +41,10 @@ class StragglerOptions:
         exclude: Whether it is asked to leave its node out.
     """
 
-    interval: float = _above(60.0, 0)
-    ratio: float = _above(1.5, 1)
+    interval: float = above(60.0, 0)
+    ratio: float = above(1.5, 1)
     chronic: int = attrs.field(default=3, validator=attrs.validators.ge(1))
-    severity: str = _severity("degraded")
+    severity: str = severity_of("degraded")
     exclude: bool = False
 
     def __attrs_post_init__(self) -> None:
@@ -138,8 +64,8 @@ class DeadlineOptions:
         generation: Seconds for which workers may run without a restart; 0 for no limit.
     """
 
-    job: float = _seconds(0.0)
-    generation: float = _seconds(0.0)
+    job: float = seconds(0.0)
+    generation: float = seconds(0.0)
 
 
 STREAMS = ("both", "stdout", "stderr")
@@ -176,17 +102,17 @@ class OutputOptions:
         request: What the rule asks for when it is broken, beyond a restart.
     """
 
-    silence: float = _seconds(0.0)
-    startup: float = _seconds(0.0)
+    silence: float = seconds(0.0)
+    startup: float = seconds(0.0)
     rules: str = ""
     pattern: str = ""
-    within: float = _seconds(0.0)
-    every: float = _seconds(0.0)
+    within: float = seconds(0.0)
+    every: float = seconds(0.0)
     forbidden: bool = False
     until: str = ""
     ranks: str = ""
     stream: str = _one_of(*STREAMS)
-    severity: str = _severity("unhealthy")
+    severity: str = severity_of("unhealthy")
     request: str = _one_of(*REQUESTS)
 
     def __attrs_post_init__(self) -> None:

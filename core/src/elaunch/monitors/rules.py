@@ -9,13 +9,8 @@ import attrs
 
 from elaunch.api import Request, Severity, UsageError
 from elaunch.errors import quoted, suggestion
-from elaunch.monitors.options import (
-    REQUESTS,
-    SEVERITIES,
-    STREAMS,
-    OutputOptions,
-    check_request,
-)
+from elaunch.monitors.fields import SEVERITIES
+from elaunch.monitors.options import REQUESTS, STREAMS, OutputOptions, check_request
 from elaunch.output import RankSet
 
 

@@ -14,7 +14,7 @@ from elaunch.api import (
     WatchedGroup,
     WorkerMessage,
 )
-from elaunch.monitors.options import SectionsOptions
+from elaunch.monitors.section_options import SectionsOptions
 
 
 if TYPE_CHECKING:

@@ -83,8 +83,8 @@ class Catalogue(Generic[ParamsT, PortT]):
             PluginError: As for `find`.
         """
         entry = self.find(name)
-        options = build_options(entry.provider.options, given, f"{self.kind} {name!r}")
         try:
+            options = self.options(name, given)
             return entry.provider.create(params, options)
         except ElaunchError:
             raise
@@ -95,6 +95,17 @@ class Catalogue(Generic[ParamsT, PortT]):
                 f"could not build {self.kind} {name!r}: "
                 f"{type(error).__name__}: {error}",
             ) from error
+
+    def options(self, name: str, given: Mapping[str, Any]) -> attrs.AttrsInstance:
+        """Build the options of the backend of this name.
+
+        Raises:
+            UsageError: If an option is unknown or wrong.
+            PluginError: As for `find`.
+            Exception: Whatever importing their class raises.
+        """
+        cls = self.find(name).provider.options_class()
+        return build_options(cls, given, f"{self.kind} {name!r}")
 
     def build(self, spec: str, flag: str, params: ParamsT) -> PortT:
         """Build the backend that a user named as ``NAME[:key=value,...]``.

@@ -1,40 +1,48 @@
 """What each check is declared with. Light: every command imports this."""
 
+from typing import TYPE_CHECKING
+
 from elaunch.api import (
     Preflight,
     PreflightParameters,
     PreflightProvider,
     UsageError,
 )
-from elaunch.preflights.options import (
-    ClockOptions,
-    CommandOptions,
-    DiskOptions,
-    EndpointOptions,
-    MemoryOptions,
-)
 
 
-def _create_disk(params: PreflightParameters, options: DiskOptions) -> Preflight:
+if TYPE_CHECKING:
+    from elaunch.preflights.options import (
+        ClockOptions,
+        CommandOptions,
+        DiskOptions,
+        EndpointOptions,
+        MemoryOptions,
+    )
+
+
+_OPTIONS = "elaunch.preflights.options"
+
+
+def _create_disk(params: PreflightParameters, options: "DiskOptions") -> Preflight:
     from elaunch.preflights.disk import Disk
 
     return Disk(options, params.log_dir)
 
 
-def _create_memory(_: PreflightParameters, options: MemoryOptions) -> Preflight:
+def _create_memory(_: PreflightParameters, options: "MemoryOptions") -> Preflight:
     from elaunch.preflights.memory import Memory
 
     return Memory(options)
 
 
-def _create_clock(_: PreflightParameters, options: ClockOptions) -> Preflight:
+def _create_clock(_: PreflightParameters, options: "ClockOptions") -> Preflight:
     from elaunch.preflights.clock import Clock
 
     return Clock(options)
 
 
 def _create_endpoint(
-    params: PreflightParameters, options: EndpointOptions
+    params: PreflightParameters, options: "EndpointOptions"
 ) -> Preflight:
     from elaunch.preflights.endpoint import Endpoint, targets
 
@@ -49,7 +57,9 @@ def _create_endpoint(
     return Endpoint(options, where)
 
 
-def _create_command(params: PreflightParameters, options: CommandOptions) -> Preflight:
+def _create_command(
+    params: PreflightParameters, options: "CommandOptions"
+) -> Preflight:
     from elaunch.preflights.command import Command
 
     if not options.run:
@@ -62,24 +72,33 @@ def _create_command(params: PreflightParameters, options: CommandOptions) -> Pre
 
 PREFLIGHTS = (
     PreflightProvider(
-        "disk", "room in a directory that can be written to", _create_disk, DiskOptions
+        "disk",
+        "room in a directory that can be written to",
+        _create_disk,
+        f"{_OPTIONS}:DiskOptions",
     ),
     PreflightProvider(
-        "memory", "memory, on the host and within limits", _create_memory, MemoryOptions
+        "memory",
+        "memory, on the host and within limits",
+        _create_memory,
+        f"{_OPTIONS}:MemoryOptions",
     ),
     PreflightProvider(
-        "clock", "how wrong the clock of the node can be", _create_clock, ClockOptions
+        "clock",
+        "how wrong the clock of the node can be",
+        _create_clock,
+        f"{_OPTIONS}:ClockOptions",
     ),
     PreflightProvider(
         "endpoint",
         "whether the place where nodes meet is reached",
         _create_endpoint,
-        EndpointOptions,
+        f"{_OPTIONS}:EndpointOptions",
     ),
     PreflightProvider(
         "command",
         "a command of the user: fit if it ends with 0",
         _create_command,
-        CommandOptions,
+        f"{_OPTIONS}:CommandOptions",
     ),
 )

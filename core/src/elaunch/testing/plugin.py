@@ -33,11 +33,14 @@ class PluginContract:
         return next(iter(found))
 
     def test_it_declares_its_backends(self, point: EntryPoint) -> None:
-        """Every hook is one that exists, and returns providers."""
+        """Every hook is one that exists, and returns providers whose options exist."""
         providers = declared(point.name, point.load())
         names = {(kind, p.name) for kind, items in providers.items() for p in items}
 
         assert names == self.backends
+        for items in providers.values():
+            for provider in items:
+                provider.options_class()  # which is imported only when it is chosen
 
     def test_loading_it_is_light(self, point: EntryPoint) -> None:
         """A scan of all plugins costs milliseconds: nothing heavy is imported."""

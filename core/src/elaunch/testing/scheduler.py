@@ -71,5 +71,5 @@ class SchedulerContract:
 
     def _detect(self, environment: Mapping[str, str]) -> Detected | None:
         params = SchedulerParameters(host=self.host)
-        scheduler = self.provider.create(params, self.provider.options())
+        scheduler = self.provider.create(params, self.provider.options_class()())
         return scheduler.detect(environment)

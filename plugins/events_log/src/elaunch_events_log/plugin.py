@@ -13,12 +13,9 @@ from elaunch.api import (
     RecorderParameters,
 )
 from elaunch.hookspecs import hookimpl
-from elaunch_events_log.options import (
-    ConsoleOptions,
-    JsonlOptions,
-    LoggingOptions,
-    TorchelasticOptions,
-)
+
+
+_OPTIONS = "elaunch_events_log.options"
 
 
 def _null(_parameters: RecorderParameters, _options: Any) -> EventRecorder:
@@ -64,17 +61,25 @@ def elaunch_register_event_recorders() -> Iterable[EventRecorderProvider]:
     return (
         EventRecorderProvider("null", "keeps nothing", _null),
         EventRecorderProvider(
-            "console", "one readable line each on stderr", _console, ConsoleOptions
+            "console",
+            "one readable line each on stderr",
+            _console,
+            f"{_OPTIONS}:ConsoleOptions",
         ),
-        EventRecorderProvider("jsonl", "JSON lines in a file", _jsonl, JsonlOptions),
         EventRecorderProvider(
-            "logging", "records of a standard logger", _logging, LoggingOptions
+            "jsonl", "JSON lines in a file", _jsonl, f"{_OPTIONS}:JsonlOptions"
+        ),
+        EventRecorderProvider(
+            "logging",
+            "records of a standard logger",
+            _logging,
+            f"{_OPTIONS}:LoggingOptions",
         ),
         EventRecorderProvider(
             "torchelastic",
             "what torchelastic records, where it does",
             _torchelastic,
-            TorchelasticOptions,
+            f"{_OPTIONS}:TorchelasticOptions",
         ),
     )
 

@@ -13,15 +13,15 @@ from elaunch.api import (
     StoreRendezvous,
 )
 from elaunch.hookspecs import hookimpl
-from elaunch_rdzv_etcd.options import EtcdOptions, GivenOptions
 
 
 if TYPE_CHECKING:
     from elaunch_rdzv_etcd.connect import Api
+    from elaunch_rdzv_etcd.options import EtcdOptions, GivenOptions
     from elaunch_rdzv_etcd.target import Target
 
 
-def _create(params: RendezvousParameters, given: GivenOptions) -> StoreRendezvous:
+def _create(params: RendezvousParameters, given: "GivenOptions") -> StoreRendezvous:
     from elaunch_rdzv_etcd.target import Target
 
     options = given.plain()
@@ -30,7 +30,7 @@ def _create(params: RendezvousParameters, given: GivenOptions) -> StoreRendezvou
     return _over(apis, params, options)
 
 
-def _create_v2(params: RendezvousParameters, given: GivenOptions) -> StoreRendezvous:
+def _create_v2(params: RendezvousParameters, given: "GivenOptions") -> StoreRendezvous:
     from elaunch_rdzv_etcd.target import Target
 
     options = given.plain()
@@ -39,7 +39,7 @@ def _create_v2(params: RendezvousParameters, given: GivenOptions) -> StoreRendez
 
 
 def _over(
-    apis: "list[Api]", params: RendezvousParameters, options: EtcdOptions
+    apis: "list[Api]", params: RendezvousParameters, options: "EtcdOptions"
 ) -> StoreRendezvous:
     from elaunch_rdzv_etcd.connect import open_store
 
@@ -52,7 +52,9 @@ def _over(
     )
 
 
-def _v3(target: "Target", params: RendezvousParameters, options: EtcdOptions) -> "Api":
+def _v3(
+    target: "Target", params: RendezvousParameters, options: "EtcdOptions"
+) -> "Api":
     from elaunch_rdzv_etcd.connect import Api
     from elaunch_rdzv_etcd.v3.keys import Keys
     from elaunch_rdzv_etcd.v3.remains import Job
@@ -63,7 +65,9 @@ def _v3(target: "Target", params: RendezvousParameters, options: EtcdOptions) ->
     return Api("v3", lambda: EtcdV3Store(target, options.silence_limit, keys, job))
 
 
-def _v2(target: "Target", params: RendezvousParameters, options: EtcdOptions) -> "Api":
+def _v2(
+    target: "Target", params: RendezvousParameters, options: "EtcdOptions"
+) -> "Api":
     from elaunch_rdzv_etcd.connect import Api
     from elaunch_rdzv_etcd.v2.paths import Paths
     from elaunch_rdzv_etcd.v2.store import EtcdV2Store
@@ -89,13 +93,13 @@ def elaunch_register_rendezvous() -> Iterable[RendezvousProvider]:
             name="etcd",
             summary="nodes meet in an etcd cluster (v3 API; v2 where that is all)",
             create=_create,
-            options=GivenOptions,
+            options="elaunch_rdzv_etcd.options:GivenOptions",
         ),
         RendezvousProvider(
             name="etcd-v2",
             summary="nodes meet in an etcd cluster with the v2 API (etcd 2.3 to 3.5)",
             create=_create_v2,
-            options=GivenOptions,
+            options="elaunch_rdzv_etcd.options:GivenOptions",
         ),
     )
 

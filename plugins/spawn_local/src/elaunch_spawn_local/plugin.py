@@ -3,8 +3,6 @@
 from collections.abc import Iterable
 from typing import Any
 
-import attrs
-
 from elaunch.api import (
     LogLayout,
     LogLayoutParameters,
@@ -22,39 +20,7 @@ from elaunch.hookspecs import hookimpl
 PROCESS_INTERVAL = 5.0
 """Seconds between two looks of the monitor ``process`` at least, if nobody asks."""
 
-
-@attrs.frozen
-class ProcessMonitorOptions:
-    """Options of the monitor ``process``.
-
-    Attributes:
-        interval: Seconds between two looks at the workers; `None` for 5, or for the
-            interval of all monitors (``--monitor-interval``) if that is longer.
-        max_rss: Bytes of memory above which a worker, with the processes below it, is
-            unhealthy; 0 for no limit.
-        max_zombies: Processes that ended below a worker and that nobody waits for,
-            above which it is degraded.
-        max_stuck: Seconds in an uninterruptible system call after which a worker is
-            unhealthy; 0 for no limit.
-    """
-
-    interval: float | None = attrs.field(
-        default=None, validator=attrs.validators.optional(attrs.validators.gt(0))
-    )
-    max_rss: int = attrs.field(default=0, validator=attrs.validators.ge(0))
-    max_zombies: int = attrs.field(default=100, validator=attrs.validators.ge(0))
-    max_stuck: float = attrs.field(default=0.0, validator=attrs.validators.ge(0))
-
-
-@attrs.frozen
-class LogsSpecsOptions:
-    """Options of the log layout ``logs-specs``.
-
-    Attributes:
-        name: Name of an entry point in the group ``torchrun.logs_specs``.
-    """
-
-    name: str = ""
+_OPTIONS = "elaunch_spawn_local.options"
 
 
 def _local(parameters: SpawnerParameters, _options: Any) -> Spawner:
@@ -105,7 +71,14 @@ def elaunch_register_spawners() -> Iterable[SpawnerProvider]:
 def elaunch_register_monitors() -> Iterable[MonitorProvider]:
     """Declare the monitor ``process``."""
     summary = "workers that are stopped, stuck, too big, or keep zombies"
-    return (MonitorProvider("process", summary, _process, ProcessMonitorOptions),)
+    return (
+        MonitorProvider(
+            "process",
+            summary,
+            _process,
+            f"{_OPTIONS}:ProcessMonitorOptions",
+        ),
+    )
 
 
 @hookimpl
@@ -115,5 +88,10 @@ def elaunch_register_log_layouts() -> Iterable[LogLayoutProvider]:
     theirs = "a plugin for torchelastic, by its name"
     return (
         LogLayoutProvider("default", default, _default_layout),
-        LogLayoutProvider("logs-specs", theirs, _logs_specs, LogsSpecsOptions),
+        LogLayoutProvider(
+            "logs-specs",
+            theirs,
+            _logs_specs,
+            f"{_OPTIONS}:LogsSpecsOptions",
+        ),
     )
