@@ -245,7 +245,7 @@ def test_every_option_of_a_recorder_is_documented_with_its_default() -> None:
     assert told == {
         (known.name, field.name): str(field.default)
         for known in events_log.elaunch_register_event_recorders()
-        for field in attrs.fields(known.options)
+        for field in attrs.fields(known.options_class())
     }
 
 
@@ -263,7 +263,7 @@ def test_every_option_of_a_monitor_is_documented_with_its_default() -> None:
             field.name: str(
                 PROCESS_INTERVAL if field.default is None else field.default
             )
-            for field in attrs.fields(known.options)
+            for field in attrs.fields(known.options_class())
         }
         assert f"| [`{known.name}`](#{known.name}) |" in page("monitors.md")
 

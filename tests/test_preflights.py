@@ -198,7 +198,7 @@ def test_every_option_is_documented_with_its_default() -> None:
     assert rows == [
         (known.name, field.name, repr(field.default))
         for known in builtin.elaunch_register_preflights()
-        for field in attrs.fields(known.options)
+        for field in attrs.fields(known.options_class())
         if field.name not in common
     ]
 
@@ -213,7 +213,7 @@ def test_the_check_of_the_page_works(monkeypatch: pytest.MonkeyPatch) -> None:
     params = PreflightParameters(run_id="job")
     problems = []
     for path in ("/dev/null", "/dev/nowhere"):
-        options = build_options(provider.options, {"path": path}, "device")
+        options = build_options(provider.options_class(), {"path": path}, "device")
         preflight = provider.create(params, options)
         problems.append(asyncio.run(preflight.check(PreflightContext())).problem)
 

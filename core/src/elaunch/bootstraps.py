@@ -14,7 +14,7 @@ RESOLVE_TIMEOUT = 5.0
 """Seconds to find the addresses of the name that this node advertises."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class PortBootstrap:
     """A free port on the node of group rank 0, where worker rank 0 opens the store."""
 
@@ -64,7 +64,7 @@ class PortBootstrap:
         """Nothing is open."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class JaxBootstrap(PortBootstrap):
     """Such a port for JAX, whose process 0 runs the coordinator of all.
 
@@ -112,7 +112,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class NoBootstrap:
     """Workers that need not find each other, or know how by themselves."""
 

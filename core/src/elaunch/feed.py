@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Feed(Generic[T]):
     """Tells its listeners each item, in the thread of whoever has it.
 

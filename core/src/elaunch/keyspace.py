@@ -15,14 +15,14 @@ import attrs
 from elaunch.store import ABSENT, Entry, Listing, StoreEvent, WatchCompacted
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class _Lease:
     ttl: float
     deadline: float
     keys: set[str] = attrs.field(factory=set)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Subscription:
     """A watcher of one prefix; keep it to unsubscribe."""
 
@@ -30,7 +30,7 @@ class Subscription:
     deliver: Callable[[StoreEvent], None]
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class _Feed:
     """What happens under one watched prefix, and who is told of it."""
 
@@ -47,7 +47,7 @@ class KeyspaceFull(Exception):
     """There is no room for another key, lease or watch."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Keyspace:
     """An in-memory map of keys with revisions, leases and ordered watches.
 

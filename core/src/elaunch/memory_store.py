@@ -14,7 +14,7 @@ from elaunch.store import Entry, Lease, Listing, StoreEvent
 CLOSED = "the store client is closed"
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class MemoryLease:
     """A lease on a shared keyspace, renewed by the loop's own timer."""
 
@@ -45,7 +45,7 @@ class MemoryLease:
         self.lose("it was revoked")
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class MemoryStore:
     """A client of a keyspace in the same process and event loop.
 

@@ -47,7 +47,7 @@ def begin(call: Callable[[], T]) -> "asyncio.Future[T]":
     return answer
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class BlockingCall(Generic[T]):
     """A call that may hang for ever, as one of a file system does whose server is gone.
 

@@ -80,7 +80,7 @@ REPORT_TIMEOUT = 10.0
 """Seconds that a report may hold up the goodbye."""
 
 
-@attrs.define(eq=False, kw_only=True)
+@attrs.define(eq=False, repr=False, kw_only=True)
 class Agent:
     """One node's agent. It receives ports and knows no names, flags or plugins.
 

@@ -14,7 +14,7 @@ from elaunch.rendezvous import Outcome, OutcomeState, RendezvousHandler
 from elaunch.vitals import MemberStatus
 
 
-@attrs.frozen(eq=False, kw_only=True)
+@attrs.frozen(eq=False, repr=False, kw_only=True)
 class Controls:
     """Asks the agent's machine, or the whole job; see `elaunch.endpoint.bridge`.
 

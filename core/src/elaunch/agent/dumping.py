@@ -18,7 +18,7 @@ _MARGIN = 1.0
 """Seconds beyond that for which a spawner is waited for that does not keep to it."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class HangDump:
     """Writes the stacks of one group down, when a monitor first finds that it hangs.
 

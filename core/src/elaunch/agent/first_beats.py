@@ -10,7 +10,7 @@ from elaunch.worker_message import MessageKind, WorkerMessage
 from elaunch.workers import WorkerSpec
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class FirstBeats:
     """Records the first heartbeat of each worker, of one group after the other.
 

@@ -39,7 +39,7 @@ LONGEST_REASON = 600
 """Characters of all of them together: what a node says of itself stays small."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class _State:
     """What is known of one check.
 
@@ -61,7 +61,7 @@ class _State:
         return ""
 
 
-@attrs.define(eq=False, kw_only=True)
+@attrs.define(eq=False, repr=False, kw_only=True)
 class Fitness:
     """Joins a job as a node that is fit, or is withheld until it is.
 

@@ -16,7 +16,7 @@ from elaunch.spawner import StopStep
 from elaunch.workers import WorkerExit, WorkerSpec, failure_of
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Happenings:
     """Records for one node.
 

@@ -19,7 +19,7 @@ REQUESTS = {
 }
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Requests:
     """Hears the requests of one group after the other.
 

@@ -72,7 +72,7 @@ from elaunch.rendezvous import ChangeKind, Membership, NodeState, Outcome
 from elaunch.workers import WorkerExit, failure_of
 
 
-@attrs.define(eq=False, kw_only=True)
+@attrs.define(eq=False, repr=False, kw_only=True)
 class Machine:
     """The state of one agent. Nobody sets an attribute from outside: use `handle`.
 

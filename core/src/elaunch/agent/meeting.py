@@ -27,7 +27,7 @@ NOTICE_MARGIN = 10.0
 """Seconds in which the others notice that this node is lost, when none can be asked."""
 
 
-@attrs.define(eq=False, kw_only=True)
+@attrs.define(eq=False, repr=False, kw_only=True)
 class MeetingPoint:
     """What the workers of one generation after the other need to find each other.
 

@@ -20,7 +20,7 @@ def new_agent_id() -> str:
     return os.urandom(4).hex()
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Recording:
     """Tells every recorder what happens in one job.
 

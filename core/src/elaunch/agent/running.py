@@ -33,7 +33,7 @@ EXITS_TIMEOUT = 5.0
 """Seconds to hear of every worker's end when all of them are gone."""
 
 
-@attrs.define(eq=False, kw_only=True)
+@attrs.define(eq=False, repr=False, kw_only=True)
 class RunningWorkers:
     """The workers of one node.
 

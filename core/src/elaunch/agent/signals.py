@@ -54,7 +54,7 @@ def handled_signals(told: Told) -> Iterator[None]:
         _restore(before)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Relay:
     """Hands the signals of the main thread to an agent in another one.
 
@@ -119,7 +119,7 @@ def _restore(before: Mapping[int, Any]) -> None:
             signal.signal(number, handler)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Once:
     """Hands signals on, but a repeated SIGTERM once.
 

@@ -8,7 +8,7 @@ from elaunch.agent.happenings import Happenings
 from elaunch.spawner import StopStep
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Steps:
     """Records each step that is taken, and keeps who can't be killed.
 

@@ -17,7 +17,7 @@ PATIENCE = 5.0
 """
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Tasks:
     """What an agent does at the same time.
 
@@ -52,7 +52,7 @@ class Tasks:
             self.on_fault(fault)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Turns:
     """Work that is done one after the other, in the order in which it came.
 

@@ -42,7 +42,7 @@ class Tell(Protocol):
         """Tell it how this node goes."""
 
 
-@attrs.define(eq=False, kw_only=True)
+@attrs.define(eq=False, repr=False, kw_only=True)
 class Telling:
     """Tells how the workers of one group after the other go.
 

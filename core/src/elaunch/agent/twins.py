@@ -25,7 +25,7 @@ _WATCHDOG = "watchdog_event"
 """Fact of the events of a watchdog: torchelastic's name for it."""
 
 
-@attrs.define(eq=False, kw_only=True)
+@attrs.define(eq=False, repr=False, kw_only=True)
 class Twins:
     """Adds torchelastic's keys to the facts of the events that it knows.
 

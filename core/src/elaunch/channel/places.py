@@ -28,7 +28,7 @@ SETTLED = 60.0
 """Seconds after which a directory has its lock, if its agent lives."""
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Place:
     """A directory that is made, with its lock.
 

@@ -46,7 +46,7 @@ LEFT_OVER = 1024
 logger = logging.getLogger(__name__)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Channel:
     """Hears the workers of one group after the other.
 

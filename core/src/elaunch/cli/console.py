@@ -26,7 +26,7 @@ class Voice(enum.Enum):
         return cls.VERBOSE if verbose else cls.NORMAL
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Console:
     """An event recorder that tells a person.
 

@@ -39,7 +39,7 @@ from elaunch.workers import WorkerEntry
 logger = logging.getLogger(__name__)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class _Stacks:
     """A recorder that keeps the files of the last stacks that were written down."""
 
@@ -58,7 +58,7 @@ class _Stacks:
         """Nothing is held."""
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Launch:
     """One launch: resolves every name before anything starts.
 

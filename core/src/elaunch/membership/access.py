@@ -15,7 +15,7 @@ REUSE_TIMEOUT = 2.0
 """Seconds that a store which was just lost gets to prove that it is there."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class StoreAccess:
     """The store of one node, which may be another one after a loss.
 

@@ -34,7 +34,7 @@ TOLD_RATE = 500
 """Most nodes that hear of it in a second: in a large job it is said less often."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Bulletins:
     """The bulletins of one coordinator.
 

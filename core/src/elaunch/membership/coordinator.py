@@ -41,7 +41,7 @@ from elaunch.store import ABSENT, Lease, Store, StoreEvent, WatchCompacted
 logger = logging.getLogger(__name__)
 
 
-@attrs.define(eq=False, kw_only=True)
+@attrs.define(eq=False, repr=False, kw_only=True)
 class Coordinator:
     """Decides for one job.
 

@@ -13,7 +13,7 @@ MAX_JOB_FINDINGS = 32
 """Most findings of all nodes that a policy is told: the latest."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class JobVitals:
     """What the nodes have told.
 

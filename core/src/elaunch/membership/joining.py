@@ -13,7 +13,7 @@ from elaunch.membership.stay import Stay
 from elaunch.rendezvous import Membership, RendezvousParameters
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Joining:
     """One wait for a place.
 

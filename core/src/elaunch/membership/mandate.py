@@ -14,7 +14,7 @@ class SteppedDownError(Exception):
     """Another coordinator has taken over."""
 
 
-@attrs.define(eq=False, kw_only=True)
+@attrs.define(eq=False, repr=False, kw_only=True)
 class Mandate:
     """The right of one coordinator to write for the job.
 

@@ -11,7 +11,7 @@ from elaunch.membership.stay import Stay
 from elaunch.rendezvous import Change, ChangeKind, Membership
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class News:
     """The news for one member of a generation.
 

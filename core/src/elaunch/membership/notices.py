@@ -21,7 +21,7 @@ SAME_EVENT = 10.0
 """
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Heard:
     """What one member has passed on of the notices of its generation.
 

@@ -27,7 +27,7 @@ NAMED = 16
 """How many nodes are named; the others are counted."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Patience:
     """How long a join still waits, and when it tells its progress next.
 

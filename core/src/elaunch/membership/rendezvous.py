@@ -64,7 +64,7 @@ def _new_agent_id() -> str:
     return f"{os.getpid()}-{secrets.token_hex(4)}"
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class StoreRendezvous:
     """One node's side of a rendezvous over any store.
 

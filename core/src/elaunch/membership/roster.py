@@ -28,7 +28,7 @@ from elaunch.store import Listing, StoreEvent
 from elaunch.vitals import Vitals
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Roster:
     """The nodes and members of one job. No I/O: told what the store says, and when.
 

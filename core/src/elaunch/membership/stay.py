@@ -61,7 +61,7 @@ class Account:
     restart: str = ""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Stay:
     """What one node holds and sees.
 

@@ -15,7 +15,7 @@ from elaunch_rdzv_c10d.peers import MembersOnly
 from elaunch_rdzv_c10d.thread_host import ThreadedServer
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class C10dBootstrap:
     """Hosts the store of one generation's workers in this agent.
 

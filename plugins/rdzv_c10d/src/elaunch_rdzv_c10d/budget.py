@@ -34,7 +34,7 @@ class Debtor(Protocol):
         """Let go of them, and of the client."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Budget:
     """Bytes of one store: those that it keeps and those that are on their way.
 

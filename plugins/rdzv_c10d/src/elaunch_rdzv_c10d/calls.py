@@ -15,7 +15,7 @@ from elaunch_rdzv_c10d.messages import (
 )
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Call:
     """A request that has not been answered.
 
@@ -32,7 +32,7 @@ class Call:
     sent: bool = False
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Calls:
     """All calls of one session, with one timer for the deadlines of all."""
 

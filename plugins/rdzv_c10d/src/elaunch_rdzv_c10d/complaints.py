@@ -10,7 +10,7 @@ _LINES = 10
 _INTERVAL = 10.0  # seconds
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Complaints:
     """Writes ten lines in ten seconds at most, and how many it did not write.
 

@@ -57,7 +57,7 @@ _RETRY = 0.02
 """Part of its time to live between a renewal that failed and the next try."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class ControlLease:
     """A lease of the control store, renewed by a task.
 
@@ -134,7 +134,7 @@ class ControlLease:
             pause = max(0.0, sent + interval - loop.time())
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class ControlStore:
     """A client of a control store: one session. Made by `connect`.
 

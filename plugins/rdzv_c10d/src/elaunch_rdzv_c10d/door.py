@@ -24,7 +24,7 @@ _LAST_WORD = 1.0
 """Seconds that a peer has to read why it is refused."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Caller:
     """One connection, as far as the door knows it.
 
@@ -115,7 +115,7 @@ class _Deaf(Receiver):
         self.before.connection_lost(exc)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Door:
     """All connections of one server; lives in the loop that serves them.
 

@@ -38,7 +38,7 @@ class UntrustedError(HandshakeError):
     """The other side does not show that it is what we look for."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class ClientHandshake:
     """The client's side of one handshake.
 
@@ -93,7 +93,7 @@ class ClientHandshake:
         return _sign(role, token, self._nonce, self.wanted.run_id, challenge)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class ServerHandshake:
     """The server's side of one handshake.
 

@@ -62,7 +62,7 @@ _CLOSED = "the store client is closed"
 _HANG_UPS = 4  # in a row: no store is killed as often
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Watcher:
     """A watch of the session.
 
@@ -81,7 +81,7 @@ class Watcher:
     current: bool = attrs.field(default=False, init=False)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Link:
     """The client's side of a session.
 

@@ -339,7 +339,7 @@ def may_fit(entries: Iterable[Entry]) -> bool:
     return sum(len(e.key) + len(e.value) for e in entries) <= MAX_FRAME
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class FrameReader:
     """The receiving half of one connection.
 

@@ -54,7 +54,7 @@ _LAYOUTS: dict[int, tuple[int, bool, struct.Struct | None]] = {
 }
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Parser:
     """The receiving half of one connection: `feed` it, then take frames with `next`."""
 

@@ -18,7 +18,7 @@ RESOLVE_TIMEOUT = 5.0
 _NAMED = 32  # refused addresses that are named: a scan must not fill memory or logs
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class MembersOnly:
     """Tells members from strangers by the address that they come from.
 

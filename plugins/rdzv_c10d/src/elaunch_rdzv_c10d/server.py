@@ -32,7 +32,7 @@ the door has no room for is closed: fewer than the descriptors that `limits` spa
 """
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class StoreServer:
     """One store behind one or more listening sockets.
 

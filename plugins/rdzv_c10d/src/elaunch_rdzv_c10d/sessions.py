@@ -84,7 +84,7 @@ class Peer(Protocol):
         """Break the connection."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Session:
     """One client, over all its connections.
 
@@ -110,7 +110,7 @@ class Session:
     last_caller: int | None = attrs.field(default=None, init=False)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Sessions:
     """All clients of one control store; lives in the loop that serves them.
 

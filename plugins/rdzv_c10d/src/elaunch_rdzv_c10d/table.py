@@ -42,7 +42,7 @@ def to_number(value: bytes) -> int:
     return number
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Wait:
     """One connection's wait for keys.
 
@@ -67,7 +67,7 @@ class Wait:
         return cost_of(self.missing, _ENTRY)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class KeyTable:
     """Keys, queues and pending waits of one TCPStore.
 

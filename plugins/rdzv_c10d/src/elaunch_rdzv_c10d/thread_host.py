@@ -27,7 +27,7 @@ _CONTROL_ROOM = 256 * 1024 * 1024
 """Bytes for TCPStore clients beside agents, which use none themselves."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class ThreadedServer:
     """Hosts one store; started and stopped once, from asyncio code.
 

@@ -46,7 +46,7 @@ HURRIED_LIMIT = 2.0
 """Likewise if somebody is in a hurry: who stopped them twice, or can't wait for us."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class LocalGroup:
     """Workers that are processes of this host; see `elaunch.api.WorkerGroup`.
 

@@ -54,7 +54,7 @@ ERROR_FILE = "TORCHELASTIC_ERROR_FILE"
 CALL = "call.pickle"
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class LocalSpawner:
     """Starts workers as processes of this host; see `elaunch.api.Spawner`.
 

@@ -31,7 +31,7 @@ _PROC = Path("/proc")
 logger = logging.getLogger(__name__)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Notices:
     """Tells the workers of one group, one notice after the other.
 

@@ -68,7 +68,7 @@ def memory_group(pid: int | str = "self") -> MemoryGroup | None:
     return None
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class OutOfMemory:
     """Watches the counter for one group of workers, from before it starts.
 

@@ -28,7 +28,7 @@ class BoundWorker:
     cpus: frozenset[int] | None = None
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Worker:
     """One worker that was asked for.
 

@@ -52,7 +52,7 @@ class Listener(Protocol):
         """The server is gone. Workers are dead; what they started may live."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class ForkServer:
     """One fork server; use it in one loop.
 

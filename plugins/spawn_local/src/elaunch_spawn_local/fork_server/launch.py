@@ -32,7 +32,7 @@ _ENTER = (
 )
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Launched:
     """A fork server's process.
 

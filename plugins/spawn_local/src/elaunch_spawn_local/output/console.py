@@ -21,7 +21,7 @@ _BATCH = select.PIPE_BUF
 _writing = threading.Lock()
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Console:
     """One of the agent's own output streams, shared by all workers.
 

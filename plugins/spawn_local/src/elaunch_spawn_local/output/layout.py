@@ -30,7 +30,7 @@ LATEST = "latest"
 """Name of the links to the generation and the run that were started last."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class DefaultLayout:
     """Files by run, generation and global rank; see `elaunch.api.LogLayout`.
 

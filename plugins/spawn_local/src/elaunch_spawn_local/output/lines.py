@@ -14,7 +14,7 @@ BAR_INTERVAL = 1.0
 """Seconds between two states of a progress bar that are shown as lines."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class WholeLines:
     """Cuts what a stream brings into blocks of whole lines, without losing a byte.
 
@@ -38,7 +38,7 @@ class WholeLines:
         return last + b"\n" if last else b""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class ThrottledLines:
     """Likewise, for streams of which several share a console: bars become lines.
 

@@ -44,7 +44,7 @@ class NewOutput(Protocol):
         """Build it; see `Output` for whom it tells."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Output:
     """The output of the workers of one node in one generation.
 

@@ -50,7 +50,7 @@ _AT_ONCE = 16
 Source = Pipe | File | Written
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Pump:
     """Carries the output of workers until all of it has ended.
 

@@ -36,7 +36,7 @@ class Source(Protocol):
         """Release what it holds. Twice is fine."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Pipe:
     """A pipe, or a terminal, whose other end a worker has.
 
@@ -81,7 +81,7 @@ class Pipe:
             os.close(self.fd)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class File:
     """A file that a worker writes, or the scribe for it.
 
@@ -121,7 +121,7 @@ class File:
         self.follower.close()
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Written:
     """A stream that the scribe writes and nobody shows: its end alone is of interest.
 

@@ -25,7 +25,7 @@ def stamp() -> bytes:
     return f"{now:%Y-%m-%dT%H:%M:%S}.{now.microsecond // 1000:03}Z ".encode()
 
 
-@attrs.define(eq=False, kw_only=True)
+@attrs.define(eq=False, repr=False, kw_only=True)
 class Stream:
     """Carries what a stream brings to console and filter, into a tail and to a tap.
 

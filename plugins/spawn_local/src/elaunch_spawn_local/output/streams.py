@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Fds:
     """Descriptors that are ours until a `Stdio` is made of them."""
 
@@ -43,7 +43,7 @@ class Fds:
             os.close(fd)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Streams:
     """Opens the streams of the workers of one group.
 

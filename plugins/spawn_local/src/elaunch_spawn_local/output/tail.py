@@ -19,7 +19,7 @@ _FAR = 4 * 1024 * 1024
 """How far a file is read back for `TAIL_LINES` lines."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Tail:
     """Keeps the last lines of a stream, each as a terminal shows it.
 
