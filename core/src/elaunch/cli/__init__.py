@@ -1,16 +1,14 @@
 """The command line. Only argparse here: a subcommand imports what it needs to run."""
 
 import argparse
-import atexit
 import contextlib
-import gc
 import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from elaunch import standard_streams
-from elaunch.cli import early
+from elaunch.cli import early, garbage
 from elaunch.cli.control import COMMANDS
 from elaunch.cli.parser import EXPLAIN, OWN, parse
 
@@ -60,9 +58,9 @@ def _run(words: Sequence[str], prog: str, *, legacy: bool = False) -> int:
     verbose = False
     try:
         if words[:1] in (["run"], ["explain"]):
+            garbage.begin()
             from elaunch.cli.settings import resolve
 
-            _collect_seldom()
             typed = EXPLAIN if words[0] == "explain" else prog
             resolved = resolve(words[1:], os.environ, typed, legacy=legacy)
             verbose = resolved.args.verbose
@@ -154,16 +152,6 @@ def _end_by(number: int) -> "ElaunchError":
 
     stopped = SignalException(number)
     return Preempted(str(stopped)) if number == PREEMPTION_SIGNAL else stopped
-
-
-def _collect_seldom() -> None:
-    """Let the interpreter look for garbage less often than hundreds of imports cause.
-
-    Nor is it to go through all that was imported once more at the end, when the system
-    gets all memory back anyway.
-    """
-    gc.set_threshold(10_000)
-    atexit.register(gc.freeze)
 
 
 def _open_closed() -> None:

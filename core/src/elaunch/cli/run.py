@@ -12,6 +12,7 @@ import attrs
 from elaunch.cli import backends, binding, early, signals, start
 from elaunch.cli.console import Console, Voice
 from elaunch.cli.found import Origin
+from elaunch.cli.garbage import Collecting
 from elaunch.cli.names import PROJECT
 from elaunch.cli.output import fields_of
 from elaunch.cli.scheduled import scheduled
@@ -82,7 +83,7 @@ def _run(resolved: Resolved, voice: Voice, *, only_explain: bool) -> int:
     if _is_legacy(args):
         logger.warning("this way to launch is deprecated; use 'elaunch run'")
     _warn_of_silence(config)
-    launch_agent(config, entry_of(args, os.environ), recorders=(console,))
+    launch_agent(config, entry_of(args, os.environ), recorders=(console, Collecting()))
     return 0
 
 
