@@ -63,8 +63,10 @@ with contextlib.suppress(SystemExit):
 NOT_FOR_A_PLAIN_RUN = {
     "difflib": "names nobody knows",
     "email": "what else is installed",
+    "hashlib": "a token",
     "importlib.metadata": "what else is installed",
     "pickle": "functions",
+    "secrets": "a token",
     "psutil": "several nodes, monitors, systems without /proc",
     "elaunch.endpoint.identity": "who asks the agent",
     "elaunch.endpoint.service": "who asks the agent",

@@ -7,7 +7,6 @@ no failure.
 import json
 import logging
 import os
-import secrets
 import socket
 import tempfile
 import time
@@ -40,7 +39,7 @@ def file_beside_logs(log_dir: str, run_id: str) -> str:
 
 def temporary_file() -> str:
     """Return where the file goes if nobody says: a new directory, not made yet."""
-    directory = f"elaunch-failure-{secrets.token_hex(8)}"
+    directory = f"elaunch-failure-{os.urandom(8).hex()}"
     return str(Path(tempfile.gettempdir()) / directory / NAME)
 
 
@@ -154,7 +153,7 @@ def _write(target: Path, text: str) -> None:
     """
     if target.exists() and not target.is_file():
         raise OSError(f"{str(target)!r} is not a regular file")
-    draft = target.with_name(f"{target.name}.{os.getpid()}-{secrets.token_hex(4)}")
+    draft = target.with_name(f"{target.name}.{os.getpid()}-{os.urandom(4).hex()}")
     try:
         draft.write_text(text, encoding="utf-8")
         draft.replace(target)

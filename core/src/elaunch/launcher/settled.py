@@ -2,7 +2,6 @@
 
 import os
 import re
-import secrets
 
 from elaunch.config import LaunchConfig
 from elaunch.errors import UsageError
@@ -19,7 +18,7 @@ def settled(config: LaunchConfig) -> LaunchConfig:
     Raises:
         UsageError: If the run id can't be one.
     """
-    run_id = config.run_id or secrets.token_hex(8)
+    run_id = config.run_id or os.urandom(8).hex()
     if not _RUN_ID.fullmatch(run_id):
         raise UsageError(
             f"the run id must be 1 to 200 characters without '/', not {run_id!r}"

@@ -6,13 +6,12 @@ has the token gets nothing that is signed. What is signed names who signs it: no
 can be answered with its own words.
 """
 
-import hmac
-import secrets
+import os
 
 import attrs
 import msgspec
 
-from elaunch_rdzv_c10d.job_token import Token
+from elaunch_rdzv_c10d.job_token import Token, is_same
 from elaunch_rdzv_c10d.messages import Challenge, Hello, Proof, Welcome
 
 
@@ -53,7 +52,7 @@ class ClientHandshake:
     _challenge: Challenge | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._nonce = secrets.token_bytes(_NONCE_SIZE) if self.token else b""
+        self._nonce = os.urandom(_NONCE_SIZE) if self.token else b""
 
     def hello(self) -> Hello:
         """Return what opens it; nothing in it is secret if there is a token."""
@@ -84,9 +83,7 @@ class ClientHandshake:
         if not challenge:
             raise UntrustedError("it does not ask for the token that this node has")
         expected = self._sign(_SERVER, self.token, challenge)
-        if challenge.store != welcome.store or not hmac.compare_digest(
-            expected, welcome.mac
-        ):
+        if challenge.store != welcome.store or not is_same(expected, welcome.mac):
             raise UntrustedError("it does not know the token that this node has")
 
     def _sign(self, role: bytes, token: Token, challenge: Challenge) -> bytes:
@@ -125,7 +122,7 @@ class ServerHandshake:
                 )
             return None
         self._hello = hello
-        self._challenge = Challenge(secrets.token_bytes(_NONCE_SIZE), self.store)
+        self._challenge = Challenge(os.urandom(_NONCE_SIZE), self.store)
         return self._challenge
 
     def take_proof(self, proof: Proof) -> tuple[Hello, bytes]:
@@ -139,7 +136,7 @@ class ServerHandshake:
         if not hello or not challenge or not token:
             raise DeniedError("nothing was to be proven")
         known = hello.nonce, hello.run_id, challenge
-        if not hmac.compare_digest(_sign(_CLIENT, token, *known), proof.mac):
+        if not is_same(_sign(_CLIENT, token, *known), proof.mac):
             raise DeniedError("the token is not this job's")
         wanted = msgspec.structs.replace(hello, session=proof.session)
         return wanted, _sign(_SERVER, token, *known)

@@ -1,6 +1,5 @@
 """The job's token: a secret that its agents share."""
 
-import hmac
 import os
 import stat
 from collections.abc import Mapping
@@ -48,8 +47,17 @@ class Token:
 
     def sign(self, *parts: bytes) -> bytes:
         """Return what only who has the token can say of these parts."""
+        import hmac  # most jobs have no token
+
         framed = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
         return hmac.digest(self.secret, framed, "sha256")
+
+
+def is_same(one: bytes, other: bytes) -> bool:
+    """Compare what nobody else may know, in a time that tells nothing of it."""
+    import hmac
+
+    return hmac.compare_digest(one, other)
 
 
 def find_token(path: str | None, environ: Mapping[str, str]) -> Token | None:

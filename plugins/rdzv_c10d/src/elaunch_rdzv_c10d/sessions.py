@@ -9,7 +9,7 @@ twice.
 """
 
 import asyncio
-import secrets
+import os
 from typing import Protocol
 
 import attrs
@@ -123,7 +123,7 @@ class Sessions:
 
     run_id: str
     keyspace: Keyspace = attrs.field(factory=Keyspace)
-    store: str = attrs.field(factory=lambda: secrets.token_hex(8), init=False)
+    store: str = attrs.field(factory=lambda: os.urandom(8).hex(), init=False)
     door: Door = attrs.field(factory=Door, init=False)
     _sessions: dict[str, Session] = attrs.field(factory=dict, init=False)
     _expiry: asyncio.TimerHandle | None = attrs.field(default=None, init=False)
@@ -144,7 +144,7 @@ class Sessions:
             if len(self._sessions) >= MAX_SESSIONS:
                 raise SessionsFullError(f"the store has {MAX_SESSIONS} sessions")
             grace = min(hello.grace, MAX_GRACE)
-            session = Session(secrets.token_hex(16), grace)
+            session = Session(os.urandom(16).hex(), grace)
             self._sessions[session.id] = session
         elif session.peer:
             # The client knew that its connection broke before we do.

@@ -11,7 +11,6 @@ import fcntl
 import logging
 import os
 import re
-import secrets
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -120,7 +119,7 @@ def _join(path: Path, ranks: Sequence[str], launch: str) -> Claimed | None:
 
 def _make(path: Path, ranks: Sequence[str], launch: str) -> Claimed | None:
     """Make a directory, unless another agent does so first."""
-    new = path.with_name(f".new-{secrets.token_hex(8)}")
+    new = path.with_name(f".new-{os.urandom(8).hex()}")
     new.mkdir()
     with contextlib.ExitStack() as undo:
         undo.callback(shutil.rmtree, new, ignore_errors=True)
@@ -154,7 +153,7 @@ def _remove(path: Path) -> None:
     lock = os.open(path / LAUNCH, os.O_RDWR | os.O_CLOEXEC)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        old = path.with_name(f".old-{secrets.token_hex(8)}")
+        old = path.with_name(f".old-{os.urandom(8).hex()}")
         path.rename(old)
         shutil.rmtree(old, ignore_errors=True)
     finally:

@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import os
-import secrets
 import tempfile
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -140,7 +139,7 @@ def _destination(route: Route, path: Path) -> Destination:
 
 def _link(link: Path, target: str) -> None:
     """Let a link lead elsewhere, in one step, whoever else does it."""
-    new = link.with_name(f".{LATEST}-{secrets.token_hex(8)}")
+    new = link.with_name(f".{LATEST}-{os.urandom(8).hex()}")
     try:
         new.symlink_to(target)
         new.replace(link)
