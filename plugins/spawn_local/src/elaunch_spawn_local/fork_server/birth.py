@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import sys
+import warnings  # noqa: F401 - `os.execvpe` wants it: once here, not in each child
 
 
 TYPE_CHECKING = False  # see `frames`
