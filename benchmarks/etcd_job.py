@@ -78,7 +78,7 @@ class EtcdJob(Job):
     def new_node(self) -> StoreRendezvous:
         """Return a node that has not begun."""
         provider = _PROVIDERS[self.params.backend]
-        node = provider.create(self.params, provider.options())
+        node = provider.create(self.params, provider.options_class()())
         if not isinstance(node, StoreRendezvous):
             raise TypeError(f"not over a store: {node!r}")
         return node
