@@ -9,7 +9,7 @@ import attrs
 from elaunch.vitals import ScalingHold
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Holds:
     """The holds of one group of workers after the other; each worker has one at most.
 

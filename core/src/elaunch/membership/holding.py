@@ -47,7 +47,7 @@ class HeldRecord:
     seconds: float
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class PutOff:
     """A scaling that is due and put off.
 

@@ -24,6 +24,8 @@ Laws:
 import math
 from collections.abc import Sequence
 
+import msgspec
+
 from elaunch.membership.charging import count_failure, plan_failed
 from elaunch.membership.exclusions import next_end
 from elaunch.membership.holding import in_force
@@ -60,7 +62,8 @@ def plan(view: View, policy: RestartPolicy, timing: Timing, now: float) -> Step:
     """
     step = _plan(view, policy, timing, now)
     if isinstance(step, Wait) and view.job.phase is not JobPhase.CLOSED:
-        return Wait(_or_a_return(view, step.until, now), step.quorum)
+        until = _or_a_return(view, step.until, now)
+        return msgspec.structs.replace(step, until=until)
     return step
 
 
