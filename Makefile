@@ -10,6 +10,9 @@ JAX := jax==0.10.2
 SEEDS ?= 300
 SECONDS ?= 60
 
+# The tests start Python a few thousand times, and each would compile all sources anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help setup demo test test-interop test-all simulate fuzz mutants compat lint format clean
 
 help:
