@@ -5,12 +5,12 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import forks
 import psutil
 
 
@@ -28,16 +28,7 @@ class Agent:
         env: dict[str, str],
         prefix: Sequence[str] = (),
     ) -> None:
-        self.process = subprocess.Popen(
-            [*prefix, sys.executable, "-m", "elaunch", "run", *arguments],
-            cwd=cwd,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+        self.process = forks.start(["run", *arguments], cwd, env, prefix)
         self.lines: list[str] = []
         self._came = threading.Condition()
         self._ended = False

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import forks
 import pytest
 from agents import Agent, Launch
 
@@ -22,14 +23,7 @@ PAUSE = "import signal; print('up', flush=True); signal.pause()"
 
 
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "elaunch", *arguments],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return forks.run(arguments, cwd)
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ import re
 import select
 import shutil
 import subprocess
-import sys
 import time
 from pathlib import Path
 
+import forks
 import pytest
 
 
@@ -17,14 +17,8 @@ DEADLINE = 30.0
 
 
 def script_for(shell: str, folder: Path) -> Path:
-    printed = subprocess.run(
-        [sys.executable, "-m", "elaunch", "completion", shell],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    assert printed.stderr == ""
+    printed = forks.run(["completion", shell])
+    assert (printed.returncode, printed.stderr) == (0, "")
     path = folder / f"completion.{shell}"
     path.write_text(printed.stdout)
     return path

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import forks
 import pytest
 from agents import DEADLINE, Agent, Launch, Script
 from places import SHOW, assert_agree, places_in
@@ -42,14 +43,7 @@ def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def elaunch(runtime: Path) -> Elaunch:
     def run(*words: str, **variables: str) -> subprocess.CompletedProcess[str]:
         assert runtime.is_dir()
-        return subprocess.run(
-            [sys.executable, "-m", "elaunch", *words],
-            env={**os.environ, **variables},
-            capture_output=True,
-            text=True,
-            timeout=DEADLINE,
-            check=False,
-        )
+        return forks.run(words, env={**os.environ, **variables}, timeout=DEADLINE)
 
     return run
 

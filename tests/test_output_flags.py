@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import forks
 import pytest
 
 
@@ -32,18 +33,8 @@ def folder(tmp_path: Path) -> Path:
 def run(
     folder: Path, *words: str, **environment: str
 ) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [
-            *(sys.executable, "-m", "elaunch", "run", "-q", "--standalone"),
-            *("--nproc-per-node", "2", *words),
-        ],
-        cwd=folder,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    flags = ("-q", "--standalone", "--nproc-per-node", "2")
+    return forks.run(["run", *flags, *words], folder, {**os.environ, **environment})
 
 
 def files(folder: Path) -> dict[str, str]:
@@ -114,17 +105,8 @@ def test_a_directory_that_can_not_be_written_is_told_before_workers_start(
 
 @pytest.mark.parametrize("flag", ["--ranks-filter", "--debug-rank"])
 def test_a_rank_that_no_worker_has_is_told(flag: str, folder: Path) -> None:
-    ended = subprocess.run(
-        [
-            *(sys.executable, "-m", "elaunch", "run", "--standalone"),
-            *("--nproc-per-node", "2", flag, "2", "worker.py"),
-        ],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    words = ("--standalone", "--nproc-per-node", "2", flag, "2", "worker.py")
+    ended = forks.run(["run", *words], folder)
 
     assert ended.returncode == 0
     told = f"{flag} names rank 2, and the last of this job is 1 now\n"
@@ -142,17 +124,8 @@ def test_a_filter_may_name_local_ranks_that_only_other_nodes_have(
     ranks: str, shown: list[str], told: int, folder: Path
 ) -> None:
     (folder / "hello.py").write_text("print('hello')")
-    ended = subprocess.run(
-        [
-            *(sys.executable, "-m", "elaunch", "run", "--nproc-per-node", "2"),
-            *("--local-ranks-filter", ranks, "hello.py"),
-        ],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    words = ("--nproc-per-node", "2", "--local-ranks-filter", ranks, "hello.py")
+    ended = forks.run(["run", *words], folder)
 
     assert ended.returncode == 0, ended.stderr
     assert [line.split()[0] for line in ended.stdout.splitlines()] == shown

@@ -3,10 +3,10 @@
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+import forks
 import pytest
 from event_schema import validator
 
@@ -17,14 +17,7 @@ PAGE = ROOT / "docs" / "policies.md"
 
 
 def run(*words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "elaunch", "replay", *words],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return forks.run(["replay", *words], stdin=stdin)
 
 
 def replayed(*words: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import forks
 import pytest
 from agents import Agent, Launch, Script
 from event_schema import check_events
@@ -220,13 +221,7 @@ class TestNodes:
         files = [str(path) for path in tmp_path.glob("events-of-*/*")]
 
         same, other = (
-            subprocess.run(
-                [sys.executable, "-m", "elaunch", "replay", "--json", *words, *files],
-                capture_output=True,
-                text=True,
-                timeout=60,
-                check=True,
-            )
+            forks.run(["replay", "--json", *words, *files])
             for words in ((), ("--on-failure", "exit:3=retry:1"))
         )
 

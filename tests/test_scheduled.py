@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import forks
 import pytest
 from agents import Agent, Launch
 from scheduler_environments import (
@@ -198,16 +199,13 @@ def explained(
 ) -> "subprocess.CompletedProcess[str]":
     """Return what ``elaunch explain`` says where nothing else is set."""
     (folder / "train.py").touch()
-    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    ended = subprocess.run(
-        [sys.executable, "-m", "elaunch", "explain", *flags, "train.py"],
-        env={**kept, **environment},
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name in ("PATH", "HOME") or name.startswith(forks.AT_START)
+    }
+    words = ["explain", *flags, "train.py"]
+    ended = forks.run(words, folder, {**kept, **environment})
     assert [path.name for path in folder.iterdir()] == ["train.py"]
     return ended
 
