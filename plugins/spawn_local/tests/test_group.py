@@ -36,6 +36,7 @@ from elaunch.testing.groups import (
 )
 from elaunch.testing.lifeline import HOLD, Lifeline
 from elaunch_spawn_local import group as group_module
+from elaunch_spawn_local.fork_server.server import END_LIMIT
 from elaunch_spawn_local.local import LocalSpawner
 
 
@@ -164,12 +165,15 @@ async def test_who_cant_be_killed_has_failed_and_is_not_waited_for(
     monkeypatch.setattr(group_module, "KILL_LIMIT", 1.0)
     async with Lifeline(tmp_path / "lifeline") as lifeline:
         two = [worker(rank, **lifeline.environment) for rank in (0, 1)]
-        async with started(LocalSpawner("job"), python(HOLD + SLEEP), *two) as group:
+        spawner = LocalSpawner("job")
+        async with started(spawner, python(HOLD + SLEEP), *two) as group:
             await lifeline.held_by(2)
             pid, steps = group.pids[0], Steps()
             with frozen("unkillable", pid):
                 await group.stop(StopSchedule(grace=0), steps)
                 ended = await exits(group, 2)
+                async with asyncio.timeout(END_LIMIT):  # for it, nobody waits again
+                    await spawner.close()
 
             assert await lifeline.released()
 

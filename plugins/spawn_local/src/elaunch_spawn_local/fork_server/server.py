@@ -56,6 +56,7 @@ class Server:
         self._workers: dict[int, int] = {}  # its number by process id
         self._births: dict[int, tuple[int, int]] = {}  # both by pipe
         self._killed: set[int] = set()
+        self._undying: set[int] = set()  # those of a sweep that had its time
         self._sweep_until: float | None = None
         self._connected = True
         self._home = ""
@@ -261,8 +262,10 @@ class Server:
             self._killed |= news
             self._tell(told="killed", pids=sorted(news))
         late = time.monotonic() >= (self._sweep_until or 0)
-        if _childless() or late:
+        known = not self._connected and bool(left) and left <= self._undying
+        if _childless() or late or known:
             self._sweep_until = None
+            self._undying |= left
             # A worker that a debugger keeps from being reaped has not ended for us.
             self._tell(told="swept", left=sorted(left | set(self._workers)))
 
