@@ -10,10 +10,13 @@ from agents import DEADLINE, Agent, Launch
 from places import Script
 
 
-SAVE_TIME = os.environ.get("ELAUNCH_TEST_SAVE_TIME", "2")
+SAVE_TIME = os.environ.get("ELAUNCH_TEST_SAVE_TIME", "0.5")
 """Seconds that a worker takes to save."""
 
 GRACE = str(2 * float(SAVE_TIME) + 10)
+
+WAITED_FOR = str(5 * (float(SAVE_TIME) + 1))
+"""A grace of which a fifth, after all the rest, is enough to save."""
 
 RUNS = r"rank \d runs as (\d+)"
 
@@ -139,14 +142,15 @@ def test_a_notice_to_one_node_reaches_the_workers_of_all_and_stops_nobody(
 def test_an_agent_that_is_told_to_stop_lets_all_workers_know_and_its_own_save(
     launch: Launch, endpoint: str, script: Script
 ) -> None:
-    first, second = start(launch, script(SAVE_ON_STOP), *job(endpoint))
+    arguments = job(endpoint, "--shutdown-timeout", WAITED_FOR)
+    first, second = start(launch, script(SAVE_ON_STOP), *arguments)
     second.send(signal.SIGTERM)
 
     assert wait(second) == 75
     assert second.output.count("has saved") == 2
     assert second.lines[-1] == "elaunch: preempted: stopped by SIGTERM"
     for agent in (first, second):
-        agent.wait_for(rf"rank \d noted preemption SIGTERM {float(GRACE)}", count=2)
+        agent.wait_for(rf"rank \d noted preemption SIGTERM {WAITED_FOR}", count=2)
     first.wait_for("left: SIGTERM; stopping the workers")
     first.wait_for("has saved", count=2)
 
@@ -155,7 +159,8 @@ def test_workers_that_save_and_end_after_a_notice_end_the_job_as_preempted(
     launch: Launch, endpoint: str, script: Script
 ) -> None:
     """Also where a failure could be restarted."""
-    arguments = job(endpoint, "--max-restarts", "3")
+    # Who only waits does so for the whole grace.
+    arguments = job(endpoint, "--max-restarts", "3", "--shutdown-timeout", "1")
     agents = start(launch, script(SAVE_AND_END), *arguments)
     agents[1].process.send_signal(signal.SIGUSR1)
 
