@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from agents import Launch, Script
-from event_schema import SCHEMA, check_events, validator
+from event_schema import SCHEMA, check_events, errors_of, validator
 
 from elaunch.agent.recording import Recording
 from elaunch.agent.twins import Twins
@@ -131,8 +131,7 @@ class Checked:
 
     def record(self, event: Event) -> None:
         self.names.add(event.name)
-        told = json.loads(json.dumps(document(event)))
-        self.wrong += ((event, e.message) for e in validator().iter_errors(told))
+        self.wrong += ((event, e) for e in errors_of(json.dumps(document(event))))
 
     def close(self) -> None:
         """Nothing is held."""

@@ -1,6 +1,8 @@
 """A worker that hangs is found, shown, and started again; the job ends well."""
 
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +48,7 @@ HANGS = {
 }
 
 
-EXAMPLE = Path(__file__).parent.parent / "examples" / "heartbeat.py"
+ROOT = Path(__file__).parent.parent
 
 
 def told(path: Path, name: str) -> list[dict[str, Any]]:
@@ -55,24 +57,25 @@ def told(path: Path, name: str) -> list[dict[str, Any]]:
     return [each["metadata"] for each in events if each["name"] == name]
 
 
-@pytest.mark.parametrize("how", HANGS.values(), ids=list(HANGS))
+HEARTBEAT = ("heartbeat:limit=3,startup=25,warmup=1", "its last step was 5")
+OUTPUT = ("output:silence=3", "has written nothing for ")
+
+
 @pytest.mark.parametrize(
-    "watch",
-    [
-        ("heartbeat:limit=3,startup=25,warmup=1", "its last step was 5"),
-        ("output:silence=3", "has written nothing for "),
-    ],
-    ids=["heartbeat", "output"],
+    ("how", "watch"),
+    [*((how, HEARTBEAT) for how in HANGS), ("asleep", OUTPUT)],
+    ids=str,
 )
 def test_who_hangs_is_found_and_shown_and_the_job_ends_well(
     launch: Launch, script: Script, tmp_path: Path, how: str, watch: tuple[str, str]
 ) -> None:
-    monitor, reason = watch
+    """How it hangs makes no difference to who finds it, but to who shows it."""
+    hang, (monitor, reason) = HANGS[how], watch
     events = tmp_path / "events.jsonl"
     agent = launch(
         *("--standalone", "--nproc-per-node", "2", "--max-restarts", "1"),
         *("--monitor", monitor, "--event-recorder", f"jsonl:path={events}"),
-        *("--shutdown-timeout", "5", script(f"{BEGIN}    {how}\n\nhangs_here()\n")),
+        *("--shutdown-timeout", "5", script(f"{BEGIN}    {hang}\n\nhangs_here()\n")),
         TMPDIR=str(tmp_path),
     )
 
@@ -189,20 +192,18 @@ request = "no-restart"
     assert "after restart" not in agent.output
 
 
-def test_the_example_hangs_once_and_then_takes_all_its_steps(
+def test_the_example_of_the_readme_hangs_once_and_then_takes_all_its_steps(
     launch: Launch, tmp_path: Path
 ) -> None:
+    text = (ROOT / "README.md").read_text()
+    (words,) = re.findall(r"(?m)^\$ .venv/bin/elaunch run (.*--hang-at 30)$", text)
     events = tmp_path / "events.jsonl"
-    agent = launch(
-        *("--standalone", "--nproc-per-node", "2", "--max-restarts", "1"),
-        *("--monitor", "heartbeat:limit=2,startup=60"),
-        *("--event-recorder", f"jsonl:path={events}"),
-        *(str(EXAMPLE), "--hang-at", "10", "--step-time", "0.05", "--steps", "80"),
-        TMPDIR=str(tmp_path),
-    )
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    recorder = ("--event-recorder", f"jsonl:path={events}")
+    agent = launch(*recorder, *shlex.split(words), TMPDIR=str(tmp_path))
 
     assert agent.wait() == 0, agent.output
     (found,) = told(events, "monitor.finding")
-    assert "its last step was 9" in found["reason"]
+    assert "its last step was 29" in found["reason"]
     assert "wait_for_somebody_who_never_comes" in Path(found["stacks"][0]).read_text()
-    assert "rank 1 has taken 80 steps" in agent.output
+    assert "rank 1 has taken 200 steps" in agent.output
