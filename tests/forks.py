@@ -4,6 +4,7 @@ import atexit
 import contextlib
 import json
 import os
+import re
 import select
 import signal
 import socket
@@ -28,17 +29,22 @@ AT_START = ("PYTHON", "LANG", "LC_", "LD_", "MALLOC_")
 class Fork:
     """A process that a zygote forked; as much of a `subprocess.Popen` as tests use."""
 
-    def __init__(self, told: IO[str], stdout: IO[str] | None = None) -> None:
+    def __init__(self, told: socket.socket, stdout: IO[str] | None = None) -> None:
         self.returncode: int | None = None
         self.stdout = stdout
         self._told = told
-        self.pid = int(told.readline())
+        number, (self._process,), _, _ = socket.recv_fds(told, 16, 1)
+        # The zygote may live where processes have other numbers.
+        facts = Path(f"/proc/self/fdinfo/{self._process}").read_text()
+        here = re.search(r"^Pid:\t(\d+)$", facts, re.MULTILINE)  # if it lives
+        self.pid = int(here[1] if here else number)
 
     def poll(self) -> int | None:
         """Return its exit status, `None` if it has not ended."""
         if self.returncode is None and self._has_ended(0):
-            self.returncode = int(self._told.readline())
-            self._told.close()
+            with self._told:
+                self.returncode = int(self._told.recv(16))
+            os.close(self._process)
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
@@ -58,7 +64,7 @@ class Fork:
         """Send a signal, unless it has ended."""
         if self.poll() is None:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, signum)
+                signal.pidfd_send_signal(self._process, signum)
 
     def kill(self) -> None:
         """Kill it."""
@@ -99,16 +105,14 @@ class Zygote:
 
     def start(
         self, words: Sequence[str], cwd: Path, env: Mapping[str, str], *streams: int
-    ) -> IO[str]:
-        """Start a command; return where its process id and status are told."""
+    ) -> socket.socket:
+        """Start a command; return where its process and its exit status are told."""
         request = {"words": [*words], "cwd": str(cwd), "env": dict(env)}
-        reading, writing = os.pipe()
-        try:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
             message = json.dumps(request).encode()
-            socket.send_fds(self._own, [message], [*streams, writing])
-        finally:
-            os.close(writing)
-        return os.fdopen(reading)
+            socket.send_fds(self._own, [message], [*streams, theirs.fileno()])
+        return ours
 
     def close(self) -> None:
         """Let it end; what it forked goes on."""

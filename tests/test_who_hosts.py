@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import attrs
 import pytest
 from agents import Agent, Launch, Script
+from forks import behind
 from lan import Host, Lan, NoNamespacesError
 
 
@@ -120,14 +121,15 @@ def lan(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lan]:
 
 
 @pytest.fixture(scope="module")
-def hosts(lan: Lan) -> tuple[Host, Host]:
+def hosts(lan: Lan) -> Iterator[tuple[Host, Host]]:
     a, b = lan.host("node-a"), lan.host("node-b")
     for number, host in enumerate((a, b), start=1):
         host.plug("eth0", "one", f"10.7.1.{number}/24", f"fd00:7:1::{number}/64")
         host.plug("eth1", "two", f"10.7.2.{number}/24")
     a.knows(*KNOWN_TO_A)
     b.knows(*KNOWN_TO_B)
-    return a, b
+    with behind(a.prefix), behind(b.prefix):
+        yield a, b
 
 
 Start = Callable[..., Agent]

@@ -4,6 +4,7 @@ The imports are most of what a short command costs, and the tests run thousands 
 What is forked here runs ``elaunch`` as ``python -m elaunch`` would.
 """
 
+import contextlib
 import gc
 import importlib
 import json
@@ -39,7 +40,7 @@ def serve(own: socket.socket) -> bool:
     """Fork for each request; return whether this is who was forked.
 
     A request has the words, the directory and the environment; with it come the three
-    standard streams, and a pipe on which the process id and the exit status are told.
+    standard streams, and a socket on which the process and its exit status are told.
     """
     poller = select.poll()
     poller.register(own, select.POLLIN)
@@ -63,8 +64,8 @@ def serve(own: socket.socket) -> bool:
                 return True
             for stream in streams:
                 os.close(stream)
-            _tell(told, pid)
             process = os.pidfd_open(pid)
+            _tell(told, pid, process)
             running[process] = pid, told
             poller.register(process, select.POLLIN)
 
@@ -89,11 +90,11 @@ def _become(
     sys.path[0] = cwd
 
 
-def _tell(pipe: int, number: int) -> None:
-    try:
-        os.write(pipe, b"%d\n" % number)
-    except BrokenPipeError:
-        return  # who asked has gone
+def _tell(told: int, number: int, *files: int) -> None:
+    answers = socket.socket(fileno=told)
+    with contextlib.suppress(BrokenPipeError):  # who asked may have gone
+        socket.send_fds(answers, [b"%d" % number], files)
+    answers.detach()
 
 
 def main() -> int:
