@@ -176,8 +176,12 @@ class TestNodes:
     ) -> Callable[..., list[Agent]]:
         """Start two agents, given the flags of each; rank 1 fails once all run."""
         code = (
-            "import os, time\n"
-            "if os.environ['RANK'] == '1': raise SystemExit(3)\n"
+            "import os, pathlib, time\n"
+            "runs = pathlib.Path('runs-' + os.environ['ELAUNCH_RESTART_COUNT'])\n"
+            "if os.environ['RANK'] == '1':\n"
+            "    while not runs.exists(): time.sleep(0.01)\n"
+            "    raise SystemExit(3)\n"
+            "runs.touch()\n"
             "time.sleep(60)"
         )
         where = ("--rdzv-endpoint", endpoint, "--rdzv-id", "job", "--nnodes", "2")
