@@ -1,58 +1,29 @@
 """A job in a worker of another job, and jobs in threads: each is one of its own."""
 
 import json
-import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from agents import Launch
+from nested_work import (
+    config,
+    launch_inner,
+    launch_refusing,
+    launch_refusing_once,
+    place,
+    refuse,
+)
 from places import Script
 
-from elaunch import ChildFailedError, LaunchConfig, elastic_launch
+from elaunch import ChildFailedError, elastic_launch
 from elaunch.environ import BY_AGENT, BY_BOOTSTRAP, BY_SPAWNER, TABLE
 
 
 BY_PARTS = BY_AGENT.keys() | BY_BOOTSTRAP.keys() | BY_SPAWNER.keys()
 OURS = {variable.name for variable in TABLE} | BY_PARTS
 """All variables that say something of a worker or its job."""
-
-
-def config(workers: int = 2, **changes: Any) -> LaunchConfig:
-    one_node = {"min_nodes": 1, "max_nodes": 1, "nproc_per_node": workers}
-    return LaunchConfig(**{**one_node, "max_restarts": 0, **changes})
-
-
-def place(base: int) -> tuple[int, str]:
-    return base + int(os.environ["RANK"]), os.environ["WORLD_SIZE"]
-
-
-def launch_inner(workers: int) -> dict[int, Any]:
-    return elastic_launch(config(workers), place)(100 * int(os.environ["RANK"]))
-
-
-def refuse(rank: str) -> None:
-    if os.environ["RANK"] == rank:
-        raise ArithmeticError("the inner one refused")
-
-
-def launch_refusing() -> None:
-    if os.environ["RANK"] == "1":
-        elastic_launch(config(3), refuse)("2")
-
-
-def refuse_once(flag: str) -> str:
-    path = Path(flag)
-    if not path.exists():
-        path.touch()
-        raise ArithmeticError("the inner one refused")
-    return os.environ["TORCHELASTIC_RESTART_COUNT"]
-
-
-def launch_refusing_once(flag: str) -> tuple[str, dict[int, Any]]:
-    inner = elastic_launch(config(1), refuse_once)(flag)
-    return os.environ["TORCHELASTIC_RESTART_COUNT"], inner
 
 
 def test_values_of_inner_jobs_come_up_through_the_outer_one() -> None:

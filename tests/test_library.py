@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import work
+from work import ask, fail_once, raise_on_rank_one, rank_times, vanish
 
 from elaunch import (
     ChildFailedError,
@@ -36,28 +38,6 @@ def config(workers: int = 2, **changes: Any) -> LaunchConfig:
     return LaunchConfig(
         **{"min_nodes": 1, "max_nodes": 1, "nproc_per_node": workers, **changes}
     )
-
-
-def rank_times(factor: int) -> int:
-    return factor * int(os.environ["RANK"])
-
-
-def raise_on_rank_one() -> None:
-    if os.environ["RANK"] == "1":
-        raise KeyError("nope")
-    signal.pause()
-
-
-def fail_once(flag: str) -> str:
-    path = Path(flag)
-    if not path.exists():
-        path.write_text("failed")
-        sys.exit(7)
-    return os.environ["TORCHELASTIC_RESTART_COUNT"]
-
-
-def vanish() -> None:
-    os._exit(0)
 
 
 def test_a_function_gives_its_values_by_global_rank() -> None:
@@ -89,11 +69,6 @@ def test_an_agent_is_launched_with_torchelastics_call_or_an_entry() -> None:
     for nothing in (None, ""):
         with pytest.raises(UsageError, match="a function or the path of a program"):
             launch_agent(config(), nothing)
-
-
-def ask(place: str) -> int:
-    with urllib.request.urlopen(f"http://{place}/", timeout=20) as answer:
-        return int(answer.status)
 
 
 @pytest.fixture
@@ -152,7 +127,7 @@ def test_a_function_that_raises_is_the_root_cause() -> None:
     rank, first = caught.value.get_first_failure()
     assert rank == 1
     assert first.message == "KeyError: 'nope'"
-    assert first.location.startswith(__file__)
+    assert first.location.startswith(work.__file__)
     assert caught.value.name == "raise_on_rank_one"
     assert "KeyError: 'nope'" in str(caught.value)
 
