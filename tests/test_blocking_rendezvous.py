@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from agents import DEADLINE, Agent, Launch
 from lone_rendezvous import Alone, Dict
+from work import end_when_asked, rank_times
 
 from elaunch import LaunchConfig, RendezvousParameters, elastic_launch
 from elaunch.blocking import adapter
@@ -212,16 +213,12 @@ def register(monkeypatch: pytest.MonkeyPatch) -> Callable[[Alone], LaunchConfig]
     return register
 
 
-def times(factor: int) -> int:
-    return factor * int(os.environ["RANK"])
-
-
 def test_a_handler_that_a_program_registers_is_used_and_shut_down_once(
     register: Callable[[Alone], LaunchConfig],
 ) -> None:
     handler = Alone()
 
-    assert elastic_launch(register(handler), times)(3) == {0: 0, 1: 3}
+    assert elastic_launch(register(handler), rank_times)(3) == {0: 0, 1: 3}
     assert handler.calls == ["next_rendezvous", "shutdown"]
 
 
@@ -231,7 +228,7 @@ def test_an_error_of_a_handler_reaches_the_caller_as_it_is(
 ) -> None:
     handler = Alone(error)
     with pytest.raises(type(error)) as caught:
-        elastic_launch(register(handler), times)(3)
+        elastic_launch(register(handler), rank_times)(3)
 
     assert caught.value is error
     assert handler.calls == ["next_rendezvous", "shutdown"]
@@ -250,7 +247,7 @@ def test_a_shutdown_that_fails_hides_no_result(
 ) -> None:
     handler = Stubborn()
 
-    assert elastic_launch(register(handler), times)(3) == {0: 0, 1: 3}
+    assert elastic_launch(register(handler), rank_times)(3) == {0: 0, 1: 3}
     assert "'alone' could not be closed: OSError: not now" in caplog.text
 
 
@@ -266,11 +263,6 @@ class Hanging(Alone):
         os.close(os.open(self.asked, os.O_WRONLY))  # when a worker has opened it, too
         self.over.wait()
         return 0
-
-
-def end_when_asked(asked: str) -> str:
-    Path(asked).read_bytes()
-    return "done"
 
 
 def test_a_handler_that_hangs_does_not_hold_up_the_end(

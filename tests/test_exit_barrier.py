@@ -10,39 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from elaunch import LaunchConfig, elastic_launch
-
 
 CODE = """
 import json, sys
 sys.path.insert(0, {here!r})
-from test_exit_barrier import run_node
+from barrier_work import run_node
 print(json.dumps(run_node(*json.loads(sys.argv[1]))))
 """
-
-
-def work(flag: str) -> str:
-    """Rank 0 ends when it is told to, rank 1 at once."""
-    if os.environ["RANK"] == "0":
-        with Path(flag).open() as told:  # a FIFO
-            return told.read()
-    return "quick"
-
-
-def run_node(
-    endpoint: str, timeout: float | None, flag: str, events: str
-) -> dict[int, str]:
-    """Run one of two nodes; return what its worker returned."""
-    config = LaunchConfig(
-        min_nodes=2,
-        max_nodes=2,
-        nproc_per_node=1,
-        run_id="job",
-        rdzv_endpoint=endpoint,
-        exit_barrier_timeout=timeout,
-        event_recorders=(f"jsonl:path={events}",),
-    )
-    return elastic_launch(config, work)(flag)
 
 
 Node = subprocess.Popen[str]

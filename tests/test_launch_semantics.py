@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 import pytest
+from work import odd_ranks_fail, rank
 
 from elaunch import ChildFailedError, LaunchConfig, UsageError, elastic_launch
 from elaunch.events import Event
@@ -31,10 +32,6 @@ class Kept:
 
     def names(self) -> Counter[str]:
         return Counter(event.name for event in self.events)
-
-
-def rank() -> int:
-    return int(os.environ["RANK"])
 
 
 def test_each_of_two_agents_returns_the_values_of_its_own_workers(
@@ -83,13 +80,6 @@ def test_nothing_of_a_job_is_left_in_the_launchers_environment() -> None:
     elastic_launch(config(2), rank)()
 
     assert dict(os.environ) == before
-
-
-def odd_ranks_fail(seen: str) -> int:
-    if rank() % 2:
-        Path(seen, os.environ["TORCHELASTIC_RESTART_COUNT"]).touch(exist_ok=False)
-        raise ValueError("odd")
-    return rank()
 
 
 def test_ranks_that_fail_each_time_exhaust_the_budget(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import psutil
 import pytest
+from process_work import big, fail_first, times, vanish
 
 from elaunch.elastic.multiprocessing import (
     DefaultLogsSpecs,
@@ -21,29 +22,6 @@ from elaunch.elastic.multiprocessing import (
 
 
 SOON = 30.0
-
-
-def times(factor: int, text: str) -> int:
-    print(text, flush=True)  # noqa: T201 - what is looked for
-    return factor * int(os.environ["NUMBER"])
-
-
-def fail_or_wait(*, fail: bool) -> None:
-    if fail:
-        raise ValueError("as planned")
-    signal.pause()
-
-
-def fail_first(name: str) -> None:
-    fail_or_wait(fail=name == "0")
-
-
-def big(size: int) -> bytes:
-    return bytes(size)
-
-
-def vanish() -> None:
-    os._exit(0)
 
 
 def group(entrypoint: Any, args: list[tuple[Any, ...]], **more: Any) -> PContext:

@@ -33,3 +33,19 @@ def ask(place: str) -> int:
 
     with urllib.request.urlopen(f"http://{place}/", timeout=20) as answer:
         return int(answer.status)
+
+
+def end_when_asked(asked: str) -> str:
+    Path(asked).read_bytes()
+    return "done"
+
+
+def rank() -> int:
+    return int(os.environ["RANK"])
+
+
+def odd_ranks_fail(seen: str) -> int:
+    if rank() % 2:
+        Path(seen, os.environ["TORCHELASTIC_RESTART_COUNT"]).touch(exist_ok=False)
+        raise ValueError("odd")
+    return rank()
