@@ -8,10 +8,11 @@ FRAMEWORKS := torch==2.13.0 numpy
 JAX := jax==0.10.2
 
 SEEDS ?= 300
+DEPTH ?= 5
 SECONDS ?= 60
 
 # The tests start Python a few thousand times, and each would compile all sources anew.
-export PYTHONDONTWRITEBYTECODE :=
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup demo test test-interop test-all simulate fuzz mutants compat lint format clean
 
@@ -20,7 +21,7 @@ help:
 	@echo "make test          set up and run all tests (those that need torch or jax only if it is there)"
 	@echo "make test-interop  install torch, numpy and jax and run the tests that need them"
 	@echo "make test-all      run the tests on each of Python 3.11, 3.12 and 3.13 that is found"
-	@echo "make simulate      explore SEEDS=300 simulated jobs for a broken promise"
+	@echo "make simulate      explore SEEDS=300 simulated jobs in each store, and DEPTH=5 times the tests' seeds"
 	@echo "make fuzz          let a fuzzer write to the c10d store for SECONDS=60"
 	@echo "make mutants       check that the tests notice faults made on purpose"
 	@echo "make compat        write docs/compat.md from the rows in tests/compat"
@@ -59,6 +60,13 @@ test-all:
 
 simulate: setup
 	$(BIN)/python -m elaunch.testing.simulation --seeds $(SEEDS)
+	PYTHONPATH=plugins/rdzv_c10d/tests $(BIN)/python -m elaunch.testing.simulation \
+	  --backend test_simulation:C10dBackend --seeds $(SEEDS)
+	PYTHONPATH=plugins/rdzv_etcd/tests $(BIN)/python -m elaunch.testing.simulation \
+	  --backend test_v3_simulation:SimulatedEtcd --seeds $(SEEDS)
+	TEST_DEPTH=$(DEPTH) $(BIN)/python -m pytest --numprocesses auto --dist worksteal \
+	  core/tests/simulated core/tests/test_planner_stateful.py core/tests/test_written.py \
+	  core/tests/test_scenarios.py core/tests/test_decision_scenarios.py
 
 fuzz: setup
 	$(BIN)/python -c 'import atheris' 2>/dev/null || $(PIP) install --quiet atheris

@@ -3,14 +3,15 @@
 from typing import Any
 
 import pytest
+from depth import seeds
 
 from elaunch.agent.messages import Result
 from elaunch.membership.records import JobPhase, JobRecord
 from elaunch.testing.simulation import Scenario, Simulation, Stimulus
 
 
-every_seed = pytest.mark.parametrize("seed", range(20))
-some_seeds = pytest.mark.parametrize("seed", range(8))
+every_seed = pytest.mark.parametrize("seed", seeds(8))
+some_seeds = pytest.mark.parametrize("seed", seeds(4))
 
 
 def starts(*names: str) -> list[Stimulus]:

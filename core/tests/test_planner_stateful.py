@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 import attrs
+from depth import DEPTH
 from hypothesis import settings, strategies
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -382,7 +383,7 @@ settings.register_profile(
     derandomize=True,
     database=None,
     deadline=None,
-    max_examples=400,
+    max_examples=120 * DEPTH,
     stateful_step_count=50,
 )
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import attrs
 import pytest
+from depth import seeds
 
 from elaunch.api import (
     Feed,
@@ -249,17 +250,17 @@ ALL: Mapping[str, Mapping[str, str]] = {
 }
 
 
-@pytest.mark.parametrize("hundred", range(10))
-def test_healthy_runs_have_no_finding(hundred: int) -> None:
-    for seed in range(hundred * 100, hundred * 100 + 100):
+@pytest.mark.parametrize("ten", seeds(25))
+def test_healthy_runs_have_no_finding(ten: int) -> None:
+    for seed in range(ten * 10, ten * 10 + 10):
         host = Host(seed)
 
         assert host.run(ALL) == [], (seed, host.habits)
 
 
-@pytest.mark.parametrize("ten", range(0, 200, 10))
+@pytest.mark.parametrize("ten", seeds(8))
 def test_one_that_hangs_in_such_a_run_is_found_in_time(ten: int) -> None:
-    for seed in range(ten, ten + 10):
+    for seed in range(ten * 10, ten * 10 + 10):
         host = Host(seed)
         habits = host.habits
         rank = host.draw.randrange(habits.workers)
@@ -282,9 +283,9 @@ def test_one_that_hangs_in_such_a_run_is_found_in_time(ten: int) -> None:
         assert limit - 0.1 <= at - host.heard[named] <= limit + 1 + pauses, seed
 
 
-@pytest.mark.parametrize("ten", range(0, 100, 10))
+@pytest.mark.parametrize("ten", seeds(4))
 def test_one_that_is_slow_in_such_a_run_is_named(ten: int) -> None:
-    for seed in range(ten, ten + 10):
+    for seed in range(ten * 10, ten * 10 + 10):
         host = Host(
             seed, workers=4, steps=400, step=1, spread=0.3, every=500, pauses=()
         )

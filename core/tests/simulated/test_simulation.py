@@ -22,7 +22,7 @@ from elaunch.testing.simulation import (
 )
 
 
-SEEDS_OF_A_FAMILY = 40
+SEEDS_OF_A_FAMILY = 12
 
 
 @pytest.mark.parametrize("family", FAMILIES)
