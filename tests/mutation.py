@@ -37,7 +37,7 @@ SUITES: Mapping[str, str] = {
     "holding": "core/tests/test_holding.py",
     "exclusions": "core/tests/test_exclusions.py",
     "vitals": "core/tests/test_job_vitals.py",
-    "rendezvous": "core/tests/test_memory_rendezvous.py",
+    "rendezvous": "core/tests/simulated/test_memory_rendezvous.py",
     "silence": "core/tests/test_silence.py",
     "blocks": "core/tests/test_blocks.py",
     "pace": "core/tests/test_pace.py",
