@@ -4,6 +4,7 @@ import errno
 import html
 import json
 import os
+import selectors
 import socket
 import socketserver
 import threading
@@ -55,18 +56,28 @@ class WorkerServer:
         finally:
             draft.unlink(missing_ok=True)
         self._path = path
+        self._wake, self._ending = socket.socketpair()
         self._thread = threading.Thread(
-            target=self._server.serve_forever, name="elaunch-worker-server", daemon=True
+            target=self._serve, name="elaunch-worker-server", daemon=True
         )
         self._thread.start()
 
     def shutdown(self) -> None:
         """End it and remove the socket. Twice is fine."""
         if self._thread.is_alive():
-            self._server.shutdown()
+            self._wake.close()
             self._thread.join()
             self._server.server_close()
             Path(self._path).unlink(missing_ok=True)
+
+    def _serve(self) -> None:
+        """Serve until the other end is closed; `serve_forever` looks twice a second."""
+        ending = self._ending
+        with ending, selectors.DefaultSelector() as selector:
+            selector.register(self._server, selectors.EVENT_READ)
+            selector.register(ending, selectors.EVENT_READ)
+            while ending not in {key.fileobj for key, _ in selector.select()}:
+                self._server.handle_request()
 
 
 def _make_room(path: str) -> None:
@@ -89,6 +100,7 @@ def _make_room(path: str) -> None:
 class _Server(socketserver.ThreadingUnixStreamServer):
     daemon_threads = True
     block_on_close = False
+    timeout = 0.0  # who came may be gone again
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Nothing: who asks and goes away is no error of the worker."""
