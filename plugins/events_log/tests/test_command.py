@@ -1,5 +1,7 @@
 """``elaunch events``, as users type it."""
 
+import contextlib
+import io
 import json
 import os
 import random
@@ -12,6 +14,7 @@ import attrs
 import pytest
 
 from elaunch.api import Event, RecorderParameters, UsageError
+from elaunch.cli import main
 from elaunch.testing import CommandContract
 from elaunch_events_log.jsonl import open_jsonl
 from elaunch_events_log.options import JsonlOptions
@@ -29,15 +32,24 @@ class TestContract(CommandContract):
 def events(
     *arguments: object, cwd: Path, given: str = ""
 ) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "elaunch", "events", *map(str, arguments)],
-        cwd=cwd,
-        input=given,
-        capture_output=True,
-        text=True,
-        timeout=50,
-        check=False,
-    )
+    """Do what the command does in a process of its own, in this one."""
+    words = ["events", *map(str, arguments)]
+    there, told, warned = (io.TextIOWrapper(io.BytesIO()) for _ in range(3))
+    there.write(given)
+    there.seek(0)
+    with (
+        contextlib.chdir(cwd),
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(told),
+        contextlib.redirect_stderr(warned),
+    ):
+        patch.setattr(sys, "stdin", there)
+        status = main(words)
+    texts = []
+    for stream in (told, warned):
+        stream.seek(0)
+        texts.append(stream.read())
+    return subprocess.CompletedProcess(words, status, *texts)
 
 
 def write(path: Path, *written: Event, **options: object) -> None:
