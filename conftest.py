@@ -1,9 +1,21 @@
-"""Spares a run that asks for one marker the tests of all other files."""
+"""What makes a run of ten thousand tests short before the first one begins."""
 
+import gc
 import re
 from pathlib import Path
 
 import pytest
+
+
+def pytest_configure() -> None:
+    """Look for no garbage while tests are collected, which makes little of it."""
+    gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """From now on look for it, but not among the tests themselves."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
