@@ -2,9 +2,15 @@
 
 import gc
 import re
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
+
+
+APART = ("etcd", "interop")
+"""Markers of tests that run by themselves."""
 
 
 def pytest_configure() -> None:
@@ -26,4 +32,25 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     asked = config.getoption("markexpr")
     if collection_path.suffix != ".py" or not re.fullmatch(r"\w+", asked):
         return None
-    return None if f"mark.{asked}" in collection_path.read_text() else True
+    return None if _names(collection_path, asked) else True
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    """See that no test has such a marker from elsewhere: it would never run.
+
+    Raises:
+        UsageError: If one has.
+    """
+    for item in items:
+        for marker in APART:
+            if item.get_closest_marker(marker) and not _names(item.path, marker):
+                raise pytest.UsageError(
+                    f"{item.nodeid!r} is marked {marker!r} by another file; say "
+                    f"'pytest.mark.{marker}' in its own"
+                )
+
+
+@cache
+def _names(path: Path, marker: str) -> bool:
+    return f"mark.{marker}" in path.read_text()
