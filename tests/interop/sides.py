@@ -8,9 +8,10 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import IO, Protocol
 
 import attrs
 
@@ -20,10 +21,20 @@ PROBE = Path(__file__).parent / "probe.py"
 DEADLINE = 100.0
 """Seconds that one command line may take; far beyond what it takes."""
 
-LAUNCHERS: Mapping[str, tuple[str, ...]] = {
-    "torchrun": ("-m", "torch.distributed.run"),
-    "elaunch": ("-m", "elaunch", "run"),
-}
+
+class Process(Protocol):
+    """A launcher that runs, or has run."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Return its exit status."""
+
+    def kill(self) -> None:
+        """End it."""
+
+
+Start = Callable[[Sequence[str], Path, Mapping[str, str], IO[str], IO[str]], Process]
+"""Starts a launcher: ``(words, cwd, env, stdin, output)``."""
+
 
 ALONE = frozenset({"$MASTER_ADDR", "$TORCHELASTIC_RUN_ID"})
 """What differs in a job of one node that has a store and an id of its own."""
@@ -81,50 +92,69 @@ class Outcome:
         return {tuple(map(seen.get, names)) for seen in self.workers.values()}
 
 
-def run_both(line: Line, folder: Path) -> list[Outcome]:
-    """Run a command line by torchrun and by elaunch, at the same time."""
-    with ThreadPoolExecutor(len(LAUNCHERS)) as pool:
+def program(*launcher: str) -> Start:
+    """Return what starts a launcher as a program of its own."""
+
+    def start(
+        words: Sequence[str],
+        cwd: Path,
+        env: Mapping[str, str],
+        stdin: IO[str],
+        output: IO[str],
+    ) -> Process:
+        return subprocess.Popen(
+            [sys.executable, *launcher, *words],
+            cwd=cwd,
+            env=env,
+            stdin=stdin,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+
+    return start
+
+
+ELAUNCH = program("-m", "elaunch", "run")
+TORCHRUN = program("-m", "torch.distributed.run")
+
+
+def run_by(line: Line, folder: Path, *launchers: Start) -> list[Outcome]:
+    """Run a command line by each of these launchers, at the same time."""
+    with ThreadPoolExecutor(len(launchers)) as pool:
         started = [
-            pool.submit(_run, line, folder / name, words)
-            for name, words in LAUNCHERS.items()
+            pool.submit(_run, line, folder / str(number), start)
+            for number, start in enumerate(launchers)
         ]
         return [future.result() for future in started]
 
 
-def _run(line: Line, folder: Path, launcher: Sequence[str]) -> Outcome:
+def _run(line: Line, folder: Path, start: Start) -> Outcome:
     folder.mkdir()
     shutil.copy(PROBE, folder)
     (folder / "another-python").symlink_to(sys.executable)
     (folder / "input").touch()
     port = _free_port()
-    nodes = []
+    nodes: list[Process] = []
     try:
-        with (folder / "input").open() as stdin:
+        with (folder / "input").open() as stdin, (folder / "said").open("a") as output:
             for node in range(line.nodes):
                 words = [
                     _filled(w, node, port, folder) for w in shlex.split(line.words)
                 ]
                 env = {k: _filled(v, node, port, folder) for k, v in line.env.items()}
-                nodes.append(
-                    subprocess.Popen(
-                        [sys.executable, *launcher, *words],
-                        cwd=folder,
-                        env={**_clean_environment(), **env},
-                        stdin=stdin,
-                        stdout=subprocess.PIPE,
-                        stderr=subprocess.STDOUT,
-                        text=True,
-                    )
-                )
-        said = "".join(node.communicate(timeout=DEADLINE)[0] for node in nodes)
+                env = {**clean_environment(), **env}
+                nodes.append(start(words, folder, env, stdin, output))
+        for process in nodes:
+            process.wait(timeout=DEADLINE)
     finally:
         for process in nodes:
             process.kill()
             process.wait()
+    said = (folder / "said").read_text()
     seen = {path.stem: path for path in folder.glob("seen/*.json")}
     last = max((name.partition("-")[0] for name in seen), default="0")
     return Outcome(
-        statuses={process.returncode for process in nodes},
+        statuses={process.wait() for process in nodes},
         workers={
             name: _comparable(path.read_text(), line, folder)
             for name, path in sorted(seen.items())
@@ -157,7 +187,7 @@ def _filled(text: str, node: int, port: str, folder: Path) -> str:
     return text
 
 
-def _clean_environment() -> dict[str, str]:
+def clean_environment() -> dict[str, str]:
     """Return an environment in which nothing speaks to launchers."""
     kept = ("PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH")
     return {name: os.environ[name] for name in kept if name in os.environ}

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from lines import ALWAYS, LINES, SOMETIMES
-from sides import Line, differences, run_both
+from sides import ELAUNCH, TORCHRUN, Line, clean_environment, differences, run_by
+from torchruns import Torchruns
 
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
@@ -47,11 +48,17 @@ def _same_signals_everywhere() -> Iterator[None]:
         signal.signal(number, signal.SIG_IGN)
 
 
+@pytest.fixture(scope="module")
+def torchruns() -> Iterator[Torchruns]:
+    with Torchruns(clean_environment()) as torchruns:
+        yield torchruns
+
+
 @pytest.mark.parametrize("line", LINES, ids=lambda line: line.name)
 def test_workers_see_the_same_but_for_what_is_listed(
-    line: Line, tmp_path: Path
+    line: Line, torchruns: Torchruns, tmp_path: Path
 ) -> None:
-    theirs, ours = run_both(line, tmp_path)
+    theirs, ours = run_by(line, tmp_path, torchruns.start, ELAUNCH)
     both = f"torchrun:\n{theirs.said}\nelaunch:\n{ours.said}"
 
     assert (theirs.statuses, ours.statuses) == ({line.status[0]}, {line.status[1]}), (
@@ -68,6 +75,28 @@ def test_workers_see_the_same_but_for_what_is_listed(
         assert frozenset().union(*found.values()) == line.differs | ALWAYS.keys(), both
     else:
         assert ours.workers == {}, both
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--max-restarts 1 --nproc-per-node 2 probe.py",
+        "--run_path --start_method forkserver --nproc_per_node 2 probe.py a",
+        "--nproc-per-node two probe.py",
+    ],
+)
+def test_a_torchrun_that_is_forked_does_what_one_does_that_is_started(
+    words: str, torchruns: Torchruns, tmp_path: Path
+) -> None:
+    (line,) = (line for line in LINES if line.words == words)
+    forked, started = run_by(line, tmp_path, torchruns.start, TORCHRUN)
+    both = f"forked:\n{forked.said}\nstarted:\n{started.said}"
+
+    assert (forked.statuses, forked.shown) == (started.statuses, started.shown), both
+    assert forked.workers.keys() == started.workers.keys(), both
+    own = {"$MASTER_PORT", "$TORCHELASTIC_ERROR_FILE", "$TORCHELASTIC_RUN_ID"}
+    for name, seen in forked.workers.items():
+        assert differences(seen, started.workers[name]) == own, both
 
 
 def test_each_line_is_another_one_and_differs_for_a_reason() -> None:
