@@ -2,7 +2,7 @@
 
 import random
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psutil
@@ -43,6 +43,9 @@ dist.destroy_process_group()
 """
 """Uses the store as torch programs do; is killed then, where that is planned."""
 
+WARM = ("--start-method", "warm", "--preload", "torch.distributed")
+"""Where many workers come one after the other: each loads torch, for seconds else."""
+
 
 @pytest.fixture(autouse=True)
 def _torch() -> None:
@@ -77,22 +80,24 @@ def assert_collected(agents: list[Agent], generation: int, workers: int) -> list
 
 
 @pytest.mark.parametrize(
-    ("workers", "kills"),
-    [pytest.param(1, 20, marks=pytest.mark.timeout(240)), (2, 1)],
+    ("workers", "kills", "method"),
+    [pytest.param(1, 20, WARM, marks=pytest.mark.timeout(240)), (2, 1, ())],
     ids=["2 processes, 20 kills", "4 processes, 1 kill"],
 )
 def test_the_next_generation_comes_up_after_kill_9_of_any_worker(
     launch: Launch,
     endpoint: str,
     script: Callable[[str], str],
+    *,
     workers: int,
     kills: int,
+    method: Sequence[str],
 ) -> None:
     """Stock torchrun fails here: a restarted worker finds the old one's address."""
     job = [
         *("--rdzv-endpoint", endpoint, "--rdzv-id", "job", "--nnodes", "2"),
         *("--nproc-per-node", str(workers), "--rdzv-conf", "last_call_timeout=0"),
-        *("--max-restarts", str(kills), script(COLLECT)),
+        *("--max-restarts", str(kills), *method, script(COLLECT)),
     ]
     agents = [launch(*job, KILLS=str(kills)) for _ in range(2)]
     victims = random.Random(kills)  # noqa: S311 - the same ones in each run
@@ -111,7 +116,8 @@ def test_workers_meet_at_a_port_that_the_agent_found(
     kills = 2
     job = [
         *("--rdzv-endpoint", endpoint, "--rdzv-id", "job", "--nnodes", "2"),
-        *("--bootstrap", "port", "--max-restarts", str(kills), script(COLLECT)),
+        *("--bootstrap", "port", "--max-restarts", str(kills)),
+        *(*WARM, script(COLLECT)),
     ]
     agents = [launch(*job, KILLS=str(kills)) for _ in range(2)]
     for generation in range(1, kills + 1):
@@ -133,7 +139,7 @@ def test_workers_of_a_job_in_etcd_come_up_again(
         job = [
             *("--rdzv-backend", "etcd", "--rdzv-endpoint", server.endpoint),
             *("--rdzv-id", "job", "--nnodes", "2:3", "--rdzv-conf", "lease_ttl=1"),
-            *("--max-restarts", "1", script(COLLECT)),
+            *("--max-restarts", "1", *WARM, script(COLLECT)),
         ]
         agents = [launch(*job, KILLS="1") for _ in range(3)]
         assert_collected(agents, 1, 1)
@@ -230,7 +236,7 @@ def test_workers_that_say_tcp_themselves_form_a_group(
     launch: Launch, script: Callable[[str], str], bootstrap: str
 ) -> None:
     flags = ("--bootstrap", bootstrap, "--nproc-per-node", "3")
-    agent = launch("--standalone", *flags, script(TCP))
+    agent = launch("--standalone", *flags, *WARM, script(TCP))
 
     assert agent.wait() == 0, agent.output
     agent.wait_for("sum 3.0 elastic True", count=3)

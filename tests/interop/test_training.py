@@ -79,7 +79,15 @@ def test_training_comes_to_it_also_when_workers_are_killed(
     """Once the one that writes the checkpoints, once the other, on another node."""
     job = [
         *("--rdzv-endpoint", endpoint, "--rdzv-id", "job", "--nnodes", "2"),
-        *("--max-restarts", "2", script(KILLED)),
+        *(
+            "--max-restarts",
+            "2",
+            "--start-method",
+            "warm",
+            "--preload",
+            "torch._dynamo",
+        ),
+        *(script(KILLED),),
         *("--checkpoint", "killed.pt", "--steps", str(STEPS)),
     ]
     plan = {"EXAMPLE": str(EXAMPLE), "PLAN": "7@1 13@0"}
