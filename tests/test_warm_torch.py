@@ -53,14 +53,10 @@ def test_workers_that_are_forked_after_the_import_form_a_group_again_and_again(
         assert len({match[library] for match in found}) == 4
 
 
-def big() -> bytes:
-    return b"x" * 100_000_000
-
-
-def tensor() -> Any:
+def tensor_and_much() -> tuple[Any, bytes]:
     import torch
 
-    return torch.arange(6).reshape(2, 3)
+    return torch.arange(6).reshape(2, 3), b"x" * 100_000_000
 
 
 @pytest.mark.parametrize("method", ["spawn", "fork", "warm"])
@@ -69,14 +65,8 @@ def test_functions_hand_back_tensors_and_much_data(method: str) -> None:
         min_nodes=1, max_nodes=1, nproc_per_node=2, start_method=method
     )
 
-    tensors = elastic_launch(config, tensor)()
-    values = elastic_launch(config, big)()
+    values = elastic_launch(config, tensor_and_much)()
 
-    assert sorted(tensors) == [0, 1]
-    assert [value.tolist() for value in tensors.values()] == [
-        [[0, 1, 2], [3, 4, 5]]
-    ] * 2
-    assert {rank: len(value) for rank, value in values.items()} == {
-        0: 100_000_000,
-        1: 100_000_000,
-    }
+    assert {
+        rank: (tensor.tolist(), len(much)) for rank, (tensor, much) in values.items()
+    } == {rank: ([[0, 1, 2], [3, 4, 5]], 100_000_000) for rank in range(2)}
