@@ -243,7 +243,7 @@ class RendezvousContract(DecisionTests, MeetingTests, MemberTests, NoticeTests):
         self, new_handler: NewHandler
     ) -> None:
         """The time-out means what it says."""
-        lonely = new_handler(parameters("lonely", config={"join_timeout": "1"}))
+        lonely = new_handler(parameters("lonely", config={"join_timeout": "3"}))
         named = r"1 of at least 2 .* 'lonely' \(ready, .* missing: 1 more node"
 
         with pytest.raises(RendezvousTimeout, match=named):
