@@ -45,9 +45,12 @@ test: setup
 	$(BIN)/python -m pytest -m 'not etcd' --numprocesses 2 --dist worksteal
 	$(BIN)/python -m pytest -m etcd --numprocesses 4 --dist worksteal
 
+# Python compiles what it imports of them; pip would compile all, which takes as long again.
 test-interop: setup
-	$(BIN)/python -c 'import torch, numpy' 2>/dev/null || $(PIP) install --quiet $(FRAMEWORKS)
-	$(BIN)/python -c 'import jax' 2>/dev/null || $(PIP) install --quiet $(JAX) || \
+	$(BIN)/python -c 'import torch, numpy' 2>/dev/null || \
+	  $(PIP) install --quiet --no-compile $(FRAMEWORKS)
+	$(BIN)/python -c 'import jax' 2>/dev/null || \
+	  $(PIP) install --quiet --no-compile $(JAX) || \
 	  echo "$(JAX) can't be installed: its tests are skipped" >&2
 	$(BIN)/python -m pytest -m interop --numprocesses 2 --dist worksteal -r s
 

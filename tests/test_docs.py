@@ -9,6 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -362,7 +363,8 @@ def test_commands_of_the_docs_run(name: str, command: str, tmp_path: Path) -> No
     words = shlex.split(command)
     assert words[0] == ".venv/bin/elaunch", f"{name}: not ours to run: {command}"
     for framework in re.findall(r"examples/(torch|jax)_", command):
-        pytest.importorskip(framework, reason="not installed: make test-interop")
+        if find_spec(framework) is None:
+            pytest.skip(f"{framework} is not installed: make test-interop")
     ended = subprocess.run(
         [sys.executable, "-m", "elaunch", *words[1:]],
         cwd=tmp_path,
