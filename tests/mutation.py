@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -42,14 +42,14 @@ SUITES: Mapping[str, str] = {
     "blocks": "core/tests/test_blocks.py",
     "pace": "core/tests/test_pace.py",
     "waiting": "core/tests/test_waiting.py",
+    "fitness": "core/tests/simulated/test_fitness.py",
 }
-"""The unit tests, in the order in which they run. After them comes the simulation."""
-
-FITNESS = "fitness"
-FITNESS_SUITE = "core/tests/simulated/test_fitness.py"
-"""Simulated jobs for faults of the checks alone: they take too long to try all."""
+"""The tests that may notice a fault."""
 
 SIMULATION = "simulation"
+ALL = (*SUITES, SIMULATION)
+"""Who is asked about a fault that is not noticed where it should be, in this order."""
+
 SEEDS = 210
 """How many simulated jobs get a chance to notice a fault that no unit test does."""
 
@@ -57,7 +57,10 @@ TEST_TIMEOUT = 10
 """Seconds that one unit test may take: a fault often shows in that nothing happens."""
 
 LIMIT = 90.0
-"""Seconds that all unit tests may take, or all simulated jobs."""
+"""Seconds that all tests of a suite may take, or all simulated jobs."""
+
+PLUGINS = ("pytest_asyncio.plugin", "pytest_timeout")
+"""What the suites need. To look for more takes longer than most of them."""
 
 
 class InvalidMutantError(Exception):
@@ -74,7 +77,7 @@ class Mutant:
         old: The text that is replaced. It occurs exactly once.
         new: What replaces it.
         promise: What does not hold any more.
-        suite: Which suite notices first, one of `SUITES`, `FITNESS` or `SIMULATION`.
+        suite: Which suite notices, one of `ALL`. It is asked first.
     """
 
     name: str
@@ -108,7 +111,7 @@ class Catch:
     """What noticed a fault.
 
     Attributes:
-        suite: The suite.
+        suite: The first suite that did.
         by: The test, or family and seed of the simulated job.
     """
 
@@ -132,7 +135,7 @@ class Verdict:
 
     @property
     def expected(self) -> bool:
-        """Whether the suite noticed it that should be the first to."""
+        """Whether the suite noticed it that should."""
         return self.catch is not None and self.catch.suite == self.mutant.suite
 
     def render(self) -> str:
@@ -148,24 +151,25 @@ class Verdict:
         )
 
 
-def attempt(mutant: Mutant, seeds: int = SEEDS) -> Verdict:
+def attempt(mutant: Mutant, seeds: int = SEEDS, suites: Iterable[str] = ALL) -> Verdict:
     """Try a fault on a copy of the core's source."""
     began = time.monotonic()
+    names = sorted(suites, key=lambda name: name != mutant.suite)
     with tempfile.TemporaryDirectory(prefix="elaunch-mutant-") as folder:
         copy = _copy_to(Path(folder))
         file = copy / mutant.file
         file.write_text(mutant.apply(file.read_text()))
         _check_import(Path(folder), mutant.module)
-        catch = _first_catch(Path(folder), seeds, fitness=mutant.suite == FITNESS)
+        catch = _first_catch(Path(folder), names, seeds)
     return Verdict(mutant, catch, time.monotonic() - began)
 
 
-def attempt_none(seeds: int = SEEDS) -> Catch | None:
+def attempt_none(names: Sequence[str], seeds: int = SEEDS) -> Catch | None:
     """Try a copy without a fault, in which nothing must be noticed."""
     with tempfile.TemporaryDirectory(prefix="elaunch-mutant-") as folder:
         _copy_to(Path(folder))
         _check_import(Path(folder), "elaunch")
-        return _first_catch(Path(folder), seeds)
+        return _first_catch(Path(folder), names, seeds)
 
 
 def _copy_to(folder: Path) -> Path:
@@ -173,9 +177,12 @@ def _copy_to(folder: Path) -> Path:
     return shutil.copytree(PACKAGE, folder / "elaunch", ignore=unwanted)
 
 
-def _first_catch(folder: Path, seeds: int, *, fitness: bool = False) -> Catch | None:
-    suites = {**SUITES, FITNESS: FITNESS_SUITE} if fitness else SUITES
-    return _unit_tests(folder, suites) or _simulation(folder, seeds)
+def _first_catch(folder: Path, names: Sequence[str], seeds: int) -> Catch | None:
+    catches = (
+        _simulation(folder, seeds) if name == SIMULATION else _tests(folder, name)
+        for name in names
+    )
+    return next(filter(None, catches), None)
 
 
 def _check_import(folder: Path, module: str) -> None:
@@ -187,21 +194,21 @@ def _check_import(folder: Path, module: str) -> None:
         raise InvalidMutantError(f"{module} is not imported from its copy: {seen}")
 
 
-def _unit_tests(folder: Path, suites: Mapping[str, str]) -> Catch | None:
+def _tests(folder: Path, suite: str) -> Catch | None:
     ended = _run(
         folder,
         *("-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"),
-        *("--timeout", str(TEST_TIMEOUT), *suites.values()),
+        *(word for plugin in PLUGINS for word in ("-p", plugin)),
+        *("--timeout", str(TEST_TIMEOUT), SUITES[suite]),
     )
     if ended is None:
-        return Catch("unit tests", f"no end within {LIMIT:g} s")
+        return Catch(suite, f"no end within {LIMIT:g} s")
     if ended.returncode == 0:
         return None
-    noticed = re.search(r"^(?:FAILED|ERROR) (\S+?)::(\S+)", ended.stdout, re.MULTILINE)
+    noticed = re.search(r"^(?:FAILED|ERROR) \S+?::(\S+)", ended.stdout, re.MULTILINE)
     if ended.returncode != 1 or noticed is None:
-        raise InvalidMutantError(f"the unit tests can't run: {ended.stdout[-2000:]}")
-    path, test = noticed.groups()
-    return Catch(next(s for s, file in suites.items() if file == path), test)
+        raise InvalidMutantError(f"{suite!r} can't run: {ended.stdout[-2000:]}")
+    return Catch(suite, noticed[1])
 
 
 def _simulation(folder: Path, seeds: int) -> Catch | None:
@@ -216,12 +223,21 @@ def _simulation(folder: Path, seeds: int) -> Catch | None:
 
 
 def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str] | None:
-    """Run Python with the copy before what is installed; `None` if it has no end."""
+    """Run Python with the copy before what is installed; `None` if it has no end.
+
+    What `hypothesis` finds in a fault is kept with it: elsewhere it would be tried
+    first, and notice the fault next time without having to be found.
+    """
+    variables = {
+        "PYTHONPATH": str(folder),
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        "HYPOTHESIS_STORAGE_DIRECTORY": str(folder / "hypothesis"),
+    }
     try:
         return subprocess.run(
             [sys.executable, *arguments],
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(folder)},
+            env={**os.environ, **variables},
             capture_output=True,
             text=True,
             timeout=LIMIT,
@@ -231,13 +247,19 @@ def _run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str] | No
         return None
 
 
-def try_all(mutants: Sequence[Mutant], seeds: int) -> Iterator[Verdict]:
+def try_all(
+    mutants: Sequence[Mutant], seeds: int, suites: Iterable[str]
+) -> Iterator[Verdict]:
     """Try faults on all cores; yield what came of them, in order."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        yield from pool.map(lambda mutant: attempt(mutant, seeds), mutants)
+        yield from pool.map(lambda mutant: attempt(mutant, seeds, suites), mutants)
 
 
-def main(mutants: Sequence[Mutant], argv: Sequence[str] | None = None) -> int:
+def main(
+    mutants: Sequence[Mutant],
+    argv: Sequence[str] | None = None,
+    suites: Iterable[str] = ALL,
+) -> int:
     """Try them; return 1 if one is not noticed as expected."""
     parser = argparse.ArgumentParser(prog="python tests/mutants.py")
     parser.add_argument("names", nargs="*", help="only those with this in their names")
@@ -249,12 +271,13 @@ def main(mutants: Sequence[Mutant], argv: Sequence[str] | None = None) -> int:
         if not args.names or any(part in mutant.name for part in args.names)
     ]
     began = time.monotonic()
-    false_alarm = attempt_none(args.seeds)
+    asked = sorted({mutant.suite for mutant in chosen})
+    false_alarm = attempt_none(asked, args.seeds)
     if false_alarm:
         print(f"without any fault: {false_alarm.suite}: {false_alarm.by}")
         return 1
     verdicts = []
-    for verdict in try_all(chosen, args.seeds):
+    for verdict in try_all(chosen, args.seeds, suites):
         print(verdict.render(), flush=True)
         verdicts.append(verdict)
     survivors = sum(verdict.catch is None for verdict in verdicts)
