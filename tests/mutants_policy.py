@@ -98,9 +98,17 @@ POLICY = (
     Mutant(
         name="replay what was taken back",
         file="replay/replaying.py",
+        old="        if not taken_back:\n",
+        new="        if True:\n",
+        promise="a failure that was taken back costs nothing",
+        suite="replay",
+    ),
+    Mutant(
+        name="tell a policy more in a replay than was known",
+        file="replay/replaying.py",
         old="past = [self._past[g] for g in told.history if g in self._past]",
         new="past = list(self._past.values())",
-        promise="a failure that was taken back costs nothing",
+        promise="a replay asks what was asked",
         suite="replay",
     ),
     Mutant(

@@ -5,7 +5,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from elaunch.decisions import Asked, Decided, decided, read
@@ -22,7 +22,8 @@ from elaunch.policy import (
 from elaunch.vitals import ToldFinding
 
 
-unhurried = settings(deadline=None)  # the machine may be busy
+# The machine may be busy.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 FAILURE = ProcessFailure(
     rank=1,

@@ -5,7 +5,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from elaunch.errors import UsageError
@@ -13,7 +13,8 @@ from elaunch.failure_table import FailureTable, Kind, Treatment
 from elaunch.failures import Ending, ProcessFailure, Request, ending_of
 
 
-unhurried = settings(deadline=None)  # the machine may be busy
+# The machine may be busy.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def failure(exitcode: int = 1, **facts: Any) -> ProcessFailure:

@@ -241,6 +241,17 @@ class TestReplay:
 
         assert [bool(step.replayed) for step in found.steps] == [True, False, True]
 
+    def test_a_policy_knows_no_more_than_was_known(self) -> None:
+        lines = lived(BudgetPolicy(9), [failed("a", 60)] * 2)
+        first, second = decisions(lines)
+        unaware = attrs.evolve(second, decided=attrs.evolve(second.decided, history=()))
+        policy = BudgetPolicy(9, BudgetOptions(node_restarts=1))
+        steps = [replay([first, one], policy).steps[1] for one in (second, unaware)]
+
+        assert [step.replayed and step.replayed.verdict for step in steps] == [
+            *(Verdict.EXCLUDE, Verdict.RESTART)
+        ]
+
     def test_a_history_with_holes_is_told(self) -> None:
         lines = lived(BudgetPolicy(9), [failed("a", 60)] * 4)
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from elaunch.errors import UsageError
@@ -17,7 +17,8 @@ from elaunch.restart_budget.counts import grown
 from elaunch.testing import RestartPolicyContract
 
 
-unhurried = settings(deadline=None)  # the machine may be busy
+# The machine may be busy.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 NODES = ("a", "b", "c")
 GOES_ON = (Verdict.RESTART, Verdict.EXCLUDE)
