@@ -4,9 +4,11 @@ import asyncio
 import contextlib
 import json
 import os
+import resource
 import socket
 import stat
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +18,7 @@ import pytest
 
 from elaunch.api import Feed, Notice, NoticeKind, WorkerMessage, render
 from elaunch.channel import CHANNEL, places, sockets
+from elaunch.channel.decoding import MAX_DATAGRAM
 from elaunch.channel.sockets import Channel
 
 
@@ -72,12 +75,22 @@ class Ears:
 
 
 @pytest.fixture
-def ears() -> Iterator[Ears]:
+def ears(caplog: pytest.LogCaptureFixture) -> Iterator[Ears]:
     feed: Feed[WorkerMessage] = Feed()
     found = Ears(Channel(feed))
     feed.subscribe(found.hear)
     yield found
     found.close_writers()
+    # What is raised in a callback of the loop goes to its log, and no further.
+    assert not [r for r in caplog.get_records("call") if r.name == "asyncio"]
+
+
+def left_in(folder: Path) -> list[Path]:
+    return [*folder.iterdir()]
+
+
+def descriptors() -> set[Path]:
+    return {*left_in(Path("/proc/self/fd"))}
 
 
 @contextlib.contextmanager
@@ -131,6 +144,109 @@ async def test_all_that_is_said_comes_in_its_order(ears: Ears) -> None:
 
     for rank in range(2):
         assert [m.step for m in ears.heard if m.local_rank == rank] == [*range(count)]
+
+
+@pytest.mark.asyncio
+async def test_who_was_silent_for_a_while_is_heard_again(ears: Ears) -> None:
+    with closing(ears):
+        ears.open(1)
+        ears.channel.read()
+        for step in range(3):
+            ears.beat(0, step)
+            await ears.until(lambda: len(ears.heard) == step + 1)  # noqa: B023 - now
+            await asyncio.sleep(3 * sockets.GATHER_LONGER)
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("beats", [1, 2])
+async def test_after_a_round_messages_gather(
+    ears: Ears, monkeypatch: pytest.MonkeyPatch, beats: int
+) -> None:
+    """Also where one worker has said much: it is not read again at once."""
+    monkeypatch.setattr(sockets, "GATHER", SOON)
+    monkeypatch.setattr(sockets, "GATHER_LONGER", SOON)
+    with closing(ears):
+        ears.open(1)
+        for _ in range(beats):
+            ears.beat(0)
+        ears.channel.read()
+        await ears.until(lambda: len(ears.heard) >= 1)
+        read = len(ears.heard)
+        ears.beat(0)
+        for _ in range(9):
+            await asyncio.sleep(0)
+
+        assert len(ears.heard) == read
+        ears.channel.drain(0)
+        assert len(ears.heard) == beats + 1
+
+
+@pytest.mark.asyncio
+async def test_who_says_much_at_once_is_read_again_sooner(
+    ears: Ears, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before what the kernel queues for it is full."""
+    monkeypatch.setattr(sockets, "ROUND", SOON)
+    monkeypatch.setattr(sockets, "GATHER_LONGER", 10 * SOON)
+    with closing(ears):
+        ears.open(1)
+        ears.beat(0)
+        ears.beat(0)
+        ears.channel.read()
+        await ears.until(lambda: len(ears.heard) == 2)
+        ears.beat(0)
+        await ears.until(lambda: len(ears.heard) == 3)
+
+
+@pytest.mark.asyncio
+async def test_who_comes_late_in_one_round_comes_early_in_the_next(
+    ears: Ears, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sockets, "ROUND", -1.0)  # one message, and it is over
+    with closing(ears):
+        ears.open(3)
+        for rank in (0, 1, 2) * 2:
+            ears.beat(rank)
+        ears.channel.read()
+        await ears.until(lambda: len(ears.heard) == 6)
+
+    assert [m.local_rank for m in ears.heard] == [0, 1, 2] * 2
+
+
+@pytest.mark.asyncio
+async def test_the_largest_datagram_is_read_as_a_whole(ears: Ears) -> None:
+    with closing(ears):
+        ears.open(1)
+        ears.channel.read()
+        ears.send(0, b'{"kind": "heartbeat"}'.rjust(MAX_DATAGRAM))
+        await ears.until(lambda: len(ears.heard) == 1)
+
+
+@pytest.mark.asyncio
+async def test_the_agent_reads_for_a_part_of_its_time(
+    ears: Ears, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a round cost, its listeners included, puts off the next one."""
+    cost = 0.02
+
+    def work(_: WorkerMessage) -> None:
+        end = time.thread_time() + cost
+        while time.thread_time() < end:
+            continue
+
+    monkeypatch.setattr(sockets, "GATHER", 0.0)
+    monkeypatch.setattr(sockets, "GATHER_LONGER", 0.0)
+    ears.channel.messages.subscribe(work)
+    with closing(ears):
+        ears.open(1)
+        ears.channel.read()
+        ears.beat(0)
+        await ears.until(lambda: len(ears.heard) == 1)
+        ears.beat(0)
+        await ears.until(lambda: len(ears.heard) == 2)
+
+    first, second = ears.heard
+    assert second.time - first.time >= sockets.SHARE * cost
 
 
 @pytest.mark.asyncio
@@ -192,7 +308,19 @@ async def test_a_worker_of_the_group_before_is_not_heard(ears: Ears) -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_group_that_said_nothing_is_in_nobodys_way(ears: Ears) -> None:
+    """Its descriptors have the numbers of those before."""
+    with closing(ears):
+        for _ in range(3):
+            ears.open(2)
+            ears.channel.read()
+        ears.beat(1, step=1)
+        await ears.until(lambda: len(ears.heard) == 1)
+
+
+@pytest.mark.asyncio
 async def test_nothing_is_left_of_it(ears: Ears) -> None:
+    before = descriptors()
     ears.open(2)
     ears.channel.read()
     folder, listener = ears.path(0).parent, socket.socket(socket.AF_UNIX)
@@ -202,6 +330,7 @@ async def test_nothing_is_left_of_it(ears: Ears) -> None:
 
         assert not folder.exists()
     ears.channel.close()
+    assert descriptors() <= before
 
 
 @pytest.mark.asyncio
@@ -210,14 +339,15 @@ async def test_what_a_worker_said_last_is_told_when_it_has_ended(ears: Ears) -> 
         ears.open(2)
         ears.channel.read()
         ears.beat(0, step=1)
-        ears.beat(1, step=2)
+        for step in (2, 3, 4):
+            ears.beat(1, step)
         ears.channel.drain(1)
 
-        assert [m.step for m in ears.heard] == [2]
+        assert [m.step for m in ears.heard] == [2, 3, 4]
         ears.channel.drain(1)
         ears.channel.drain(7)
-        assert len(ears.heard) == 1
-        await ears.until(lambda: len(ears.heard) == 2)
+        assert len(ears.heard) == 3
+        await ears.until(lambda: len(ears.heard) == 4)
 
 
 @pytest.mark.asyncio
@@ -245,7 +375,7 @@ async def test_one_that_floods_does_not_keep_the_others_from_being_heard(
 
 
 @pytest.mark.asyncio
-async def test_what_is_no_message_is_told_once_and_hurts_nobody(
+async def test_what_is_no_message_is_told_once_a_group_and_hurts_nobody(
     ears: Ears, caplog: pytest.LogCaptureFixture
 ) -> None:
     with closing(ears):
@@ -256,16 +386,26 @@ async def test_what_is_no_message_is_told_once_and_hurts_nobody(
         ears.beat(1, step=1)
         ears.beat(0, step=2)
         await ears.until(lambda: len(ears.heard) == 2)
+        ears.open(2)
+        ears.channel.read()
+        ears.send(1, b"rubbish")
+        ears.beat(1, step=3)
+        await ears.until(lambda: len(ears.heard) == 3)
 
-    (record,) = caplog.records
-    assert record.getMessage() == (
+    of_the_first, of_the_next = caplog.messages
+    assert of_the_first == of_the_next
+    assert of_the_first == (
         "the worker of local rank 1 said what is no message: no JSON: b'rubbish' "
         "(Expecting value: line 1 column 1 (char 0))"
     )
 
 
 @pytest.mark.asyncio
-async def test_whoever_is_told_may_close_it(ears: Ears) -> None:
+async def test_whoever_is_told_may_close_it(
+    ears: Ears, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also in a round that would go on."""
+    monkeypatch.setattr(sockets, "ROUND", SOON)
     ears.channel.messages.subscribe(lambda _: ears.channel.close())
     ears.open(2)
     ears.channel.read()
@@ -321,6 +461,8 @@ async def test_the_length_of_the_temporary_path_does_not_matter(
 async def test_without_a_place_for_it_there_is_none_and_the_job_goes_on(
     ears: Ears, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    ears.open(1)
+    ears.channel.read()
     monkeypatch.setattr(places, "OTHERS", ())
     monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
     with closing(ears):
@@ -334,6 +476,25 @@ async def test_without_a_place_for_it_there_is_none_and_the_job_goes_on(
         "workers have no channel to their agent: no directory for temporary files is "
         "there, or its path is too long"
     )
+
+
+@pytest.mark.asyncio
+async def test_nothing_is_left_of_one_that_could_not_be_made_as_a_whole(
+    ears: Ears, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(places, "MAX_PATH", 200)
+    before, limits = descriptors(), resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + 4, limits[1]))
+    try:
+        assert ears.channel.open(100) == {}
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+    assert descriptors() <= before
+    assert left_in(tmp_path) == []
 
 
 def killed(parent: Path, name: str = "gone") -> Path:
@@ -355,19 +516,30 @@ def test_what_agents_have_left_that_were_killed_is_removed(
     young = killed(tmp_path, "young")
     os.utime(young)
     link = tmp_path / f"{places.PREFIX}link"
-    other = tmp_path / "other"
-    other.mkdir()
+    other = killed(tmp_path, "another").rename(tmp_path / "other")
     link.symlink_to(other)
     file = tmp_path / f"{places.PREFIX}file"
     file.touch()
     os.utime(file, (1.0, 1.0))
+    before = descriptors()
     places.sweep(str(tmp_path))
     places.sweep(str(tmp_path / "missing"))
 
+    assert descriptors() <= before
     assert not left.exists()
     assert {*tmp_path.iterdir()} == {Path(living.path), young, link, other, file}
     living.remove()
     assert not Path(living.path).exists()
+
+
+def test_what_belongs_to_another_user_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left, somebody = killed(tmp_path), os.getuid() + 1
+    monkeypatch.setattr(os, "getuid", lambda: somebody)
+    places.sweep(str(tmp_path))
+
+    assert left.exists()
 
 
 @pytest.mark.asyncio
@@ -388,6 +560,25 @@ async def test_an_agent_that_lives_sweeps_once(
             assert await swept.get() == str(ears.path(0).parent.parent)
         ears.channel.open(1)
         ears.channel.read()
-        await asyncio.sleep(0)
+        # Whatever is due now is done, and heard of, before the loop is here again.
+        for _ in range(3):
+            await asyncio.sleep(0)
+            for thread in threading.enumerate():
+                if thread.name == "elaunch-channel-sweep":
+                    thread.join(SOON)
 
     assert swept.empty()
+
+
+@pytest.mark.asyncio
+async def test_an_agent_whose_workers_have_ended_sweeps_nothing(
+    ears: Ears, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "SETTLED", 0.0)
+    ears.open(1)
+    ears.channel.read()
+    ears.channel.close()
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+    assert not ears.channel._swept
