@@ -80,6 +80,8 @@ class TestExclusions:
 
         assert joined((short,), (long,), 0.0) == (short, long)
         assert joined((long,), (short,), 0.0) == (long,)
+        longer = exclusion("a", 15.0, generation=3)
+        assert joined((short, long), (longer,), 0.0) == (short, long)
         assert joined((exclusion("a", None),), (long,), 0.0) == (exclusion("a", None),)
 
     def test_who_is_left_out_for_good_is_so_for_the_first_reason(self) -> None:

@@ -305,6 +305,17 @@ def test_who_releases_and_holds_again_is_heard_in_that_order(agent: Agent) -> No
     assert agent.read_all() == []
 
 
+def test_what_is_said_later_does_not_overtake_what_waits(agent: Agent) -> None:
+    held = fill(agent)
+    worker.progress(1)
+    with agent.channel._lock:  # nobody delivers it, though there is room
+        for _ in range(held):
+            agent.read()
+        worker.no_restart("later")
+
+    assert [agent.read()["kind"] for _ in range(2)] == ["progress", "no_restart"]
+
+
 def test_a_section_that_nobody_has_heard_of_is_not_told_at_all(agent: Agent) -> None:
     held = fill(agent)
     for _ in range(3 * client.MAX_KEPT):
