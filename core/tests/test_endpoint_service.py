@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from elaunch.endpoint.book import Book
 from elaunch.endpoint.bridge import Bridge
 from elaunch.endpoint.client import Contact
 from elaunch.endpoint.identity import Identity
-from elaunch.endpoint.service import Service
+from elaunch.endpoint.service import FRESH, Service
 from elaunch.endpoint.token import ControlToken
 from elaunch.endpoint.waiting import has_ended
 from elaunch.errors import ControlFailed, RendezvousUnreachable
@@ -211,6 +212,36 @@ def test_the_store_is_not_asked_by_everybody_who_asks(
     assert agent.reads == 1
 
 
+def test_what_the_store_said_is_not_told_for_ever(
+    agent: Agent, bridge: Bridge, book: Book
+) -> None:
+    now = [50.0]
+    service = Service(identity=IDENTITY, book=book, bridge=bridge, clock=lambda: now[0])
+    reads = []
+    for now[0] in (50.0, 50.0 + FRESH, 50.1 + FRESH):
+        service.members()
+        reads.append(agent.reads)
+
+    assert reads == [1, 1, 2]
+
+
+def test_nobody_waits_for_ever_for_what_another_has_asked(
+    contact: Contact, agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("elaunch.endpoint.service.PATIENCE", 0.05)
+    agent.call(agent.answers.clear)
+    asking = threading.Thread(target=contact.ask, args=("GET", "/members"))
+    asking.start()
+    while not agent.reads:
+        agent.call(int)
+    with pytest.raises(ControlFailed, match=r"has not answered for 0\.05 s"):
+        contact.ask("GET", "/members")
+    agent.call(agent.answers.set)
+    asking.join(20)
+
+    assert agent.reads == 1
+
+
 @pytest.mark.parametrize("order", ["drain", "restart", "stop"])
 def test_an_order_is_handed_to_the_agent(
     contact: Contact, agent: Agent, order: str
@@ -342,6 +373,15 @@ def test_metrics_are_what_prometheus_reads(contact: Contact, book: Book) -> None
         == 1
     )
     assert samples["process_resident_memory_bytes",] > 0
+
+
+def test_without_what_metrics_need_it_is_told_how_to_get_it(
+    contact: Contact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "elaunch.endpoint.exposition", raising=False)
+    monkeypatch.setitem(sys.modules, "prometheus_client", None)
+    with pytest.raises(ControlFailed, match=r"pip install 'elaunch\[prometheus\]'"):
+        contact.fetch("/metrics")
 
 
 def test_metrics_of_an_agent_that_has_told_nothing_can_be_read(
