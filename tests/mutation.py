@@ -42,6 +42,11 @@ SUITES: Mapping[str, str] = {
     "blocks": "core/tests/test_blocks.py",
     "pace": "core/tests/test_pace.py",
     "waiting": "core/tests/test_waiting.py",
+    "monitors": "core/tests/test_core_monitors.py",
+    "channel": "core/tests/test_channel.py",
+    "worker_channel": "core/tests/test_worker_channel.py",
+    "endpoint": "core/tests/test_endpoint_service.py",
+    "preflight": "core/tests/test_preflight_command.py",
     "fitness": "core/tests/simulated/test_fitness.py",
 }
 """The tests that may notice a fault."""

@@ -238,6 +238,15 @@ class TestHeartbeat:
                     agent.say(0, step=step)
                 assert "learned: 5 times the longest of 3.0 s" in (await finding).reason
                 assert loop.time() == 90 + 15 + SETTLING
+            # What was learned is known in the next generation.
+            async with watching(monitor, workers=1) as findings:
+                finding = asyncio.ensure_future(anext(findings))
+                for step in range(10):
+                    await asyncio.sleep(3)
+                    agent.say(0, step=step)
+                since = loop.time()
+                assert "learned" in (await finding).reason
+                assert loop.time() == pytest.approx(since + 15 + SETTLING)
 
         loop.run_until_complete(run())
 
@@ -257,6 +266,11 @@ class TestSections:
                 agent.say(0, MessageKind.SECTION_END, token=1)
                 assert (await finding).local_rank == 1
                 assert loop.time() == 1030 + SETTLING
+                # The end of the other was heard, though it came with the first.
+                finding = asyncio.ensure_future(anext(findings))
+                await asyncio.sleep(100)
+                assert not finding.done()
+                await given_up(finding)
 
         loop.run_until_complete(run())
 
@@ -292,6 +306,13 @@ class TestSections:
                 agent.say(0, MessageKind.SECTION, name="data", token=25)
                 assert "learned: 5 times the longest of 3.0 s" in (await finding).reason
                 assert loop.time() == 100 + 15 + SETTLING
+            # What was learned is known in the next generation.
+            async with watching(monitor) as findings:
+                finding, since = asyncio.ensure_future(anext(findings)), loop.time()
+                await asyncio.sleep(0)
+                agent.say(0, MessageKind.SECTION, name="data", token=1)
+                assert "learned" in (await finding).reason
+                assert loop.time() == pytest.approx(since + 15 + SETTLING)
 
         loop.run_until_complete(run())
 
@@ -329,6 +350,22 @@ class TestStraggler:
             "slow": [10],
         }
         assert [pace.step for pace in paces] == [9, 19, 29, 39, 49, 59]
+
+    def test_a_report_comes_at_its_time_between_two_looks_at_the_pace(
+        self, loop: SimulatedLoop, agent: Agent
+    ) -> None:
+        async def run() -> None:
+            monitor = agent.monitor("straggler", interval="25")
+            async with watching(monitor) as findings:
+                finding = asyncio.ensure_future(anext(findings))
+                for step in range(60):
+                    for rank in range(2):
+                        agent.say(rank, step=step, step_time=1.0)
+                    await asyncio.sleep(1)
+                await given_up(finding)
+
+        loop.run_until_complete(run())
+        assert [facts["step"] for _, facts in agent.events] == [24, 49]
 
     def test_the_median_of_the_job_counts_where_it_is_known(
         self, loop: SimulatedLoop, agent: Agent
@@ -404,6 +441,19 @@ class TestDeadline:
             assert found.request is Request.NO_RESTART
 
         loop.run_until_complete(run())
+
+    @pytest.mark.parametrize("limited", ["job", "generation"])
+    def test_one_limit_is_enough(self, loop: SimulatedLoop, limited: str) -> None:
+        async def run() -> Finding:
+            await asyncio.sleep(50)  # the clock does not begin with the job
+            monitor = Deadline(DeadlineOptions(**{limited: 1000}), clock=loop.time)
+            await asyncio.sleep(10)
+            async with watching(monitor) as findings:
+                return await anext(findings)
+
+        found = loop.run_until_complete(run())
+        assert loop.now == {"job": 1050, "generation": 1060}[limited]
+        assert limited in found.reason
 
     def test_without_a_limit_it_is_refused(self, agent: Agent) -> None:
         with pytest.raises(UsageError, match="--monitor deadline:job=3600"):

@@ -51,7 +51,7 @@ class Agent:
     def __init__(self) -> None:
         self.told: list[tuple[str, ...]] = []
         self.error: Exception | None = None
-        self.reads = 0
+        self.reads = self.answering = 0
         self.answers = asyncio.Event()
         self.answers.set()
         self.loop = asyncio.new_event_loop()
@@ -73,7 +73,11 @@ class Agent:
 
     async def members(self) -> Sequence[MemberStatus]:
         self.reads += 1
-        await self.answers.wait()
+        self.answering += 1
+        try:
+            await self.answers.wait()
+        finally:
+            self.answering -= 1
         if self.error:
             raise self.error
         return [MEMBER]
@@ -166,6 +170,7 @@ def test_the_status_has_the_identity_too(contact: Contact) -> None:
 
 
 def test_an_agent_that_hangs_is_told_of(contact: Contact, agent: Agent) -> None:
+    assert contact.ask("GET", "/healthz") == {"healthy": True, "standstill": 0.0}
     go_on = threading.Event()
     agent.loop.call_soon_threadsafe(go_on.wait, 20)
     first = contact.ask("GET", "/healthz")
@@ -244,13 +249,14 @@ def test_nobody_waits_for_ever_for_what_another_has_asked(
 
 @pytest.mark.parametrize("order", ["drain", "restart", "stop"])
 def test_an_order_is_handed_to_the_agent(
-    contact: Contact, agent: Agent, order: str
+    contact: Contact, agent: Agent, bridge: Bridge, order: str
 ) -> None:
     contact.ask("POST", f"/{order}", {"reason": "a\nkernel\x1b[31m"})
     contact.ask("POST", f"/{order}")
 
     peer = f"process {os.getpid()} of user {os.getuid()}"
     assert agent.told == [(order, "a\\nkernel", peer), (order, "", peer)]
+    assert not bridge._pending
 
 
 @pytest.mark.parametrize(
@@ -288,6 +294,8 @@ def test_an_answer_that_takes_too_long_is_given_up(
     agent.call(agent.answers.clear)
     with pytest.raises(ControlFailed, match="the agent has not answered"):
         contact.ask("GET", "/members")
+    while agent.answering:
+        agent.call(int)
 
 
 def test_nobody_waits_for_an_agent_that_ends(
@@ -346,6 +354,12 @@ def test_metrics_are_what_prometheus_reads(contact: Contact, book: Book) -> None
     book.hear(WorkerMessage(local_rank=0, kind=kind, time=49.5, step=9, step_time=0.25))
     found = {"monitor": "m", "severity": "degraded", "reason": "x"}
     book.record(Event(name="monitor.finding", run_id="job", metadata=found))
+    silent = {"rank": 1, "local_rank": 1, "pid": 8, "exitcode": -15}
+    for name in ("worker.started", "worker.terminated"):
+        book.record(Event(name=name, run_id="job", metadata=silent))
+    book.hear(
+        WorkerMessage(local_rank=0, kind=MessageKind.PROGRESS, time=49.0, marker=7.0)
+    )
     text = contact.fetch("/metrics").decode()
     samples = {
         (sample.name, *sorted(sample.labels.items())): sample.value
@@ -362,7 +376,15 @@ def test_metrics_are_what_prometheus_reads(contact: Contact, book: Book) -> None
     assert samples["elaunch_generations_total", job] == 1
     assert samples["elaunch_agent_state", ("elaunch_agent_state", "running"), job] == 1
     assert samples["elaunch_agent_state", ("elaunch_agent_state", "joining"), job] == 0
+    assert samples["elaunch_progress", job] == 7
+    assert samples["elaunch_worker_ends_total", ("how", "terminated"), job] == 1
+    info = ("agent", "a1"), job, ("version", "1.2")
+    assert samples["elaunch_agent_info", *info] == 1
     assert samples["elaunch_worker_up", *worker] == 1
+    assert samples["elaunch_worker_up", ("local_rank", "1"), ("rank", "1"), job] == 0
+    assert ("elaunch_worker_step", ("local_rank", "1"), ("rank", "1"), job) not in (
+        samples
+    )
     assert samples["elaunch_worker_step", *worker] == 9
     assert samples["elaunch_worker_step_seconds", *worker] == 0.25
     assert samples["elaunch_worker_heartbeat_age_seconds", *worker] == 0.5

@@ -13,6 +13,7 @@ import pytest
 from elaunch.api import PreflightContext, PreflightParameters, PreflightResult
 from elaunch.preflights.command import Command
 from elaunch.preflights.options import CommandOptions
+from elaunch.preflights.process_run import ProcessRun
 from elaunch.testing import Lifeline, PreflightContract
 
 
@@ -166,6 +167,32 @@ async def test_what_left_its_group_with_its_output_does_not_keep_it_from_running
             os.kill(int(file.read_text()), signal.SIGKILL)
 
     assert again.problem == ""
+
+
+@pytest.mark.asyncio
+async def test_what_cant_be_killed_is_not_run_beside_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As one that the kernel holds: a signal changes nothing."""
+    asked: list[ProcessRun] = []
+    kill = ProcessRun.kill
+    monkeypatch.setattr("elaunch.preflights.command.KILL_PATIENCE", 0.01)
+
+    def hold(run: ProcessRun) -> None:
+        asked.append(run)
+
+    monkeypatch.setattr(ProcessRun, "kill", hold)
+    check = command("exec sleep 60")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(check.check(PreflightContext()), 0.01)
+    again = await check.check(PreflightContext())
+    (run,) = asked
+    kill(run)
+
+    assert again.problem.startswith("can't be killed (pid ")
+    assert check._last
+    await asyncio.wait((check._last[1],), timeout=SOON)
+    assert check._last[1].done()
 
 
 @pytest.mark.asyncio

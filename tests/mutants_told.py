@@ -1,0 +1,95 @@
+"""Faults of how workers are heard, and of what an agent tells those who ask it."""
+
+from mutation import Mutant
+
+
+TOLD = (
+    Mutant(
+        name="hear one of a worker's last words",
+        file="channel/sockets.py",
+        old="if not self._read(local_rank, time):",
+        new="if self._read(local_rank, time):",
+        promise="what a worker said is told before its end",
+        suite="channel",
+    ),
+    Mutant(
+        name="hear nobody after a silence",
+        file="channel/sockets.py",
+        old="            self._wait()\n            return\n",
+        new="            return\n",
+        promise="who was silent is heard again",
+        suite="channel",
+    ),
+    Mutant(
+        name="read without a pause",
+        file="channel/sockets.py",
+        old="later = max(gather, SHARE * (time.thread_time() - worked))",
+        new="later = gather",
+        promise="an agent reads for a tenth of its time at most",
+        suite="channel",
+    ),
+    Mutant(
+        name="begin each round with the same worker",
+        file="channel/sockets.py",
+        old="                self._turn = rank + 1\n",
+        new="",
+        promise="who floods the channel keeps no other from being heard",
+        suite="channel",
+    ),
+    Mutant(
+        name="sweep what other users have left",
+        file="channel/places.py",
+        old="there.st_uid == os.getuid() and ",
+        new="",
+        promise="an agent removes only what agents of its user left",
+        suite="channel",
+    ),
+    Mutant(
+        name="sweep whatever is old",
+        file="channel/places.py",
+        old="                continue\n",
+        new="                pass\n",
+        promise="an agent removes only what agents of its user left",
+        suite="channel",
+    ),
+    Mutant(
+        name="let a later word overtake",
+        file="worker/channel.py",
+        old="if self._kept or not self._send(data):",
+        new="if not self._send(data):",
+        promise="what a worker says comes in its order",
+        suite="worker_channel",
+    ),
+    Mutant(
+        name="lose what comes with the first section",
+        file="monitors/sections.py",
+        old="if messages or message.kind is MessageKind.SECTION:",
+        new="if message.kind is MessageKind.SECTION:",
+        promise="a section that has ended has no limit",
+        suite="monitors",
+    ),
+    Mutant(
+        name="tell for ever what nodes were once",
+        file="endpoint/service.py",
+        old=" or self.clock() - self._members[0] > FRESH:",
+        new=":",
+        promise="what is told of all nodes is a second old at most",
+        suite="endpoint",
+    ),
+    Mutant(
+        name="look once whether the agent goes on",
+        file="endpoint/bridge.py",
+        old="if self._wink is None or self._wink[1].is_set():",
+        new="if self._wink is None:",
+        promise="an agent that hangs is told of",
+        suite="endpoint",
+    ),
+    Mutant(
+        name="forget a check that can't be killed",
+        file="preflights/command.py",
+        old="        self._last = run, ending\n",
+        new="",
+        promise="a check that hangs is not run beside itself",
+        suite="preflight",
+    ),
+)
