@@ -13,7 +13,7 @@ import pytest
 from elaunch.api import PreflightContext, PreflightParameters, PreflightResult
 from elaunch.preflights.command import Command
 from elaunch.preflights.options import CommandOptions
-from elaunch.preflights.process_run import ProcessRun
+from elaunch.preflights.process_run import KEPT, ProcessRun
 from elaunch.testing import Lifeline, PreflightContract
 
 
@@ -72,6 +72,12 @@ def test_much_output_holds_up_nothing_and_its_end_counts() -> None:
     result = look(command('head -c 3000000 /dev/zero | tr "\\0" x; echo; echo last'))
 
     assert result.facts["output"] == "last"
+
+
+def test_only_the_end_of_much_output_is_kept() -> None:
+    run = ProcessRun(["head", "-c", "100000", "/dev/zero"], os.environ)
+
+    assert len(run.to_end().output) == KEPT
 
 
 def test_a_long_line_is_cut() -> None:

@@ -1,6 +1,7 @@
 """The check ``disk``."""
 
 import asyncio
+import errno
 import os
 import stat
 from pathlib import Path
@@ -94,6 +95,20 @@ def test_a_directory_that_is_closed_to_the_user_is_told(tmp_path: Path) -> None:
 
     assert problem == f"{str(tmp_path)!r} can't be used: Permission denied"
     assert unwritten == ""
+
+
+def test_what_the_disk_itself_does_not_take_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Until then what was written lies in memory."""
+
+    def lose(_: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", lose)
+    result = look(path=str(tmp_path), free="0", inodes=0)
+
+    assert result.problem == f"{str(tmp_path)!r} can't be used: Input/output error"
 
 
 def test_what_can_be_read_alone_is_told() -> None:

@@ -126,7 +126,7 @@ def test_a_name_without_a_port_must_be_known_alone(where: str) -> None:
 
 def test_a_directory_must_be_one_that_can_be_made_or_written(tmp_path: Path) -> None:
     file = tmp_path / "file"
-    file.touch()
+    file.touch(mode=0o755)  # as if it could be entered
 
     assert look(str(tmp_path)).problem == ""
     assert look(str(tmp_path / "meet" / "here")).problem == ""
@@ -152,6 +152,7 @@ def test_a_directory_that_is_closed_to_the_user_is_a_problem(tmp_path: Path) -> 
         ("[fe80::1]:80", [Target("fe80::1", 80)]),
         ("fe80::1", [Target("fe80::1", None)]),
         ("[::1]", [Target("::1", None)]),
+        ("a:65535, ", [Target("a", 65535)]),
         ("https://u:p@a:1/x, b:2", [Target("a", 1), Target("b", 2)]),
     ],
 )
@@ -159,7 +160,7 @@ def test_places_are_read(text: str, expected: list[Target]) -> None:
     assert targets(text) == expected
 
 
-@pytest.mark.parametrize("text", [":1", "a:b", "a:70000", "http://", "a:-1"])
+@pytest.mark.parametrize("text", [":1", "a:b", "a:65536", "http://", "a:-1"])
 def test_what_is_no_place_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"is not of the form HOST:PORT"):
         targets(text)
