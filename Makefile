@@ -42,7 +42,7 @@ demo: setup
 
 # Most wait for processes and leases for most of the time, those of etcd more than others.
 test: setup
-	$(BIN)/python -m pytest -m 'not etcd' --numprocesses 2 --dist worksteal
+	$(BIN)/python -m pytest -m 'not etcd' --numprocesses 3 --dist worksteal
 	$(BIN)/python -m pytest -m etcd --numprocesses 4 --dist worksteal
 
 # Python compiles what it imports of them; pip would compile all, which takes as long again.
