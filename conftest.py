@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 
 APART = ("etcd", "interop")
@@ -14,8 +15,16 @@ APART = ("etcd", "interop")
 
 
 def pytest_configure() -> None:
-    """Look for no garbage while tests are collected, which makes little of it."""
+    """Look for no garbage while tests are collected, which makes little of it.
+
+    Nor is a busy machine a fault of what hypothesis tries.
+    """
     gc.disable()
+    slow = [HealthCheck.too_slow]
+    settings.register_profile(
+        "unhurried", settings(), deadline=None, suppress_health_check=slow
+    )
+    settings.load_profile("unhurried")
 
 
 def pytest_collection_finish() -> None:

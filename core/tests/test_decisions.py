@@ -5,7 +5,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from elaunch.decisions import Asked, Decided, decided, read
@@ -21,9 +21,6 @@ from elaunch.policy import (
 )
 from elaunch.vitals import ToldFinding
 
-
-# The machine may be busy.
-unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 FAILURE = ProcessFailure(
     rank=1,
@@ -107,7 +104,6 @@ def test_what_was_recorded_can_be_read(decision: Decision) -> None:
     assert read(recorded(REPORT, decision)) == Decided(REPORT, decision, (1, 2), ASKED)
 
 
-@unhurried
 @given(st.text(st.characters(exclude_categories=())))
 def test_any_text_can_be_recorded(text: str) -> None:
     report = attrs.evolve(REPORT, failures=(attrs.evolve(FAILURE, message=text),))

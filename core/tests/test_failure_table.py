@@ -5,16 +5,12 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from elaunch.errors import UsageError
 from elaunch.failure_table import FailureTable, Kind, Treatment
 from elaunch.failures import Ending, ProcessFailure, Request, ending_of
-
-
-# The machine may be busy.
-unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def failure(exitcode: int = 1, **facts: Any) -> ProcessFailure:
@@ -127,7 +123,6 @@ class TestRows:
         with pytest.raises(UsageError, match=complaint):
             FailureTable.parse([row])
 
-    @unhurried
     @given(st.text())
     def test_any_text_is_a_row_or_an_error(self, text: str) -> None:
         try:
@@ -137,7 +132,6 @@ class TestRows:
         assert row.kind in Kind
         assert row.then in Treatment
 
-    @unhurried
     @given(
         st.sampled_from(["exit:1-9", "signal:9", "exception:[!-]*", "message:[z-a]*"]),
         st.builds(

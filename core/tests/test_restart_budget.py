@@ -5,7 +5,7 @@ from typing import Any
 
 import attrs
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from elaunch.errors import UsageError
@@ -16,9 +16,6 @@ from elaunch.restart_budget import BudgetOptions, BudgetPolicy
 from elaunch.restart_budget.counts import grown
 from elaunch.testing import RestartPolicyContract
 
-
-# The machine may be busy.
-unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 NODES = ("a", "b", "c")
 GOES_ON = (Verdict.RESTART, Verdict.EXCLUDE)
@@ -134,7 +131,6 @@ POLICIES = st.builds(
 
 
 class TestLaws:
-    @unhurried
     @given(st.integers(0, 5), st.lists(REPORTS, min_size=7, max_size=9))
     def test_without_options_it_counts_restarts_as_torchrun_does(
         self, most: int, failures: list[FailureReport]
@@ -154,7 +150,6 @@ class TestLaws:
         spent = f"all {most} restarts are spent" if most else "no restarts are allowed"
         assert found == [*expected, Decision(Verdict.FAIL, spent)]
 
-    @unhurried
     @given(POLICIES, LIVES)
     def test_no_job_has_more_restarts_than_its_budget(
         self, policy: BudgetPolicy, failures: list[FailureReport]
@@ -165,7 +160,6 @@ class TestLaws:
         assert len(restarts) <= policy.max_restarts
         assert all(one.reason for one in found)
 
-    @unhurried
     @given(POLICIES, LIVES)
     def test_no_window_has_more_restarts_than_its_budget(
         self, policy: BudgetPolicy, failures: list[FailureReport]
@@ -183,7 +177,6 @@ class TestLaws:
                 ]
                 assert len(recent) <= most
 
-    @unhurried
     @given(POLICIES, LIVES)
     def test_no_node_costs_more_than_its_budget_before_it_is_left_out(
         self, policy: BudgetPolicy, failures: list[FailureReport]
@@ -198,7 +191,6 @@ class TestLaws:
                     recent = [t for t in times[: last + 1] if now - t < window]
                     assert len(recent) <= options.node_window_restarts
 
-    @unhurried
     @given(POLICIES, LIVES)
     def test_no_job_goes_on_without_progress(
         self, policy: BudgetPolicy, failures: list[FailureReport]
@@ -211,7 +203,6 @@ class TestLaws:
             if one.decision.verdict in GOES_ON and policy.options.no_progress:
                 assert barren < policy.options.no_progress
 
-    @unhurried
     @given(POLICIES, LIVES)
     def test_no_job_goes_on_that_fails_at_its_start(
         self, policy: BudgetPolicy, failures: list[FailureReport]
@@ -224,7 +215,6 @@ class TestLaws:
             if one.decision.verdict in GOES_ON:
                 assert quick < policy.options.quick_failures
 
-    @unhurried
     @given(POLICIES, LIVES)
     def test_a_delay_is_that_of_the_row_and_has_a_limit(
         self, policy: BudgetPolicy, failures: list[FailureReport]
@@ -245,7 +235,6 @@ class TestLaws:
             else:
                 assert one.decision.delay == 0
 
-    @unhurried
     @given(POLICIES, LIVES)
     def test_only_nodes_that_failed_are_left_out_each_time_for_longer(
         self, policy: BudgetPolicy, failures: list[FailureReport]
@@ -265,7 +254,6 @@ class TestLaws:
             if decision.verdict is not Verdict.EXCLUDE:
                 assert decision.cool_down is None
 
-    @unhurried
     @given(st.integers(0, 12), OPTIONS, LIVES, st.data())
     def test_one_budget_more_never_lets_a_job_go_on_that_would_have_ended(
         self,
@@ -293,7 +281,6 @@ class TestLaws:
             assert more.verdict in ENDS or one == more
             past.append(PastFailure(asked, one))
 
-    @unhurried
     @given(POLICIES, LIVES)
     def test_it_decides_the_same_again(
         self, policy: BudgetPolicy, failures: list[FailureReport]

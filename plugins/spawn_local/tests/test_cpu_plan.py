@@ -250,7 +250,7 @@ HOMES = strategies.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(machines(), MODES, WORKERS, HOMES)
 def test_everybody_gets_cpus_that_may_be_used(
     machine: Topology, mode: NumaBinding, workers: int, homes: list[int] | None
@@ -267,7 +267,7 @@ def test_everybody_gets_cpus_that_may_be_used(
     assert sum(count for count in made.threads if count > 1) <= len(allowed)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(machines(), strategies.sampled_from([EXCLUSIVE, CORES]), WORKERS, HOMES)
 def test_shares_have_nothing_in_common(
     machine: Topology, mode: NumaBinding, workers: int, homes: list[int] | None
@@ -286,7 +286,7 @@ def test_shares_have_nothing_in_common(
         assert frozenset().union(*made.cpus) == core_of.keys()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(machines(), WORKERS)
 def test_shares_of_cores_are_as_even_as_cores_allow(
     machine: Topology, workers: int
