@@ -12,14 +12,19 @@ import pytest
 
 
 WORKER = """
-import os, sys
+import contextlib, os, sys
 rank = os.environ["RANK"]
 print("out", rank)
 print("err", rank, file=sys.stderr)
 sys.stdout.flush()
+sys.stderr.flush()
 if sys.argv[1:]:
-    from pathlib import Path
-    if rank == "1" and int(os.environ["ELAUNCH_RESTART_COUNT"]) < int(sys.argv[1]):
+    restarts = os.environ["ELAUNCH_RESTART_COUNT"]
+    # Who fails waits for the other, which would be stopped before it has written.
+    with contextlib.suppress(FileExistsError):
+        os.mkfifo(restarts)
+    open(restarts, "rw"[rank == "0"]).close()
+    if rank == "1" and int(restarts) < int(sys.argv[1]):
         sys.exit(7)
 """
 

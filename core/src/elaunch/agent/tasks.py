@@ -27,6 +27,7 @@ class Tasks:
 
     on_fault: Callable[[BaseException], None]
     _running: set[Task] = attrs.field(factory=set, init=False)
+    _left_alone: set[Task] = attrs.field(factory=set, init=False)
 
     def start(self, work: Coroutine[None, None, None]) -> Task:
         """Begin some work."""
@@ -38,6 +39,8 @@ class Tasks:
     def let_go(self, task: Task) -> None:
         """Wait for a task no more, not even at the end."""
         self._running.discard(task)
+        # The loop itself would let it be collected as garbage while it waits.
+        self._left_alone.add(task)
 
     async def cancel_all(self) -> None:
         """Cancel whatever is under way, one after the other."""
@@ -48,6 +51,7 @@ class Tasks:
 
     def _settle(self, task: Task) -> None:
         self._running.discard(task)
+        self._left_alone.discard(task)
         if not task.cancelled() and (fault := task.exception()):
             self.on_fault(fault)
 

@@ -325,7 +325,7 @@ class DecisionTests(RendezvousFixtures):
 
         assert facts["by"] == ["rank 0 on 'n0'"]
         assert facts["nodes"] == ["n1"]
-        assert change.reason.startswith("node 'n1' joined, held up for ")
+        assert change.reason.startswith("node 'n1' joined")
         assert (kept.generation, kept.restart_count) == (2, 0)
         assert place.group_size == kept.group_size == 2
 
