@@ -67,7 +67,7 @@ class LeaseTests(StoreFixtures):
         silent, other = await client(), await client()
         lease = await silent.lease(self.min_lease_ttl)
         await silent.put("/a/leased", b"", lease=lease)
-        held = await other.lease(self.min_lease_ttl)
+        held = await other.lease(10 * self.min_lease_ttl)
         await other.put("/a/kept", b"", lease=held)
         start = (await other.list("/a/")).revision
 
