@@ -201,6 +201,30 @@ class TestRotation:
         assert kept == list(range(kept[0], 40))
         assert all((tmp_path / name).stat().st_size <= 2000 for name in names)
 
+    def test_a_rotation_costs_what_is_kept_and_not_what_may_be(
+        self, tmp_path: Path
+    ) -> None:
+        recorder = jsonl(tmp_path / "e.jsonl", max_bytes=1, backups=10**12)
+        for number in range(3):
+            recorder.record(numbered(number))
+        recorder.close()
+
+        assert [sequences(p) for p in sorted(tmp_path.iterdir())] == [[2], [1], [0]]
+
+    def test_who_removes_a_full_file_makes_room_for_those_before_it(
+        self, tmp_path: Path
+    ) -> None:
+        recorder = jsonl(tmp_path / "e.jsonl", max_bytes=1, backups=3)
+        for name in ("e.jsonl.1", "e.jsonl.3"):
+            (tmp_path / name).write_text(name)
+        for number in range(2):
+            recorder.record(numbered(number))
+        recorder.close()
+
+        assert sequences(tmp_path / "e.jsonl.1") == [0]
+        assert (tmp_path / "e.jsonl.2").read_text() == "e.jsonl.1"
+        assert (tmp_path / "e.jsonl.3").read_text() == "e.jsonl.3"
+
     def test_an_event_that_is_larger_than_a_file_gets_one(self, tmp_path: Path) -> None:
         path = tmp_path / "e.jsonl"
         recorder = jsonl(path, max_bytes=1000)

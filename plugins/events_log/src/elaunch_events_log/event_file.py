@@ -123,7 +123,7 @@ class EventFile:
         coming.unlink(missing_ok=True)  # of an agent that was killed
         fd = _open(coming, alone=True, flags=os.O_EXCL)  # no link to what others chose
         try:
-            for number in range(self.rotation.backups - 1, 0, -1):
+            for number in range(self._first_free() - 1, 0, -1):
                 with contextlib.suppress(FileNotFoundError):
                     self._full(number).rename(self._full(number + 1))
             self.path.rename(self._full(1))
@@ -133,6 +133,12 @@ class EventFile:
             raise
         os.close(self._fd)
         self._fd, self._since, self._torn = fd, time.monotonic(), False
+
+    def _first_free(self) -> int:
+        """Return the first number that no full file has; the last one may have it."""
+        last = self.rotation.backups
+        free = (n for n in range(1, last) if not self._full(n).exists())
+        return next(free, last)
 
     def _full(self, number: int) -> Path:
         return self.path.with_name(f"{self.path.name}.{number}")
