@@ -174,6 +174,31 @@ class Gate:
     def close(self) -> None:
         """Nothing is held."""
 
+    @property
+    def written(self) -> int:
+        return len(self.events)
+
+
+@attrs.define(eq=False)
+class Slow(Gate):
+    """A sink that writes one event whenever somebody looks how many it has."""
+
+    total: int = 5
+    looked: threading.Semaphore = attrs.field(factory=lambda: threading.Semaphore(0))
+
+    def flush(self) -> None:
+        while self._put:
+            assert self.looked.acquire(timeout=30)
+            self.events.append(self._put.popleft())
+            self.flushed.release()
+
+    @property
+    def written(self) -> int:
+        if len(self.events) < self.total:
+            self.looked.release()
+            assert self.flushed.acquire(timeout=30)
+        return len(self.events)
+
 
 def test_what_does_not_fit_is_told_of_in_its_place() -> None:
     gate = Gate()
@@ -221,8 +246,29 @@ def test_an_end_does_not_wait_for_ever(
     recorder.record(numbered(0))
     recorder.close()
 
-    assert "the gate did not take the last events within 0.01 s" in caplog.text
+    assert "the gate did not take the last events within" in caplog.text
     gate.open.set()
+
+
+@pytest.mark.parametrize(("limit", "all_kept"), [(600.0, True), (0.0, False)])
+def test_an_end_waits_for_events_that_are_written_one_by_one(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    limit: float,
+    *,
+    all_kept: bool,
+) -> None:
+    monkeypatch.setattr(background, "CLOSE_PATIENCE", 0.01)
+    monkeypatch.setattr(background, "CLOSE_LIMIT", limit)
+    slow = Slow()
+    recorder = BackgroundRecorder(slow, limit=slow.total)
+    for number in range(slow.total):
+        recorder.record(numbered(number))
+    recorder.close()
+
+    assert ("did not take the last events" not in caplog.text) == all_kept
+    assert (len(slow.events) == slow.total) == all_kept
+    slow.looked.release(slow.total)
 
 
 ENDS = """

@@ -4,6 +4,7 @@ import atexit
 import logging
 import os
 import threading
+import time
 from collections import deque
 from typing import Protocol
 
@@ -19,7 +20,10 @@ RETRY = 1.0
 of a disk that has room again."""
 
 CLOSE_PATIENCE = 5.0
-"""Seconds that the end of an agent may wait for its last events to be written."""
+"""Seconds that the end of an agent waits while none of its last events is written."""
+
+CLOSE_LIMIT = 30.0
+"""Seconds that it waits at most, also while they are written one by one."""
 
 
 class Sink(Protocol):
@@ -28,6 +32,10 @@ class Sink(Protocol):
     @property
     def name(self) -> str:
         """What messages call it."""
+
+    @property
+    def written(self) -> int:
+        """How much was written since the beginning: it grows while the rest may be."""
 
     def put(self, event: Event) -> None:
         """Take an event, to be written by the next `flush`."""
@@ -101,13 +109,18 @@ class BackgroundRecorder:
         if self._thread is None:
             self.sink.close()
             return
-        self._thread.join(CLOSE_PATIENCE)
-        if self._thread.is_alive():
-            logger.error(
-                "%s did not take the last events within %g s; they may be lost",
-                self.sink.name,
-                CLOSE_PATIENCE,
-            )
+        began, written = time.monotonic(), -1
+        while self._thread.is_alive():
+            before, written = written, self.sink.written
+            took = time.monotonic() - began
+            if written == before or took >= CLOSE_LIMIT:
+                logger.error(
+                    "%s did not take the last events within %.3g s; they may be lost",
+                    self.sink.name,
+                    took,
+                )
+                return
+            self._thread.join(CLOSE_PATIENCE)
 
     def _close_at_exit(self, owner: int) -> None:
         if os.getpid() == owner:  # and no copy of it, which has no thread

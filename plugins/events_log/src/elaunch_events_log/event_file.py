@@ -47,12 +47,14 @@ class EventFile:
         format: How an event reads.
         rotation: When another file is begun.
         sync: Whether the disk must have it before it counts as written.
+        written: How many lines were.
     """
 
     path: Path
     format: Format
     rotation: Rotation = attrs.field(factory=Rotation)
     sync: bool = False
+    written: int = attrs.field(default=0, init=False)
     _fd: int = attrs.field(default=-1, init=False)
     _lines: deque[bytes] = attrs.field(factory=deque, init=False)
     _torn: bool = attrs.field(default=False, init=False)
@@ -81,6 +83,7 @@ class EventFile:
             self._rotate_if_full(len(self._lines[0]))
             self._append(self._lines[0])
             self._lines.popleft()
+            self.written += 1
         if self.sync:
             try:
                 os.fsync(self._fd)

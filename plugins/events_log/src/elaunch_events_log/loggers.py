@@ -19,10 +19,12 @@ class LoggerSink:
     Attributes:
         name: What messages call it.
         log: Logs one event.
+        written: How many were logged.
     """
 
     name: str
     log: Callable[[Event], None]
+    written: int = attrs.field(default=0, init=False)
     _events: deque[Event] = attrs.field(factory=deque, init=False)
 
     def put(self, event: Event) -> None:
@@ -33,6 +35,7 @@ class LoggerSink:
         """Log what was put."""
         while self._events:
             self.log(self._events.popleft())
+            self.written += 1
 
     def close(self) -> None:
         """The handlers are not ours."""
