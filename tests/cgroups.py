@@ -12,7 +12,7 @@ import pytest
 from elaunch_spawn_local.oom import memory_group
 
 
-SOON = 20.0
+SOON = 60.0
 FREEZER = Path("/sys/fs/cgroup/freezer")
 
 

@@ -169,7 +169,7 @@ def run(
     words: Sequence[str],
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
-    timeout: float = 60,
+    timeout: float = 120,
     stdin: str = "",
 ) -> "subprocess.CompletedProcess[str]":
     """Run a command to its end."""

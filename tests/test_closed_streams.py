@@ -25,7 +25,7 @@ def run(folder: Path, redirection: str) -> "subprocess.CompletedProcess[str]":
         env=os.environ,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
 
@@ -56,7 +56,7 @@ def test_an_error_keeps_its_exit_status(redirection: str) -> None:
     wrong = subprocess.run(
         ["/bin/sh", "-c", f"{sys.executable} -m elaunch run --nonsense {redirection}"],
         capture_output=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
 

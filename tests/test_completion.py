@@ -13,7 +13,7 @@ import forks
 import pytest
 
 
-DEADLINE = 30.0
+DEADLINE = 120.0
 
 
 def script_for(shell: str, folder: Path) -> Path:
@@ -52,7 +52,7 @@ def bash_completes(script: Path, *words: str) -> list[str]:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=120,
     )
     assert asked.stderr.splitlines() == [
         f"complete -o default -F _elaunch {name}" for name in ("elaunch", "erun")
@@ -116,7 +116,7 @@ def test_fish_completes(line: str, offered: str, tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=120,
     )
 
     assert [said.split("\t")[0] for said in asked.stdout.splitlines()] == [offered]

@@ -370,7 +370,7 @@ def test_commands_of_the_docs_run(name: str, command: str, tmp_path: Path) -> No
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
 
@@ -389,7 +389,7 @@ def test_the_function_example_of_the_readme_runs(tmp_path: Path) -> None:
         [sys.executable, str(script)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=True,
     )
 
@@ -408,7 +408,7 @@ def test_the_examples_of_the_python_page_print_what_they_say(
         [sys.executable, str(script)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
 
@@ -425,7 +425,7 @@ def test_the_simulation_of_the_testing_page_runs(tmp_path: Path) -> None:
         [sys.executable, "-W", "error", str(script)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
 
@@ -480,7 +480,7 @@ def test_the_page_around_the_agent_quotes_examples_that_run() -> None:
         [sys.executable, str(ROOT / quotes[-1][0])],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=True,
     )
     assert "][my_app]: samples=512\n" in ended.stdout
@@ -513,7 +513,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
             *("--target", str(target), str(SQLITE)),
         ],
         check=True,
-        timeout=60,
+        timeout=120,
     )
     return target
 
@@ -553,7 +553,7 @@ def test_the_plugin_of_the_page_runs_a_job_of_two_agents(
         )
         for _ in range(2)
     ]
-    said = [agent.communicate(timeout=60)[0] for agent in agents]
+    said = [agent.communicate(timeout=120)[0] for agent in agents]
 
     assert [agent.returncode for agent in agents] == [0, 0]
     assert sorted("".join(said).splitlines()) == [

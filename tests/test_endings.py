@@ -156,7 +156,7 @@ def test_nor_does_it_hold_up_a_program(tmp_path: Path, site: Path) -> None:
         env={**os.environ, "PYTHONPATH": str(site)},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=True,
     )
 

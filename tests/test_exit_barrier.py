@@ -51,7 +51,7 @@ def nodes(
     yield found
     for node in found:
         node.kill()
-        node.communicate(timeout=30)
+        node.communicate(timeout=120)
 
 
 def wait_for_event(path: Path, name: str) -> None:
@@ -64,7 +64,7 @@ def wait_for_event(path: Path, name: str) -> None:
 
 
 def result(node: Node) -> dict[str, str]:
-    output, _ = node.communicate(timeout=60)
+    output, _ = node.communicate(timeout=120)
     assert node.returncode == 0
     found: dict[str, str] = json.loads(output)
     return found

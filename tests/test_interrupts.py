@@ -138,10 +138,10 @@ def test_a_signal_that_is_not_to_be_handled_does_what_it_does_elsewhere() -> Non
         assert process.stdout.readline() == b"up\n"
         process.terminate()
 
-        assert process.wait(timeout=30) == -signal.SIGTERM
+        assert process.wait(timeout=120) == -signal.SIGTERM
     finally:
         process.kill()
-        process.wait(timeout=30)
+        process.wait(timeout=120)
         process.stdout.close()
 
 
@@ -194,8 +194,8 @@ def test_inside_a_running_loop(tmp_path: Path, method: str) -> None:
         assert process.stdout.readline() == "up\n"
         process.send_signal(signal.SIGINT)
 
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=120)
         assert output == "stopped by SIGINT\nthe next cell runs\n"
     finally:
         process.kill()
-        process.wait(timeout=30)
+        process.wait(timeout=120)

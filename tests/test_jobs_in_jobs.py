@@ -65,7 +65,7 @@ def test_threads_launch_jobs_side_by_side() -> None:
 def test_a_failure_reaches_the_thread_that_launched() -> None:
     with ThreadPoolExecutor(1) as pool:
         failed = pool.submit(elastic_launch(config(), refuse), "1")
-        error = failed.exception(timeout=60)
+        error = failed.exception(timeout=120)
 
     assert isinstance(error, ChildFailedError)
     assert error.get_first_failure()[0] == 1

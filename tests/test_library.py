@@ -161,7 +161,7 @@ def test_it_works_in_another_thread() -> None:
         target=lambda: results.append(elastic_launch(config(), rank_times)(2))
     )
     thread.start()
-    thread.join(timeout=60)
+    thread.join(timeout=120)
 
     assert results == [{0: 0, 1: 2}]
 
@@ -202,7 +202,7 @@ def test_jobs_run_side_by_side() -> None:
         for _ in range(4)
     ]
 
-    assert [job.communicate(timeout=60)[0] for job in jobs] == [
+    assert [job.communicate(timeout=120)[0] for job in jobs] == [
         "{0: '2', 1: '2'}\n"
     ] * 4
 

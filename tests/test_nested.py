@@ -58,7 +58,7 @@ def test_a_flag_counts_before_what_a_worker_has_inherited(
         env={"PET_NPROC_PER_NODE": "2"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=True,
     )
 

@@ -21,7 +21,7 @@ from elaunch.elastic.multiprocessing import (
 )
 
 
-SOON = 30.0
+SOON = 60.0
 
 
 def group(entrypoint: Any, args: list[tuple[Any, ...]], **more: Any) -> PContext:

@@ -414,7 +414,7 @@ def test_what_nobody_reads_to_the_end_is_no_error(tmp_path: Path) -> None:
     said = process.stderr.read()
     process.stderr.close()
 
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=120) == 0
     assert said == b""
 
 

@@ -28,7 +28,7 @@ from elaunch.elastic.utils.store import (
 from elaunch_rdzv_c10d import Store
 
 
-SOON = 20.0
+SOON = 60.0
 
 NewStore = Callable[[], Any]
 """Returns one more connection to the store of a test."""

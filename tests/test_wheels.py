@@ -41,7 +41,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
                 *("--wheel-dir", str(target), str(ROOT / folder)),
             ],
             check=True,
-            timeout=60,
+            timeout=120,
         )
         (found[folder],) = set(target.iterdir()) - before
     return found
@@ -74,7 +74,7 @@ def run(tmp_path: Path, wheels: Mapping[str, Path]) -> Run:
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
 

@@ -78,7 +78,7 @@ def test_begin_and_end_of_two_processes_are_of_one_section(
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=120,
     )
     begin, end = heard(agent), heard(agent)
 

@@ -55,7 +55,7 @@ def elaunch(site: Path, *words: str) -> "subprocess.CompletedProcess[str]":
         env={**os.environ, "PYTHONPATH": str(site)},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
     )
 

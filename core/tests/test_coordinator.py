@@ -319,7 +319,7 @@ async def test_a_close_between_the_claim_and_the_first_look_is_seen(
 
     present = await coordinator(keyspace, 1)
     present.mandate.store = ClosedMeanwhile(keyspace)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await present.run()
 
     assert present.mandate.job.phase is JobPhase.CLOSED

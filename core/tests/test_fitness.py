@@ -23,7 +23,7 @@ from elaunch.preflight import NamedPreflight
 from elaunch.testing import parameters
 
 
-SOON = 20.0
+SOON = 60.0
 
 
 @attrs.define(eq=False)

@@ -16,7 +16,7 @@ def help_of(*command: str, columns: int = 80) -> list[str]:
         capture_output=True,
         text=True,
         check=True,
-        timeout=60,
+        timeout=120,
     )
     assert shown.stderr == ""
     return shown.stdout.splitlines()

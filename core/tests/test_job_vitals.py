@@ -178,7 +178,7 @@ async def test_all_members_hear_the_pace_of_the_job(
     await join_all(nodes)
     for rank, node in enumerate(nodes):
         await node.tell(Vitals(generation=1, pace=pace(1.0 + rank, rank)))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         for node in nodes:
             stay = node._stay
             while (told := node.job_pace()) is None:
@@ -222,7 +222,7 @@ async def test_how_nodes_go_makes_nobody_decide(
     monkeypatch.setattr(coordinator, "plan", counted)
     for marker in range(100):
         await nodes[0].tell(Vitals(generation=1, progress=marker))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         async with aclosing(nodes[0].changes()) as changes:
             await nodes[1].restart("to hear of something")
             await anext(changes)

@@ -23,7 +23,7 @@ from elaunch.options import build_options
 from elaunch.testing import MonitorContract
 
 
-SOON = 20.0
+SOON = 60.0
 
 
 @pytest.fixture

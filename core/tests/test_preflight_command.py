@@ -17,7 +17,7 @@ from elaunch.preflights.process_run import KEPT, ProcessRun
 from elaunch.testing import Lifeline, PreflightContract
 
 
-SOON = 20.0
+SOON = 60.0
 PARAMS = PreflightParameters(run_id="job-7")
 
 

@@ -266,7 +266,7 @@ def test_the_level_of_a_destination_is_that_of_loglevel(
         capture_output=True,
         text=True,
         check=True,
-        timeout=30,
+        timeout=120,
     )
 
     assert ('"said"' in ended.stderr) == told

@@ -30,7 +30,7 @@ from elaunch.timer.pipe import PipeReader, is_read, make_pipe
 from elaunch.watchdog import TIMER_FILE, TimerOptions, Watchdog
 
 
-SOON = 20.0
+SOON = 60.0
 
 HEAD = (
     "import os, signal, subprocess, sys\n"

@@ -24,7 +24,7 @@ from elaunch.worker import telling
 from elaunch.worker.notice_file import NOTICE_FILE
 
 
-SOON = 20.0
+SOON = 60.0
 
 
 @attrs.define(eq=False)

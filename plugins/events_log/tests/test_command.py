@@ -387,7 +387,7 @@ class TestFollowing:
         followed.process.stdin.close()
 
         assert followed.sequences(2) == [1, 3]
-        assert followed.process.wait(30) == 0
+        assert followed.process.wait(120) == 0
 
     def test_a_line_without_an_end_is_not_kept(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -460,7 +460,7 @@ class Followed:
 
     def interrupt(self) -> int:
         self.process.send_signal(2)
-        return self.process.wait(30)
+        return self.process.wait(120)
 
     def close(self) -> None:
         self.process.kill()

@@ -147,7 +147,7 @@ class Waited(logging.Handler):
             self.came.set()
 
     def wait(self) -> None:
-        assert self.came.wait(30)
+        assert self.came.wait(120)
 
 
 @attrs.define(eq=False)
@@ -166,7 +166,7 @@ class Gate:
 
     def flush(self) -> None:
         self.entered.set()
-        assert self.open.wait(30)
+        assert self.open.wait(120)
         self.events += self._put
         self._put.clear()
         self.flushed.release()
@@ -188,7 +188,7 @@ class Slow(Gate):
 
     def flush(self) -> None:
         while self._put:
-            assert self.looked.acquire(timeout=30)
+            assert self.looked.acquire(timeout=120)
             self.events.append(self._put.popleft())
             self.flushed.release()
 
@@ -196,7 +196,7 @@ class Slow(Gate):
     def written(self) -> int:
         if len(self.events) < self.total:
             self.looked.release()
-            assert self.flushed.acquire(timeout=30)
+            assert self.flushed.acquire(timeout=120)
         return len(self.events)
 
 
@@ -204,7 +204,7 @@ def test_what_does_not_fit_is_told_of_in_its_place() -> None:
     gate = Gate()
     recorder = BackgroundRecorder(gate, limit=3)
     recorder.record(numbered(0))
-    assert gate.entered.wait(30)
+    assert gate.entered.wait(120)
     for number in range(1, 11):
         worker = attrs.evolve(numbered(number), source=Source.WORKER)
         recorder.record(worker)  # returns, though nothing is written
@@ -224,12 +224,12 @@ def test_after_a_gap_events_are_kept_again() -> None:
     gate = Gate()
     recorder = BackgroundRecorder(gate, limit=1)
     recorder.record(numbered(0))
-    assert gate.entered.wait(30)
+    assert gate.entered.wait(120)
     recorder.record(numbered(1))
     recorder.record(numbered(2))
     gate.open.set()
     for _ in range(2):
-        assert gate.flushed.acquire(timeout=30)
+        assert gate.flushed.acquire(timeout=120)
     recorder.record(numbered(3))
     recorder.close()
 
@@ -290,7 +290,7 @@ with recorder._changed:  # as the writer may have it at any moment
 
 def test_an_interpreter_that_ends_has_written_all_it_recorded(tmp_path: Path) -> None:
     path = tmp_path / "e.jsonl"
-    subprocess.run([sys.executable, "-c", ENDS, str(path)], check=True, timeout=30)
+    subprocess.run([sys.executable, "-c", ENDS, str(path)], check=True, timeout=120)
 
     assert [json.loads(line)["sequence"] for line in events_in(path)] == [0, 1, 2]
 
@@ -325,7 +325,7 @@ def test_an_agent_that_is_killed_has_written_all_it_recorded(
     if signum == signal.SIGKILL:
         wait_for(written, "group.started")
     agent.send_signal(signum)
-    agent.wait(30)
+    agent.wait(120)
 
     events = [json.loads(line) for line in written.read_text().splitlines()]
     assert [event["sequence"] for event in events] == list(range(len(events)))

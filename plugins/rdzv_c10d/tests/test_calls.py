@@ -13,7 +13,7 @@ OPERATION = Get("key")
 
 async def overdue(*calls: Call) -> list[BaseException | None]:
     """Wait until one of the calls is given up; return the errors of all."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await asyncio.wait([c.answer for c in calls], return_when="FIRST_COMPLETED")
     return [c.answer.exception() if c.answer.done() else None for c in calls]
 

@@ -227,7 +227,7 @@ class TestNonsense:
     def test_that_nobody_asked_for_is_found(self) -> None:
         said = threading.Event()
         with client(say(b"hello"), lambda _: said.set()) as store:
-            assert said.wait(10.0)
+            assert said.wait(60.0)
             with pytest.raises(StoreError, match="b'hello', which nobody asked for"):
                 store.set("k", "v")
 
@@ -283,7 +283,7 @@ class TestTheEndOfAWait:
         with client(read(WAIT), lambda _: waiting.set()) as store:
             waiter = threading.Thread(target=wait, args=(store,))
             waiter.start()
-            assert waiting.wait(10.0)
+            assert waiting.wait(60.0)
             store.close()
             waiter.join()
 
@@ -362,7 +362,7 @@ class TestRequests:
 
     def test_that_nobody_takes_end(self) -> None:
         done = threading.Event()
-        with client(lambda _: done.wait(10.0), timeout=0.2) as store:
+        with client(lambda _: done.wait(60.0), timeout=0.2) as store:
             with pytest.raises(StoreTimeout, match="does not answer"):
                 store.multi_set({str(n): bytes(MAX_VALUE) for n in range(10)})
             done.set()
@@ -372,7 +372,7 @@ class TestRequests:
         """Torch's client loses the first write."""
         left = threading.Event()
         with client(leave, lambda _: left.set()) as store:
-            assert left.wait(10.0)
+            assert left.wait(60.0)
             with pytest.raises(StoreError, match="lost the store"):
                 store.set("k", "v")
 
@@ -403,7 +403,7 @@ class TestRequests:
         steps = [
             read(WAIT),
             lambda _: waiting.set(),
-            lambda _: go_on.wait(10.0),
+            lambda _: go_on.wait(60.0),
             say(b"\x00"),
             read(ADD),
             say(I64.pack(1)),
@@ -411,7 +411,7 @@ class TestRequests:
         with client(*steps) as store:
             waiter = threading.Thread(target=store.wait, args=(["k"],))
             waiter.start()
-            assert waiting.wait(10.0)
+            assert waiting.wait(60.0)
             store.timeout = 0.01
             with pytest.raises(StoreTimeout, match="another thread has been using"):
                 store.add("k", 1)

@@ -65,7 +65,7 @@ async def greedy(
     """A client that reads its welcome and nothing after it."""
     reader, writer = await asyncio.open_connection(endpoint.host, endpoint.port)
     writer.write(MAGIC + frame(Hello("job", 0.0)))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await reader.read(1)
     try:
         yield reader, writer
@@ -75,7 +75,7 @@ async def greedy(
 
 async def ends(reader: asyncio.StreamReader) -> None:
     """Read until the server ends the connection."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         with contextlib.suppress(ConnectionError):
             while await reader.read(MIB):
                 pass

@@ -78,7 +78,7 @@ class Hostile:
     async def is_dropped(self, number: int) -> None:
         """Wait until the server ends one of them."""
         with contextlib.suppress(ConnectionError):
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 assert await self.readers[number].read() == b""
 
     def close(self) -> None:
@@ -182,7 +182,7 @@ class TestHowMany:
             before = most = open_descriptors()
             await server.start(listeners)
             stack.push_async_callback(server.stop)
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 while server.door.arrivals < 400:
                     await asyncio.sleep(0)
                     most = max(most, open_descriptors())
@@ -286,7 +286,7 @@ async def kill(victim: ControlStore) -> None:
 
 
 async def seen_dead(watcher: ControlStore, since: int) -> None:
-    async with asyncio.timeout(20), aclosing(watcher.watch("/alive", since)) as events:
+    async with asyncio.timeout(60), aclosing(watcher.watch("/alive", since)) as events:
         event = await anext(events)
 
     assert event.value is None

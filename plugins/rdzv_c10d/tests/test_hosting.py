@@ -358,7 +358,7 @@ class TestComingBack:
         servers = [ThreadedServer("job"), ThreadedServer("job")]
         await servers[0].start("127.0.0.1", port)
         try:
-            async with asyncio.timeout(20), contextlib.aclosing(node.changes()) as news:
+            async with asyncio.timeout(60), contextlib.aclosing(node.changes()) as news:
                 await node.join()
                 await servers[0].stop()
                 await servers[1].start("127.0.0.1", port)
@@ -391,7 +391,7 @@ class TestClosing:
         assert await guest.put("/last", b"")
         early = closing.done()
         await guest.close()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await closing
         assert not early
 
@@ -399,7 +399,7 @@ class TestClosing:
         endpoint = f"127.0.0.1:{free_port()}"
         host = await agent(endpoint, close_timeout=0.01).opener()
         guest = await agent(endpoint).opener()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await host.close()
             await host.close()
 

@@ -91,7 +91,7 @@ async def talk(endpoint: Endpoint, *parts: bytes) -> bytes:
     try:
         writer.write(b"".join(parts))
         writer.write_eof()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return await reader.read()
     except ConnectionResetError:
         return b""
@@ -418,7 +418,7 @@ class TestAStoreThatIsNone:
         async with answering(pretend, endpoint.port):
             with pytest.raises(RendezvousUnreachable, match="does not ask for the tok"):
                 await store.put("/key", b"for the job alone")
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await lease.lost
             await store.close()
 

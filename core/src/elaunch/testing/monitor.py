@@ -11,7 +11,7 @@ import pytest
 from elaunch.api import Monitor, WatchedGroup
 
 
-SOON = 20.0
+SOON = 60.0
 """Seconds in which anything here happens."""
 
 

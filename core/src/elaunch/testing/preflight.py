@@ -8,7 +8,7 @@ import pytest
 from elaunch.api import Preflight, PreflightContext, PreflightOptions, PreflightResult
 
 
-SOON = 20.0
+SOON = 60.0
 """Seconds in which anything here happens."""
 
 

@@ -13,7 +13,7 @@ from elaunch.api import Store, StoreEvent
 NewStore = Callable[[], Awaitable[Store]]
 """Gives another client of the store under test each time it is called."""
 
-SOON = 10.0
+SOON = 60.0
 """Seconds after which a test gives up on an event that should come at once."""
 
 
