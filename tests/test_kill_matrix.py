@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import select
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from agents import is_alive
+from agents import DEADLINE, is_alive
 
 from elaunch.testing.groups import SLEEP
 from elaunch.testing.lifeline import HOLD, Lifeline
@@ -19,8 +20,8 @@ from elaunch.testing.lifeline import HOLD, Lifeline
 GRACE = 1.0
 """Seconds that workers get between the signal and SIGKILL."""
 
-MARGIN = 2.0
-"""Seconds after the grace by which everybody is gone: that is the promise."""
+LONG = 600.0
+"""A grace that no test lives to see: what ends sooner has not waited for it."""
 
 IGNORE = """
 for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2"):
@@ -81,7 +82,7 @@ class Job:
         self.pids = [agent.pid]
 
     async def is_up(self, processes: int) -> None:
-        await self.lifeline.held_by(processes, 60.0)
+        await self.lifeline.held_by(processes, DEADLINE)
         found = psutil.Process(self.agent.pid).children(recursive=True)
         self.pids += [process.pid for process in found]
 
@@ -112,7 +113,7 @@ KILLINGS: dict[str, tuple[Killing, float]] = {
     "agent SIGTERM": (lambda job: job.send(signal.SIGTERM), GRACE),
     "agent SIGINT": (lambda job: job.send(signal.SIGINT), GRACE),
     "agent SIGKILL": (lambda job: job.send(signal.SIGKILL), GRACE),
-    "double Ctrl-C": (Job.interrupt_twice, 600.0),
+    "double Ctrl-C": (Job.interrupt_twice, LONG),
 }
 
 
@@ -143,14 +144,20 @@ async def running(folder: Path, kind: str, grace: float) -> AsyncIterator[Job]:
 
 
 async def survivors(folder: Path, kind: str, killing: Killing, grace: float) -> bool:
-    """Tell whether a process of a job is alive when the time is over."""
+    """Tell whether a process of a job outlives its agent, or the agent its workers."""
     async with running(folder, kind, grace) as job:
-        processes = [psutil.Process(pid) for pid in job.pids]
+        ends = [os.pidfd_open(pid) for pid in job.pids]
         await killing(job)
-        # A double Ctrl-C cuts the grace short.
-        limit = min(grace, GRACE) + MARGIN
-        await asyncio.to_thread(psutil.wait_procs, processes, limit)
-        return any(map(is_alive, job.pids)) or not await job.lifeline.released()
+        # By its descriptor a zombie that nobody reaps has ended, too.
+        ended = [await asyncio.to_thread(has_ended, end) for end in ends]
+        return not all(ended) or not await job.lifeline.released()
+
+
+def has_ended(process: int) -> bool:
+    """Wait for the end of a process."""
+    found = select.select([process], [], [], DEADLINE)[0]
+    os.close(process)
+    return bool(found)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a subreaper")

@@ -119,7 +119,7 @@ async def test_a_group_leaves_another_alone(tmp_path: Path) -> None:
         await first.close()
 
         assert await one.released()
-        assert not await two.released()
+        assert not await two.released(0.5)
 
 
 @pytest.mark.asyncio

@@ -87,7 +87,7 @@ def test_the_living_are_named_at_the_deadline(family: tuple[int, set[int]]) -> N
     left = strays.wait_gone(of(children), 0.1)
 
     assert pids(left) == children
-    assert 0.1 <= time.monotonic() - before < 5
+    assert time.monotonic() - before >= 0.1
 
 
 def test_a_successor_in_a_process_id_is_left_alone(

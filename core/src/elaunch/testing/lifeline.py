@@ -73,7 +73,7 @@ class Lifeline:
         async with asyncio.timeout(timeout):
             return [int(await self._reader.readline()) for _ in range(count)]
 
-    async def released(self, timeout: float = 0.5) -> bool:  # noqa: ASYNC109 - as above
+    async def released(self, timeout: float = 20.0) -> bool:  # noqa: ASYNC109 - as above
         """Tell whether all who held it are dead, now or within ``timeout`` seconds."""
         try:
             async with asyncio.timeout(timeout):
