@@ -24,7 +24,7 @@ from elaunch.api import (
 from elaunch.testing.lifeline import Lifeline
 
 
-SOON = 60.0
+SOON = 120.0
 """Seconds after which a test gives up on something that should happen at once."""
 
 IGNORE_SIGTERM = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"

@@ -64,7 +64,7 @@ class Lifeline:
         with contextlib.suppress(OSError):
             os.close(os.open(self.path, os.O_WRONLY | os.O_NONBLOCK))
 
-    async def held_by(self, count: int, timeout: float = 60.0) -> list[int]:  # noqa: ASYNC109 - callers name one number
+    async def held_by(self, count: int, timeout: float = 120.0) -> list[int]:  # noqa: ASYNC109 - callers name one number
         """Wait until ``count`` more processes hold it; return their pids.
 
         Raises:
