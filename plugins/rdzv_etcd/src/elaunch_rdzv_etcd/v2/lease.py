@@ -170,17 +170,18 @@ class EtcdLease:
 
 def _renew(client: EtcdClient, held: _Held, ttl: int) -> _Fate:
     while True:
+        settled = held.settled  # an attempt that got no answer may end meanwhile
         try:
-            if held.settled is None:
+            if settled is None:
                 held.index = client.renew(held.path, ttl, held.index)
             else:
-                held.index = client.swap(held.path, held.settled, ttl, held.index)
+                held.index = client.swap(held.path, settled, ttl, held.index)
         except ConditionFailed:
             node = client.read(held.path)
             if node is None or node.write_id != held.write_id:
                 return _fate(client, held)
             held.index = node.index  # an earlier attempt was carried out after all
-            held.settled = None if node.is_settled else held.settled
+            held.settled = None if node.is_settled else settled
         else:
             held.settled = None
             return _Fate.RENEWED
