@@ -1,6 +1,7 @@
 """Leases made of times to live, over a real server."""
 
 import asyncio
+import re
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
@@ -198,11 +199,26 @@ async def test_a_key_that_expired_ends_the_lease(
     assert reason == "etcd let '/a' expire"
 
 
+async def test_a_host_that_stood_still_loses_its_lease_and_says_so(
+    etcd_port: int, etcd_store: NewStore
+) -> None:
+    store = etcd_store(etcd_port)
+    lease = await leased(store, 4.0)
+    await store.put("/a", b"", lease=lease)
+    (held,) = lease._held.values()
+    held.confirmed -= lease.ttl  # as if it had stood still for so long
+
+    async with asyncio.timeout(_LIMIT):
+        reason = await lease.lost
+
+    assert re.fullmatch(r"nothing renewed it for [\d.]+ s: .* stood still", reason)
+
+
 async def test_a_write_of_something_else_ends_the_lease_with_a_reason(
     etcd_port: int, etcd_store: NewStore
 ) -> None:
     store = etcd_store(etcd_port)
-    lease = await leased(store, 2.0)
+    lease = await leased(store, 4.0)
     await store.put("/a", b"", lease=lease)
     store.link.ring.current._etcd.write(store.paths.of_key("/a"), "no text of ours")
 

@@ -23,6 +23,11 @@ def whole_seconds(ttl: float) -> int:
     return max(1, math.ceil(ttl))
 
 
+def stood_still(silence: float) -> str:
+    """Return why a lease is lost that nobody could even try to renew in time."""
+    return f"nothing renewed it for {silence:.3g} s: this host stood still"
+
+
 def check_held(lost: asyncio.Future[str], key: str) -> None:
     """Refuse a key if the lease that it is to live by is over.
 

@@ -14,7 +14,13 @@ from typing import Any, TypeVar
 import attrs
 
 from elaunch.api import RendezvousError, RendezvousUnreachable, WatchCompacted
-from elaunch_rdzv_etcd.leases import RENEWALS, TRUSTED, check_held, whole_seconds
+from elaunch_rdzv_etcd.leases import (
+    RENEWALS,
+    TRUSTED,
+    check_held,
+    stood_still,
+    whole_seconds,
+)
 from elaunch_rdzv_etcd.link import Link
 from elaunch_rdzv_etcd.v2.client import ConditionFailed, EtcdClient
 from elaunch_rdzv_etcd.v2.writes import Deletion, Write, Written
@@ -128,6 +134,9 @@ class EtcdLease:
             await asyncio.sleep(held.confirmed + self.ttl / RENEWALS - loop.time())
             sent = loop.time()
             limit = held.confirmed + self.ttl * TRUSTED
+            if sent >= limit:
+                self._lose(stood_still(sent - held.confirmed))
+                return
             try:
                 async with asyncio.timeout_at(limit):
                     fate = await self._link.call(

@@ -6,7 +6,13 @@ import contextlib
 import attrs
 
 from elaunch.api import RendezvousError, RendezvousUnreachable
-from elaunch_rdzv_etcd.leases import RENEWALS, TRUSTED, check_held, whole_seconds
+from elaunch_rdzv_etcd.leases import (
+    RENEWALS,
+    TRUSTED,
+    check_held,
+    stood_still,
+    whole_seconds,
+)
 from elaunch_rdzv_etcd.link import Link
 from elaunch_rdzv_etcd.v3.gateway import Gateway
 
@@ -77,10 +83,7 @@ class EtcdLease:
             limit = self._confirmed + self.ttl * TRUSTED
             left = limit - loop.time()
             if left <= 0:
-                silence = loop.time() - self._confirmed
-                self.lose(
-                    f"nothing renewed it for {silence:.3g} s: this host stood still"
-                )
+                self.lose(stood_still(loop.time() - self._confirmed))
                 return
             try:
                 async with asyncio.timeout_at(limit):
