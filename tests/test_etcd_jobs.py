@@ -19,7 +19,7 @@ from elaunch_rdzv_etcd.testing import QUICK, EtcdCluster
 pytestmark = pytest.mark.etcd
 
 OUTAGE = 5.0  # seconds
-LEASE = 3.0
+LEASE = 6.0
 NOBODY = "127.0.0.1:1"
 NO_ANSWER = ".*(Connection refused|no answer in time)"  # the last one may be too late
 
@@ -121,7 +121,7 @@ def test_jobs_survive_the_leader_a_node_and_a_restart_of_the_cluster(
 
     That one is quiet for longer than its lease before etcd is gone.
     """
-    facts = {"conf": "lease_ttl=12"}
+    facts = {"conf": "lease_ttl=16"}
     jobs = [
         begin(3, cluster.endpoints, **facts),
         begin(3, cluster.endpoints, backend="etcd-v2", **facts),
@@ -168,7 +168,7 @@ def test_an_outage_beyond_the_lease_stops_the_workers_until_it_is_over(
         begin(0, cluster.endpoints, run_id=run_id, nnodes="2", conf=conf)
         for run_id, conf in (
             ("patient", f"lease_ttl={LEASE:g}"),
-            ("hasty", f"lease_ttl={LEASE:g},connect_timeout=0.5"),
+            ("hasty", f"lease_ttl={LEASE:g},connect_timeout=3"),
         )
     )
     for job in (patient, hasty):
@@ -250,11 +250,11 @@ def test_an_agent_waits_for_etcd_of_which_it_finds_a_part(
 
 
 def test_where_there_is_no_etcd_the_agent_says_so(begin: Begin, endpoint: str) -> None:
-    job = begin(1, f"{NOBODY},{endpoint}", conf="connect_timeout=0.3")
+    job = begin(1, f"{NOBODY},{endpoint}", conf="connect_timeout=2")
 
     assert job.nodes[0].wait() == 4
     job.nodes[0].wait_for(
-        f"error: etcd at '{NOBODY},{endpoint}' has not answered for 0.3 s: '{NOBODY}': "
+        f"error: etcd at '{NOBODY},{endpoint}' has not answered for 2 s: '{NOBODY}': "
         f"{NO_ANSWER}, '{endpoint}': {NO_ANSWER}; is it running"
     )
 
@@ -262,7 +262,7 @@ def test_where_there_is_no_etcd_the_agent_says_so(begin: Begin, endpoint: str) -
 def test_the_id_of_a_job_serves_again_after_its_end_and_its_death(
     server: EtcdServer, begin: Begin
 ) -> None:
-    facts = {"run_id": "again", "nnodes": "2", "conf": "lease_ttl=1"}
+    facts = {"run_id": "again", "nnodes": "2", "conf": "lease_ttl=5"}
     first = begin(2, server.endpoint, **facts)
     works(first.nodes, 1)
     first.assert_ends_well()

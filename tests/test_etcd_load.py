@@ -29,7 +29,7 @@ def test_what_a_node_asks_of_etcd_does_not_grow_with_the_job() -> None:
         check=True,
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=100,
     ).stdout
     totals = [
         (name, float(few), float(many)) for name, few, many in TOTALS.findall(told)

@@ -20,7 +20,7 @@ from elaunch_rdzv_etcd.testing import QUICK
 pytestmark = pytest.mark.etcd
 
 MEMBERS = 3
-CONF = "lease_ttl=3,request_timeout=0.5"
+CONF = "lease_ttl=6,request_timeout=0.5"
 
 
 def address(number: int) -> str:

@@ -40,7 +40,7 @@ class TestEtcdPlugin(PluginContract):
 
 @pytest.mark.etcd
 class TestEtcdV2Store(StoreContract):
-    min_lease_ttl = 1.0
+    min_lease_ttl = 3.0  # etcd would take 1
 
     @pytest.fixture
     def new_store(
@@ -58,7 +58,7 @@ class TestEtcdV2Store(StoreContract):
 
 @pytest.mark.etcd
 class TestEtcdV3Store(StoreContract):
-    min_lease_ttl = 1.0
+    min_lease_ttl = 3.0  # etcd would take 1
 
     @pytest.fixture
     def new_store(

@@ -78,7 +78,7 @@ def password_file(tmp_path: Path) -> NewFile:
 
 
 class TestEtcdV2StoreWithAPassword(StoreContract):
-    min_lease_ttl = 3.0  # etcd hashes the password for each request, which takes long
+    min_lease_ttl = 6.0  # etcd hashes the password for each request, which takes long
 
     # For the same reason not what no password can change: these ask for much.
     test_bytes_come_back_as_they_went = None  # type: ignore[assignment]  # left out

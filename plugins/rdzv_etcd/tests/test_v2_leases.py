@@ -62,7 +62,7 @@ from elaunch_rdzv_etcd.target import Target
 async def main(port, prefix):
     target = Target.parse(f"127.0.0.1:{port}", GivenOptions())
     store = EtcdV2Store(target, 15.0, Paths(prefix), "/job/", 60.0)
-    lease = await store.lease(0.5)
+    lease = await store.lease(3.0)
     for key in "/a/1", "/a/2":
         await store.put(key, b"", lease=lease)
     print("ready", flush=True)
@@ -102,7 +102,7 @@ async def test_a_renewal_is_no_change(
     etcd_port: int, etcd_store: NewStore, renewed: Renewed
 ) -> None:
     store = etcd_store(etcd_port)
-    lease = await leased(store, 2.0)
+    lease = await leased(store, 4.0)
     revision = await store.put("/put", b"0", lease=lease)
     created = await store.compare_and_set("/new", b"0", expected=ABSENT, lease=lease)
     old = await store.put("/set", b"0")
@@ -129,7 +129,7 @@ async def test_a_renewal_does_not_stand_in_the_way_of_a_comparison(
     etcd_port: int, etcd_store: NewStore, renewed: Renewed
 ) -> None:
     store, other = etcd_store(etcd_port), etcd_store(etcd_port)
-    lease = await leased(store, 2.0)
+    lease = await leased(store, 4.0)
     first = await store.put("/a", b"0", lease=lease)
     await renewed(store, "/a")
     second = await store.compare_and_set("/a", b"1", expected=first, lease=lease)
@@ -152,7 +152,7 @@ async def test_a_leased_key_can_be_deleted_at_its_revision(
     etcd_port: int, etcd_store: NewStore, renewed: Renewed
 ) -> None:
     store, other = etcd_store(etcd_port), etcd_store(etcd_port)
-    revision = await store.put("/a", b"", lease=await leased(store, 2.0))
+    revision = await store.put("/a", b"", lease=await leased(store, 4.0))
     await renewed(store, "/a")
 
     assert await other.delete("/a", expected=revision)
@@ -167,7 +167,7 @@ async def test_what_others_do_to_a_key_does_not_end_the_lease(
     action: str,
 ) -> None:
     store, other = etcd_store(etcd_port), etcd_store(etcd_port)
-    lease = await leased(store, 2.0)
+    lease = await leased(store, 4.0)
     await store.put("/kept", b"", lease=lease)
     await store.put("/taken", b"", lease=lease)
     if action == "put":

@@ -209,7 +209,7 @@ async def test_a_lost_answer_to_a_renewal_is_no_loss(
     etcd_port: int, proxy: Proxy, etcd_store: NewStore, until: Until
 ) -> None:
     store, other = etcd_store(proxy.port), etcd_store(etcd_port)
-    lease = await store.lease(3.0)
+    lease = await store.lease(6.0)
     revision = await store.put("/a", b"", lease=lease)
     path = store.paths.of_key("/a")
     proxy.drop = [b"PUT"]

@@ -95,7 +95,7 @@ async def test_a_lease_is_renewed_after_a_restart(
 ) -> None:
     server = new_server("--enable-v2")
     store = etcd_store(server.port)
-    lease = await store.lease(9.0)
+    lease = await store.lease(20.0)
     revision = await store.put("/a", b"", lease=lease)
     path = store.paths.of_key("/a")
     await asyncio.to_thread(server.stop)
@@ -114,8 +114,8 @@ async def test_an_outage_ends_the_lease_and_names_the_server(
     new_server: NewServer, etcd_store: NewStore
 ) -> None:
     server = new_server("--enable-v2")
-    store = etcd_store(server.port, patience=0.5)
-    lease = await store.lease(1.0)
+    store = etcd_store(server.port, patience=3.0)
+    lease = await store.lease(3.0)
     revision = await store.put("/a", b"", lease=lease)
     watch = store.watch("/", revision)
     event = asyncio.ensure_future(anext(watch))
@@ -149,9 +149,10 @@ async def test_no_lease_is_granted_while_the_server_is_away(
 ) -> None:
     # A node that was lost in an outage takes a lease for a sign that it is over.
     server = new_server("--enable-v2")
-    store = etcd_store(server.port, patience=0.2)
+    store = etcd_store(server.port)
     await store.lease(_LIMIT)
     await asyncio.to_thread(server.stop)
+    store.link.patience = 1.0
 
     async with asyncio.timeout(_LIMIT):
         with pytest.raises(RendezvousUnreachable, match=r"Connection refused$"):
@@ -284,11 +285,11 @@ async def test_opening_waits_for_a_server_and_says_so(
 
 
 async def test_opening_gives_up_with_the_last_error() -> None:
-    options = GivenOptions(connect_timeout=0.2)
+    options = GivenOptions(connect_timeout=1)
     target = Target.parse(f"127.0.0.1:{unused_port()}", options)
 
     with pytest.raises(
-        RendezvousUnreachable, match=rf"'{target}' .* 0\.2 s: .* refused; is it running"
+        RendezvousUnreachable, match=rf"'{target}' .* 1 s: .* refused; is it running"
     ):
         await open_v2(target, options, discard)
 

@@ -45,7 +45,7 @@ async def main(port, prefix):
     state = await store.put("/job/state", b"0")
     await store.compare_and_set("/job/state", b"1", expected=state)
     await store.put("/job/done/1", b"")
-    await store.put("/job/nodes/1", b"", lease=await store.lease(1.0))
+    await store.put("/job/nodes/1", b"", lease=await store.lease(3.0))
     print("ready", flush=True)
     await asyncio.Event().wait()
 

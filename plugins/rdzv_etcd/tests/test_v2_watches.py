@@ -72,14 +72,15 @@ async def test_a_quiet_watch_outlives_the_history(
 async def test_a_quiet_watch_is_no_silence_however_short_the_patience(
     etcd_port: int, etcd_store: NewStore, until: Until
 ) -> None:
-    store = etcd_store(etcd_port, patience=0.2, request_timeout=1.0)
-    start = await store.put("/a/old", b"")
+    writer = etcd_store(etcd_port)
+    store = etcd_store(etcd_port, patience=1.5, request_timeout=2.0)
+    start = await writer.put("/a/old", b"")
     watch = Watch("/a/", start, store.paths, store.link, store._closing)
     try:
         event = asyncio.create_task(watch.next())
-        later = await store.put("/elsewhere/key", b"")
+        later = await writer.put("/elsewhere/key", b"")
         await until(lambda: watch.since >= later or event.done())
-        await store.put("/a/new", b"")
+        await writer.put("/a/new", b"")
         async with asyncio.timeout(_LIMIT):
             key = (await event).key
     finally:

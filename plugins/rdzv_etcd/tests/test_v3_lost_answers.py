@@ -212,7 +212,7 @@ async def test_lost_answers_cost_no_lease(
 ) -> None:
     store, other = v3_store(proxy.port), v3_store(etcd_port)
     proxy.drop = [_GRANT]
-    lease = await store.lease(3.0)
+    lease = await store.lease(6.0)
     await store.put("/a", b"", lease=lease)
     proxy.drop = [_RENEW]
     await until(lambda: not proxy.drop)
@@ -319,8 +319,9 @@ async def test_all_that_wait_are_told_in_time(
     proxy: EtcdProxy, v3_store: NewStore
 ) -> None:
     # Writes of one key wait for each other, but not for each other's patience.
-    store = v3_store(proxy.port, patience=1.0, request_timeout=0.3)
+    store = v3_store(proxy.port, request_timeout=0.3)
     await store.put("/a", b"")
+    store.link.patience = 1.0
     proxy.hold = [_TXN] * 100
     writes = [store.put("/a", b"") for _ in range(50)]
     async with asyncio.timeout(_LIMIT):

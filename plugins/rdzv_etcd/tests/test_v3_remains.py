@@ -43,11 +43,11 @@ async def gone(store: EtcdV3Store, key: str) -> None:
 async def test_what_dead_agents_have_left_goes_and_nothing_else(
     etcd_port: int, prefix: str, v3_store: NewStore
 ) -> None:
-    store = v3_store(etcd_port, job_ttl=2.0)
+    store = v3_store(etcd_port, job_ttl=4.0)
     target = Target.parse(f"127.0.0.1:{etcd_port}", EtcdOptions())
     others = [
-        EtcdV3Store(target, 15.0, Keys(prefix), Job.of(prefix, "job 2", 2.0)),
-        EtcdV3Store(target, 15.0, Keys(f"{prefix}-2"), Job.of("/2", "job", 2.0)),
+        EtcdV3Store(target, 15.0, Keys(prefix), Job.of(prefix, "job 2", 4.0)),
+        EtcdV3Store(target, 15.0, Keys(f"{prefix}-2"), Job.of("/2", "job", 4.0)),
     ]
     await store.put("/job/state", b"")
     await others[0].put("/job 2/state", b"")
@@ -67,8 +67,8 @@ async def test_what_dead_agents_have_left_goes_and_nothing_else(
 async def test_as_long_as_one_agent_lives_all_of_it_stays(
     etcd_port: int, proxy: EtcdProxy, v3_store: NewStore, until: Until
 ) -> None:
-    dying = v3_store(etcd_port, job_ttl=2.0)
-    living = v3_store(proxy.port, job_ttl=2.0)
+    dying = v3_store(etcd_port, job_ttl=4.0)
+    living = v3_store(proxy.port, job_ttl=4.0)
     await dying.put("/by-the-dead", b"")
     await living.put("/by-the-living", b"")
     await dying.close()
@@ -93,11 +93,13 @@ async def test_two_who_begin_at_once_share_the_lease(
 async def test_an_outage_is_not_the_end_of_it(
     proxy: EtcdProxy, v3_store: NewStore, until: Until
 ) -> None:
-    store = v3_store(proxy.port, job_ttl=4.0, patience=0.2, request_timeout=0.2)
+    store = v3_store(proxy.port, job_ttl=4.0)
     await store.put("/a", b"")
+    usual, store.link.patience = store.link.patience, 0.2
     # No renewal succeeds for some time: each of them gives up.
-    proxy.drop = [_RENEW] * 4
+    proxy.drop = [_RENEW] * 8
     await until(lambda: not proxy.drop)
+    store.link.patience = usual
     renewals = proxy.count(_RENEW)
     await until(lambda: proxy.count(_RENEW) > renewals + 3)
 
@@ -138,7 +140,8 @@ async def test_who_waits_in_vain_is_told_and_a_later_one_is_served(
 ) -> None:
     server = new_server()
     await asyncio.to_thread(server.member.kill)
-    store = v3_store(server.port, patience=0.3)
+    store = v3_store(server.port)
+    usual, store.link.patience = store.link.patience, 0.3
     puts = (store.put(f"/{n}", b"") for n in range(20))
     cancelled = asyncio.create_task(store.put("/cancelled", b""))
     await asyncio.sleep(0)
@@ -146,6 +149,7 @@ async def test_who_waits_in_vain_is_told_and_a_later_one_is_served(
     async with asyncio.timeout(_LIMIT):
         answers = await asyncio.gather(*puts, return_exceptions=True)
         await asyncio.to_thread(server.start)
+        store.link.patience = usual
         await store.put("/later", b"")
 
     assert all(isinstance(answer, Exception) for answer in answers)

@@ -109,7 +109,7 @@ def members(cluster: EtcdCluster) -> Setup:
 
 
 class SetupStore(StoreContract):
-    min_lease_ttl = 1.0
+    min_lease_ttl = 3.0  # etcd would take 1
     setup_name = ""
 
     @pytest.fixture

@@ -192,12 +192,12 @@ async def test_a_slow_reader_misses_nothing(etcd_port: int, v3_store: NewStore) 
 async def test_a_quiet_watch_outlives_a_broken_connection(
     proxy: EtcdProxy, v3_store: NewStore
 ) -> None:
-    store = v3_store(proxy.port, patience=0.5, request_timeout=0.25)
+    store = v3_store(proxy.port, patience=1.5, request_timeout=0.5)
     start = (await store.list("/")).revision
     async with aclosing(store.watch("/", start)) as events:
         waiting = asyncio.ensure_future(following(events))
         # Nothing changes for longer than the store's patience with silence.
-        await asyncio.wait({waiting}, timeout=1.0)
+        await asyncio.wait({waiting}, timeout=2.5)
         quiet = proxy.count(_WATCH)
         await proxy.cut()
         await asyncio.wait({waiting}, timeout=0.1)

@@ -36,13 +36,14 @@ async def test_the_watch_of_a_server_that_dies_ends(
     new_server: NewServer, v3_store: NewStore, end: str
 ) -> None:
     server = new_server()
-    store = v3_store(server.port, patience=1.0, request_timeout=0.3)
+    store = v3_store(server.port, request_timeout=0.3)
     revision = await store.put("/a", b"")
     async with aclosing(store.watch("/", revision)) as events:
         await store.put("/a", b"")
         first = await anext(events)
         waiting = asyncio.ensure_future(anext(events))
         await asyncio.to_thread(getattr(server.member, end))
+        usual, store.link.patience = store.link.patience, 1.0
         # Who is paused keeps the connections: it is other requests that find out.
         with pytest.raises(RendezvousUnreachable):
             await store.get("/a")
@@ -51,6 +52,7 @@ async def test_the_watch_of_a_server_that_dies_ends(
                 async with asyncio.timeout(_LIMIT):
                     await waiting
         else:
+            store.link.patience = usual
             await asyncio.to_thread(server.member.resume)
             async with asyncio.timeout(_LIMIT):
                 await store.put("/a", b"resumed")
@@ -125,7 +127,7 @@ async def test_endpoints_take_turns_and_the_first_that_answers_is_stayed_with(
         endpoints = f"{dead},127.0.0.1:{silent_port},{cluster.endpoints}"
         store = v3_store(endpoints, request_timeout=0.5)
         async with asyncio.timeout(_LIMIT):
-            lease = await store.lease(2.0)
+            lease = await store.lease(8.0)
             await store.put("/a", b"", lease=lease)
             used = store.link.ring.endpoint
             for _ in range(5):
@@ -164,8 +166,9 @@ async def test_no_request_of_a_silent_server_keeps_a_thread(
     etcd_port: int, v3_store: NewStore, until: Until
 ) -> None:
     async with EtcdProxy.before(etcd_port) as proxy:
-        store = v3_store(proxy.port, patience=0.3, request_timeout=0.2)
+        store = v3_store(proxy.port, request_timeout=0.2)
         await store.put("/a", b"")
+        store.link.patience = 0.3
         proxy.hold = ["/v3/kv/range"] * 100
         reads = (store.get("/a") for _ in range(20))
         async with asyncio.timeout(_LIMIT):
