@@ -145,7 +145,7 @@ class DecisionTests(RendezvousFixtures):
         self, new_handler: NewHandler
     ) -> None:
         """With the reason, on all nodes."""
-        short = {"join_timeout": "1"}
+        short = {"join_timeout": "3"}
         nodes = _nodes(new_handler, 2, leave_out(600.0), config=short)
         await join_all(nodes)
         await nodes[1].report(NodeState.FAILED, (failure(1),))
@@ -168,14 +168,14 @@ class DecisionTests(RendezvousFixtures):
 
         nodes = _nodes(new_handler, 2, wait)
         await join_all(nodes)
+        before = asyncio.get_running_loop().time()
         await nodes[0].report(NodeState.FAILED, (failure(0),))
         changes = [await next_change(node) for node in nodes]
-        told_at = asyncio.get_running_loop().time()
         await join_all(nodes)
 
         assert "(again; not before 0.7 s are over)" in changes[0].reason
-        # The coordinator had begun to wait a little before this was told.
-        assert asyncio.get_running_loop().time() > told_at + 0.35
+        # The wait began after the report, however late a busy machine told of it.
+        assert asyncio.get_running_loop().time() > before + 0.65
 
     async def test_a_back_off_can_be_longer_than_a_join_may_wait(
         self, new_handler: NewHandler
@@ -183,9 +183,9 @@ class DecisionTests(RendezvousFixtures):
         """Who waits for it waits for nobody that is missing."""
 
         def wait(_: FailureReport, __: History) -> Decision:
-            return Decision(Verdict.RESTART, "again", 1.5)
+            return Decision(Verdict.RESTART, "again", 4.0)
 
-        nodes = _nodes(new_handler, 2, wait, config={"join_timeout": "1"})
+        nodes = _nodes(new_handler, 2, wait, config={"join_timeout": "3"})
         await join_all(nodes)
         await nodes[0].report(NodeState.FAILED, (failure(0),))
         for node in nodes:

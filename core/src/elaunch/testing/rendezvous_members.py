@@ -117,7 +117,7 @@ class MemberTests(RendezvousFixtures):
         self, new_handler: NewHandler
     ) -> None:
         """Everybody learns it who waits."""
-        short = {"join_timeout": "1"}
+        short = {"join_timeout": "3"}
         nodes = [new_handler(parameters(f"n{i}", config=short)) for i in range(2)]
         await nodes[1].withhold("the disk is full")
         joins = await asyncio.gather(

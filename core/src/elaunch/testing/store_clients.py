@@ -26,7 +26,7 @@ async def next_event(events: AsyncGenerator[StoreEvent, None]) -> StoreEvent:
 class StoreFixtures:
     """What the parts of the store contract have in common."""
 
-    min_lease_ttl: float = 0.3
+    min_lease_ttl: float = 1.0
     tells_every_change: bool = True
 
     if TYPE_CHECKING:

@@ -34,6 +34,7 @@ class LeaseTests(StoreFixtures):
         entry = await store.get("/leased")
         replaced = await store.compare_and_set("/leased", b"new", expected=revision)
 
+        assert not lease.lost.done()
         assert entry is not None
         assert entry.revision == revision
         assert replaced is not None
