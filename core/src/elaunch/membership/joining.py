@@ -66,8 +66,9 @@ class Joining:
         """Wait for news, tell progress meanwhile, give up when patience ends."""
         loop = asyncio.get_running_loop()
         patience = self.patience
-        if spare or self._is_delayed():
-            patience.rearm(loop.time())
+        delay = self._delay()
+        if spare or delay:
+            patience.rearm(loop.time() + delay)
         elif loop.time() >= patience.deadline:
             raise RendezvousTimeout(self._who_is_missing())
         with contextlib.suppress(TimeoutError):
@@ -75,14 +76,16 @@ class Joining:
                 min(patience.deadline, patience.next_progress)
             ):
                 await news.wait()
+        if spare or loop.time() < patience.began:  # a back-off can be taken back
+            patience.rearm(loop.time())
         if loop.time() >= patience.next_progress:
             patience.told(loop.time())
             self._tell_progress(spare=spare)
 
-    def _is_delayed(self) -> bool:
-        """Whether a back-off is not over: who waits for that waits for nobody."""
+    def _delay(self) -> float:
+        """Return how long a back-off still is: who waits for that waits for nobody."""
         told, elapsed = self.stay.whom_it_waits_for()
-        return told is not None and told.delay > elapsed
+        return max(0.0, told.delay - elapsed) if told else 0.0
 
     def _tell_progress(self, *, spare: bool) -> None:
         record, elapsed = self.stay.whom_it_waits_for()

@@ -69,7 +69,7 @@ class Patience:
         self.pause = min(2 * self.pause, LONGEST_PAUSE)
 
     def rearm(self, now: float) -> None:
-        """Begin the limit anew: it counts from when a spare is needed."""
+        """Begin the limit anew: from when a spare is needed, or a back-off is over."""
         self.began = now
 
 
