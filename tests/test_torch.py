@@ -138,7 +138,7 @@ def test_workers_of_a_job_in_etcd_come_up_again(
     with EtcdServer(flags=QUICK) as server:
         job = [
             *("--rdzv-backend", "etcd", "--rdzv-endpoint", server.endpoint),
-            *("--rdzv-id", "job", "--nnodes", "2:3", "--rdzv-conf", "lease_ttl=1"),
+            *("--rdzv-id", "job", "--nnodes", "2:3", "--rdzv-conf", "lease_ttl=6"),
             *("--max-restarts", "1", *WARM, script(COLLECT)),
         ]
         agents = [launch(*job, KILLS="1") for _ in range(3)]
