@@ -71,3 +71,29 @@ def test_in_an_archive_they_are_found_too(
     monkeypatch.syspath_prepend(str(archive))
 
     assert found("g") == {("it", "os")}
+
+
+def test_paths_of_all_kinds_are_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path / "one", "one-1.dist-info", "[g]\r\nit = os\r\n")
+    install(tmp_path / "two", "two-1.dist-info", "[g]\nthat = sys\n")
+    monkeypatch.chdir(tmp_path)
+    kinds = [tmp_path / "one", "two", "", "none", "two", b"bytes", "nul\0", "/dev/null"]
+    monkeypatch.setattr("sys.path", kinds)
+
+    assert found("g") == {("it", "os"), ("that", "sys")}
+
+
+def test_who_writes_nonsense_hides_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, "one-1.dist-info", "[g]\nit = os\n")
+    install(tmp_path, "two-1.dist-info", "")
+    (tmp_path / "two-1.dist-info/entry_points.txt").write_bytes(b"\xe9\n[g]\nb = \xff")
+    install(tmp_path, "bare-1.dist-info", "[g]\nbare = os\n")
+    (tmp_path / "bare-1.dist-info/METADATA").unlink()
+    (tmp_path / "three-1.dist-info").symlink_to("nowhere")
+    monkeypatch.setattr("sys.path", [str(tmp_path)])
+
+    assert found("g") == {("it", "os"), ("b", "\ufffd"), ("bare", "os")}

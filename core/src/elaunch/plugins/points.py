@@ -80,12 +80,13 @@ def entry_points(group: str) -> Iterable[Point]:
     Args:
         group: Name of the group.
     """
-    if not _only_folders():
+    places = list(_places())
+    if not _only_folders(places):
         from importlib import metadata
 
         return metadata.entry_points(group=group)
     folders: dict[str, str] = {}
-    for place in sys.path:
+    for place in places:
         for name in _facts(place or os.curdir):
             # As names of distributions are compared; what follows is the version.
             stem = name.removesuffix(INFO).removesuffix(OLD_INFO).partition("-")[0]
@@ -94,7 +95,14 @@ def entry_points(group: str) -> Iterable[Point]:
     return [point for folder in folders.values() for point in _points(group, folder)]
 
 
-def _only_folders() -> bool:
+def _places() -> Iterator[str]:
+    """Yield where distributions may be: programs put paths of all kinds there."""
+    for place in sys.path:
+        if isinstance(place, str | os.PathLike):
+            yield os.fspath(place)
+
+
+def _only_folders(places: Iterable[str]) -> bool:
     """Whether nothing is installed in another way, such as in an archive or an egg."""
     return all(
         getattr(finder, "__name__", "") == "PathFinder"
@@ -102,12 +110,12 @@ def _only_folders() -> bool:
         for finder in sys.meta_path
     ) and not any(
         os.path.isfile(place) or place.endswith(".egg")  # noqa: PTH113 - likewise
-        for place in sys.path
+        for place in places
     )
 
 
 def _facts(place: str) -> Iterator[str]:
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, ValueError):
         for name in os.listdir(place):  # noqa: PTH208 - likewise
             if name.endswith((INFO, OLD_INFO)):
                 yield name
@@ -115,7 +123,8 @@ def _facts(place: str) -> Iterator[str]:
 
 def _points(group: str, folder: str) -> Iterator[FoundPoint]:
     try:
-        text = (Path(folder) / FILE).read_text(encoding="utf-8")
+        # Whoever writes another encoding must not keep all others from being found.
+        text = (Path(folder) / FILE).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return
     section = ""
