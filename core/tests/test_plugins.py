@@ -1,10 +1,14 @@
 """The plugin system: what is installed is found, what is broken is data."""
 
+import re
+import sys
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
 
+from elaunch.cli.plugins import show
+from elaunch.config import LaunchConfig
 from elaunch.errors import (
     DuplicateBackend,
     InvalidProvider,
@@ -12,7 +16,9 @@ from elaunch.errors import (
     UnknownBackend,
     UsageError,
 )
+from elaunch.events import discard
 from elaunch.launcher import get_rdzv_handler
+from elaunch.launcher.ports import Ports
 from elaunch.plugins import Plugins, Status, load_plugins
 from elaunch.plugins.loader import load
 from elaunch.policy import PolicyParameters
@@ -233,6 +239,90 @@ def test_what_create_raises_is_wrapped_with_its_cause(site: Site) -> None:
         policy(Plugins(load(())), "raises")
 
     assert isinstance(caught.value.__cause__, OSError)
+
+
+PLACED = """
+    import attrs
+    from elaunch.api import Provider
+    from elaunch.hookspecs import hookimpl
+
+    @attrs.frozen
+    class NoDefault:
+        x: int
+
+    class Plain:
+        pass
+
+    def create(params, options):
+        return None
+
+    @hookimpl
+    def elaunch_register_monitors():
+        return [Provider("placed", "a monitor of a test", create, "{place}")]
+"""
+
+
+@pytest.mark.parametrize(
+    ("place", "why"),
+    [
+        ("third_ten_plugin:Typo", "AttributeError: .* has no attribute 'Typo'"),
+        ("no_such_module_at_all:X", "ModuleNotFoundError: No module named"),
+        ("third_ten_plugin:Plain", "ValueError: options must be an attrs class"),
+        ("third_ten_plugin:create", "ValueError: options must be an attrs class"),
+        ("third_ten_plugin:NoDefault", "ValueError: .* NoDefault.x has none"),
+        ("third_ten_exits:X", "SystemExit: 3"),
+    ],
+)
+def test_options_at_a_wrong_place_are_told_with_who_named_it(
+    site: Site,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+    why: str,
+) -> None:
+    monkeypatch.delitem(sys.modules, "third_ten_plugin", raising=False)
+    site.install("third-ten", "third_ten", PLACED.format(place=place))
+    (site.path / "third_ten_exits.py").write_text("raise SystemExit(3)\n")
+    monitors = Plugins(load(())).monitors
+
+    with pytest.raises(PluginFailed, match=why) as caught:
+        monitors.options("placed", {})
+    show(as_json=False, tracebacks=True, block=(place,))  # each is loaded once
+
+    told = str(caught.value)
+    assert told.startswith("plugin 'third_ten' of third-ten 1.2 failed: ")
+    assert f"of monitor 'placed' ({place})" in told
+    shown = capsys.readouterr().out
+    assert re.search(rf"monitor +placed +.* failed .* options {place}: {why}", shown)
+    assert re.search(rf"plugin 'third_ten' of third-ten 1.2:\n(.*\n)+{why}", shown)
+
+
+def test_a_module_that_exits_takes_no_command_with_it(site: Site) -> None:
+    site.install("third-nil", "third_nil", "raise SystemExit(0)")
+    (plugin,) = [p for p in load(()) if p.name == "third_nil"]
+
+    assert (plugin.status, plugin.reason) == (Status.FAILED, "SystemExit: 0")
+
+
+def test_a_preflight_without_options_is_the_fault_of_its_plugin(site: Site) -> None:
+    code = """
+        from elaunch.api import PreflightProvider
+        from elaunch.hookspecs import hookimpl
+
+        @hookimpl
+        def elaunch_register_preflights():
+            create = lambda params, options: object()
+            return [PreflightProvider("bare", "a check of a test", create)]
+    """
+    site.install("third-bare", "third_bare", code)
+    config = LaunchConfig(
+        min_nodes=1, max_nodes=1, nproc_per_node=1, preflights=("bare",)
+    )
+
+    with pytest.raises(
+        PluginFailed, match=r"'third_bare' .* 'bare' must have 'options'"
+    ):
+        Ports(config, Plugins(load(()))).preflights(discard)
 
 
 def test_options_of_a_backend_are_checked() -> None:

@@ -32,12 +32,13 @@ Anything else that escapes is a bug and keeps its traceback. Messages are lower-
 take no full stop, quote names, and end with what to do where there is something to do.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import attrs
 
 from elaunch.failures import ProcessFailure, root_cause, signal_name, summary
+from elaunch.text import nearest, quoted, suggestion
 
 
 PREEMPTED_EXIT = 75
@@ -45,24 +46,6 @@ PREEMPTED_EXIT = 75
 
 HANDED_BACK_EXIT = 93
 """Exit code of a job that no restart of its own helps: its scheduler is to go on."""
-
-
-def suggestion(word: str, known: Iterable[str]) -> str:
-    """Return ``; did you mean 'x'?`` for the nearest known word, or ``""``."""
-    near = _nearest(word, known)
-    return f"; did you mean {near[0]!r}?" if near else ""
-
-
-def _nearest(word: str, known: Iterable[str]) -> list[str]:
-    """Return the nearest known word, or none."""
-    import difflib
-
-    return difflib.get_close_matches(word, sorted(known), n=1)
-
-
-def quoted(names: Iterable[str]) -> str:
-    """Return names sorted, quoted and joined by commas, or ``none``."""
-    return ", ".join(repr(name) for name in sorted(names)) or "none"
 
 
 class ElaunchError(Exception):
@@ -119,7 +102,7 @@ class UnknownBackend(PluginError, ValueError):
             + (hint or suggestion(self.name, names - {self.name})),
             f"  installed: {quoted(self.installed)}",
         ]
-        wanted = {self.name, *_nearest(self.name, names)}
+        wanted = {self.name, *nearest(self.name, names)}
         lines += [
             f"  to get {name!r}: pip install {self.known[name]}"
             for name in sorted(wanted & self.known.keys() - set(self.installed))
@@ -168,16 +151,18 @@ class PluginFailed(PluginError):
         plugin: Entry-point name of the plugin.
         distribution: Distribution and version it came from.
         reason: Type and text of what it raised.
+        remedy: What to do now.
     """
 
     plugin: str
     distribution: str
     reason: str
+    remedy: str = "run 'elaunch plugins -v' for the traceback"
 
     def __str__(self) -> str:
         return (
             f"plugin {self.plugin!r} of {self.distribution} failed: {self.reason}; "
-            f"run 'elaunch plugins -v' for the traceback"
+            f"{self.remedy}"
         )
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import attrs
 
-from elaunch.errors import UsageError, quoted, suggestion
+from elaunch.errors import UsageError
+from elaunch.text import quoted, suggestion
 
 
 TRUE = frozenset({"1", "true", "t", "yes", "y", "on"})

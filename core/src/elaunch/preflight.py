@@ -1,12 +1,12 @@
 """The preflight port: whether a node is fit to run workers, before it takes a place."""
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import attrs
 
 from elaunch.events import Record, Value, discard
-from elaunch.provider import Provider
+from elaunch.provider import Provider, check_options
 
 
 @attrs.frozen(kw_only=True)
@@ -110,18 +110,6 @@ class NamedPreflight:
     options: PreflightOptions
 
 
-def _check_options(_: object, __: object, value: type | str) -> None:
-    if not isinstance(value, str):
-        _check_class(value)
-
-
-def _check_class(value: type) -> None:
-    if not issubclass(value, PreflightOptions):
-        raise TypeError(
-            f"options of a preflight inherit PreflightOptions; {value.__name__} doesn't"
-        )
-
-
 @attrs.frozen
 class PreflightProvider(Provider[PreflightParameters, Preflight]):
     """Declares a check.
@@ -131,15 +119,19 @@ class PreflightProvider(Provider[PreflightParameters, Preflight]):
     """
 
     options: type[PreflightOptions] | str = attrs.field(
-        default=PreflightOptions, validator=_check_options
+        default=PreflightOptions, validator=check_options
     )
 
-    def options_class(self) -> type[attrs.AttrsInstance]:
-        """Return the class of the options, as every provider does.
+    def check_class(self, value: Any) -> None:
+        """Check a class of options, which inherits those of every check.
 
         Raises:
-            TypeError: If it does not inherit `PreflightOptions`.
+            ValueError: If it breaks the rules.
+            TypeError: If it does not inherit them.
         """
-        found = super().options_class()
-        _check_class(found)
-        return found
+        super().check_class(value)
+        if not issubclass(value, PreflightOptions):
+            raise TypeError(
+                f"options of a preflight inherit PreflightOptions; {value.__name__} "
+                f"doesn't"
+            )

@@ -12,7 +12,7 @@ ParamsT = TypeVar("ParamsT")
 PortT = TypeVar("PortT")
 
 _NAME = re.compile(r"[a-z][a-z0-9-]*")
-_REFERENCE = re.compile(r"[\w.]+:\w+")
+_REFERENCE = re.compile(r"\w+(\.\w+)*:\w+")
 _SUMMARY_LENGTH = 72
 
 
@@ -36,22 +36,17 @@ def _check_summary(_: object, __: object, value: str) -> None:
         )
 
 
-def _check_options(_: object, __: object, value: type | str) -> None:
+def check_options(provider: "Provider[Any, Any]", _: object, value: type | str) -> None:
+    """Check the options of a provider, as far as that imports nothing.
+
+    Raises:
+        ValueError: If they break a rule.
+    """
     if not isinstance(value, str):
-        _check_class(value)
+        provider.check_class(value)
     elif not _REFERENCE.fullmatch(value):
         raise ValueError(
             f"options are an attrs class, or 'module:Class', not {value!r}"
-        )
-
-
-def _check_class(value: type) -> None:
-    if not attrs.has(value):
-        raise ValueError(f"options must be an attrs class, not {value!r}")
-    without = [f.name for f in attrs.fields(value) if f.default is attrs.NOTHING]
-    if without:
-        raise ValueError(
-            f"each option needs a default; {value.__name__}.{without[0]} has none"
         )
 
 
@@ -79,7 +74,7 @@ class Provider(Generic[ParamsT, PortT]):
         repr=False, validator=attrs.validators.is_callable()
     )
     options: type[attrs.AttrsInstance] | str = attrs.field(
-        default=NoOptions, validator=_check_options
+        default=NoOptions, validator=check_options
     )
 
     def options_class(self) -> type[attrs.AttrsInstance]:
@@ -95,5 +90,19 @@ class Provider(Generic[ParamsT, PortT]):
         found: type[attrs.AttrsInstance] = getattr(
             importlib.import_module(module), name
         )
-        _check_class(found)
+        self.check_class(found)
         return found
+
+    def check_class(self, value: Any) -> None:
+        """Check a class of options.
+
+        Raises:
+            ValueError: If it breaks the rules.
+        """
+        if not isinstance(value, type) or not attrs.has(value):
+            raise ValueError(f"options must be an attrs class, not {value!r}")
+        without = [f.name for f in attrs.fields(value) if f.default is attrs.NOTHING]
+        if without:
+            raise ValueError(
+                f"each option needs a default; {value.__name__}.{without[0]} has none"
+            )

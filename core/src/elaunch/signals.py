@@ -4,7 +4,8 @@ import signal
 
 import attrs
 
-from elaunch.errors import UsageError, suggestion
+from elaunch.errors import UsageError
+from elaunch.text import suggestion
 
 
 END_SIGNALS: tuple[int, ...] = (

@@ -1,6 +1,7 @@
-"""Text that others wrote, made fit to be read by a person or by a parser."""
+"""Text made fit to be read by a person or a parser: what others wrote, and names."""
 
 import re
+from collections.abc import Iterable
 
 
 _COLOURS = re.compile(r"\x1b\[[\d;:]*m")
@@ -28,3 +29,21 @@ def printable_lines(text: str) -> str:
     """
     first, *others = map(printable, text.split("\n"))
     return "\n".join([first, *(f"  {line}" for line in others)])
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean 'x'?`` for the nearest known word, or ``""``."""
+    near = nearest(word, known)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def nearest(word: str, known: Iterable[str]) -> list[str]:
+    """Return the nearest known word, or none."""
+    import difflib
+
+    return difflib.get_close_matches(word, sorted(known), n=1)
+
+
+def quoted(names: Iterable[str]) -> str:
+    """Return names sorted, quoted and joined by commas, or ``none``."""
+    return ", ".join(repr(name) for name in sorted(names)) or "none"

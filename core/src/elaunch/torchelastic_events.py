@@ -12,7 +12,8 @@ from typing import Any
 
 import attrs
 
-from elaunch.errors import UsageError, quoted, suggestion
+from elaunch.errors import UsageError
+from elaunch.text import quoted, suggestion
 
 
 EventMetadataValue = str | int | float | bool | None

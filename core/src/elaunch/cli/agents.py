@@ -15,9 +15,9 @@ from elaunch.cli.status_text import member_lines, status_lines
 from elaunch.endpoint.client import Contact, contact_at, contacts, reachable
 from elaunch.endpoint.places import runtime_directory
 from elaunch.endpoint.waiting import has_ended
-from elaunch.errors import ControlFailed, UsageError, quoted, suggestion
+from elaunch.errors import ControlFailed, UsageError
 from elaunch.health import parse_place
-from elaunch.text import printable
+from elaunch.text import printable, quoted, suggestion
 
 
 TOO_LATE = 124

@@ -8,7 +8,8 @@ from typing import Any
 import attrs
 
 from elaunch.cli.names import PROJECT
-from elaunch.errors import UsageError, suggestion
+from elaunch.errors import UsageError
+from elaunch.text import suggestion
 
 
 WHAT_TO_RUN = ("script", "args")

@@ -81,7 +81,7 @@ def given(parser: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Nam
 
 
 def _complain(parser: argparse.ArgumentParser, unknown: Sequence[str]) -> NoReturn:
-    from elaunch.errors import suggestion
+    from elaunch.text import suggestion
 
     known = [flag for action in actions_of(parser) for flag in action.option_strings]
     hint = suggestion(unknown[0].partition("=")[0].replace("_", "-"), known)

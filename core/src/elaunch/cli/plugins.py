@@ -5,6 +5,7 @@ import platform
 import traceback
 from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -12,6 +13,8 @@ import elaunch
 from elaunch.blocking import registry
 from elaunch.plugins import Plugins, Status, load_plugins
 from elaunch.plugins.known import KNOWN
+from elaunch.plugins.loader import FAULTS, Plugin, told
+from elaunch.provider import Provider
 
 
 @attrs.frozen(kw_only=True)
@@ -53,14 +56,18 @@ def rows(plugins: Plugins) -> Iterator[Row]:
         installed, key=lambda entry: (entry[0], entry[1].name)
     ):
         twice = names.count((kind, provider.name)) > 1
+        fault = _fault_of_options(provider)
+        status = Status.FAILED if fault else plugin.status
         yield Row(
             kind=kind,
             name=provider.name,
             plugin=plugin.name,
             distribution=plugin.distribution,
             version=plugin.version,
-            status="duplicate" if twice else plugin.status.value,
-            reason=provider.summary,
+            status="duplicate" if twice else status.value,
+            reason=f"options {provider.options}: {told(fault)}"
+            if fault
+            else provider.summary,
             milliseconds=round(plugin.seconds * 1000, 1),
         )
     for plugin in plugins.loaded:
@@ -84,6 +91,15 @@ def rows(plugins: Plugins) -> Iterator[Row]:
                 status="missing",
                 reason=f"to get it: pip install {distribution}",
             )
+
+
+def _fault_of_options(provider: Provider[Any, Any]) -> BaseException | None:
+    """Return what keeps a backend from having options, if they are at another place."""
+    try:
+        provider.options_class()
+    except FAULTS as error:
+        return error
+    return None
 
 
 def _torchelastics(ours: Collection[str]) -> Iterator[Row]:
@@ -122,10 +138,17 @@ def show(*, as_json: bool, tracebacks: bool, block: Collection[str]) -> int:
         print("  ".join([*cells, line[-1]]).rstrip())
     if tracebacks:
         for plugin in plugins.loaded:
-            if plugin.error:
+            for error in _errors(plugin):
                 print(f"\nplugin {plugin.name!r} of {plugin.origin}:")
-                print("".join(traceback.format_exception(plugin.error)).rstrip())
+                print("".join(traceback.format_exception(error)).rstrip())
     return 0
+
+
+def _errors(plugin: Plugin) -> Iterator[BaseException]:
+    if plugin.error:
+        yield plugin.error
+    for providers in plugin.providers.values():
+        yield from filter(None, map(_fault_of_options, providers))
 
 
 def _cells(row: Row) -> tuple[str, ...]:

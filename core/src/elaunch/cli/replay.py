@@ -117,7 +117,7 @@ def _is_wanted(one: "RecordedDecision", run_ids: Sequence[str]) -> bool:
 
 
 def _nothing(decisions: "Sequence[RecordedDecision]", args: argparse.Namespace) -> str:
-    from elaunch.errors import quoted
+    from elaunch.text import quoted
 
     files = ", ".join(map(repr, args.files))
     if decisions:

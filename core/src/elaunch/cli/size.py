@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from elaunch.errors import UsageError, quoted, suggestion
+from elaunch.errors import UsageError
+from elaunch.text import quoted, suggestion
 
 
 if TYPE_CHECKING:

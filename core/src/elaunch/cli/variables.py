@@ -4,7 +4,8 @@ import argparse
 from collections.abc import Mapping, Sequence
 
 from elaunch.cli.actions import flag_of
-from elaunch.errors import UsageError, quoted, suggestion
+from elaunch.errors import UsageError
+from elaunch.text import quoted, suggestion
 
 
 TORCHRUNS = frozenset(

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, SupportsIndex
 
 from elaunch.binding import NumaBinding, mode_of
 from elaunch.environ import THREADS, check_env
-from elaunch.errors import UsageError, quoted, suggestion
+from elaunch.errors import UsageError
 from elaunch.output import OutputSettings
 from elaunch.signals import stop_signal
 from elaunch.spawner import StartMethod
+from elaunch.text import quoted, suggestion
 
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import signal
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 
-from elaunch.errors import suggestion
 from elaunch.failures import Ending, ProcessFailure, Request, signal_name
+from elaunch.text import suggestion
 
 
 class Kind(enum.StrEnum):

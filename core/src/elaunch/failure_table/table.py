@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import attrs
 
-from elaunch.errors import UsageError, quoted, suggestion
+from elaunch.errors import UsageError
 from elaunch.failure_table.kinds import CHECKS, MATCHERS, Kind
 from elaunch.failures import ProcessFailure, root_cause
+from elaunch.text import quoted, suggestion
 
 
 FLAG = "--on-failure"

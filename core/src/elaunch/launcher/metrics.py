@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from elaunch.config import LaunchConfig
-from elaunch.errors import UsageError, quoted, suggestion
+from elaunch.errors import UsageError
 from elaunch.events import EventRecorder
 from elaunch.metric_handler import MetricHandlerParameters
 from elaunch.metrics import (
@@ -15,6 +15,7 @@ from elaunch.metrics import (
     getStream,
 )
 from elaunch.plugins import Plugins, load_plugins
+from elaunch.text import quoted, suggestion
 
 
 def initialize_metrics(

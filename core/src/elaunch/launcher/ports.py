@@ -17,7 +17,7 @@ from elaunch.monitor import MonitorParameters, NamedMonitor
 from elaunch.options import parse_spec
 from elaunch.plugins import Plugins, load_plugins
 from elaunch.policy import PolicyParameters, RestartPolicy
-from elaunch.preflight import NamedPreflight, PreflightParameters
+from elaunch.preflight import NamedPreflight, PreflightOptions, PreflightParameters
 from elaunch.rendezvous import (
     JobSettings,
     NodeFacts,
@@ -177,7 +177,11 @@ class Ports:
         for spec in config.preflights:
             preflight = preflights.build(spec, "--preflight", params)
             name, _ = parse_spec(spec, "--preflight")
-            found.append(NamedPreflight(name, preflight, preflight.options))
+            options: object = getattr(preflight, "options", None)
+            if not isinstance(options, PreflightOptions):
+                why = f"preflight {name!r} must have 'options', a PreflightOptions"
+                raise preflights.failed(name, f"{why}, not {options!r}")
+            found.append(NamedPreflight(name, preflight, options))
         return found
 
     def recorders(self, agent: str) -> list[EventRecorder]:

@@ -8,10 +8,10 @@ from typing import Any
 import attrs
 
 from elaunch.api import Request, Severity, UsageError
-from elaunch.errors import quoted, suggestion
 from elaunch.monitors.fields import SEVERITIES
 from elaunch.monitors.options import REQUESTS, STREAMS, OutputOptions, check_request
 from elaunch.output import RankSet
+from elaunch.text import quoted, suggestion
 
 
 _ACROSS_LINES = re.compile(rb"\\[AZ]|\(\?<?!|\(\?>|[*+?}]\+")

@@ -13,7 +13,7 @@ from elaunch.errors import (
 )
 from elaunch.options import build_options, parse_spec
 from elaunch.plugins.known import KNOWN
-from elaunch.plugins.loader import Plugin, Status
+from elaunch.plugins.loader import FAULTS, Plugin, Status, told
 from elaunch.provider import Provider
 
 
@@ -79,33 +79,49 @@ class Catalogue(Generic[ParamsT, PortT]):
 
         Raises:
             UsageError: If an option is unknown or wrong.
-            PluginFailed: If building it raised something foreign, which is the cause.
+            PluginFailed: If building it, or its options, raised something foreign,
+                which is the cause.
             PluginError: As for `find`.
         """
         entry = self.find(name)
+        options = self.options(name, given)
         try:
-            options = self.options(name, given)
             return entry.provider.create(params, options)
         except ElaunchError:
             raise
-        except Exception as error:
-            raise PluginFailed(
-                entry.plugin.name,
-                entry.plugin.origin,
-                f"could not build {self.kind} {name!r}: "
-                f"{type(error).__name__}: {error}",
-            ) from error
+        except FAULTS as error:
+            why = f"could not build {self.kind} {name!r}: {told(error)}"
+            raise self.failed(name, why) from error
 
     def options(self, name: str, given: Mapping[str, Any]) -> attrs.AttrsInstance:
         """Build the options of the backend of this name.
 
         Raises:
             UsageError: If an option is unknown or wrong.
+            PluginFailed: If their class can't be had, or raises something foreign.
             PluginError: As for `find`.
-            Exception: Whatever importing their class raises.
         """
-        cls = self.find(name).provider.options_class()
-        return build_options(cls, given, f"{self.kind} {name!r}")
+        entry = self.find(name)
+        try:
+            cls = entry.provider.options_class()
+            return build_options(cls, given, f"{self.kind} {name!r}")
+        except ElaunchError:
+            raise
+        except FAULTS as error:
+            place = entry.provider.options
+            which = f" ({place})" if isinstance(place, str) else ""
+            why = f"could not build options of {self.kind} {name!r}{which}"
+            raise self.failed(name, f"{why}: {told(error)}") from error
+
+    def failed(self, name: str, why: str) -> PluginFailed:
+        """Return the error of a backend that its plugin can't build.
+
+        Args:
+            name: Name of the backend.
+            why: What went wrong.
+        """
+        plugin = self.find(name).plugin
+        return PluginFailed(plugin.name, plugin.origin, why, "-v shows the traceback")
 
     def build(self, spec: str, flag: str, params: ParamsT) -> PortT:
         """Build the backend that a user named as ``NAME[:key=value,...]``.

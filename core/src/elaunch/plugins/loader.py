@@ -15,10 +15,11 @@ import attrs
 import pluggy
 
 from elaunch import hookspecs
-from elaunch.errors import InvalidProvider, suggestion
+from elaunch.errors import InvalidProvider
 from elaunch.hookspecs import ENTRY_POINT_GROUP
 from elaunch.plugins.points import Point, entry_points
 from elaunch.provider import Provider
+from elaunch.text import suggestion
 
 
 logger = logging.getLogger(__name__)
@@ -37,6 +38,10 @@ HOOKS: Mapping[str, str] = {
     "elaunch_register_preflights": "preflight",
 }
 """The hook that declares each kind."""
+
+
+FAULTS = (Exception, SystemExit)
+"""What a plugin raises that can't be used; one that exits must not end the command."""
 
 
 class Status(enum.StrEnum):
@@ -74,12 +79,14 @@ class Plugin:
     @property
     def distribution(self) -> str:
         """Name of the distribution it came from."""
-        return self.point.dist.name if self.point.dist else "unknown distribution"
+        dist = self.point.dist
+        return (dist and dist.name) or "unknown distribution"  # it may lack its facts
 
     @property
     def version(self) -> str:
         """Version of that distribution."""
-        return self.point.dist.version if self.point.dist else "?"
+        dist = self.point.dist
+        return (dist and dist.version) or "?"
 
     @property
     def origin(self) -> str:
@@ -120,17 +127,22 @@ def _load_one(point: Point, block: Collection[str]) -> Plugin:
     begin = time.perf_counter()
     try:
         providers = declared(point.name, point.load())
-    except Exception as error:  # noqa: BLE001 - whatever a plugin raises is data
+    except FAULTS as error:
         return attrs.evolve(
             plugin,
             status=Status.FAILED,
-            reason=f"{type(error).__name__}: {error}",
+            reason=told(error),
             error=error,
             seconds=time.perf_counter() - begin,
         )
     return attrs.evolve(
         plugin, providers=providers, seconds=time.perf_counter() - begin
     )
+
+
+def told(error: BaseException) -> str:
+    """Return what a plugin raised, in one line of its type and text."""
+    return f"{type(error).__name__}: {error}"
 
 
 def declared(name: str, module: object) -> dict[str, tuple[Provider[Any, Any], ...]]:
