@@ -221,6 +221,16 @@ def test_where_the_workers_meet_tells_lives_apart_whose_clocks_do_not() -> None:
     assert lives(a, late_a, b, late_b) == [["a1", "b1"], ["a2", "b2"]]
 
 
+def test_a_node_that_comes_late_is_of_the_job_with_its_generation() -> None:
+    a, b, other = Node("a"), Node("b"), Node("other")
+    a.joins(100.0, 1, 0, size=1, port="1")
+    other.joins(101.0, 1, 0, size=1, port="2")  # a job of that id somewhere else
+    a.joins(102.0, 2, 0, port="3")
+    b.joins(102.0, 2, 1, port="3")
+
+    assert lives(a, b, other) == [["agent-a", "agent-b"], ["agent-other"]]
+
+
 def test_two_agents_that_were_told_of_another_size_met_in_different_lives() -> None:
     a, b = Node("a"), Node("b")
     a.joins(100.0, 1, 0, size=3)

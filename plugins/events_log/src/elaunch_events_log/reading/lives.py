@@ -1,12 +1,14 @@
 """Which events of one job id belong together: each time the job began is a life.
 
 An id can serve again after the end of its job, and a job that loses its store begins
-anew: from generation 1, with all its restarts. Nobody numbers lives; but in one life
-an agent joins later generations only, all members of a generation were told the same
-of it, and each has a place of its own there.
+anew: from generation 1, with all its restarts. Jobs of one id that meet at different
+places are lives at the same time. Nobody numbers lives; but in one life an agent joins
+later generations only, all members of a generation were told the same of it, and each
+has a place of its own there.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 import attrs
 
@@ -188,10 +190,13 @@ class _Lived:
         if part.agent in self._agents:
             return False
         known = self.generations
-        shared = known.keys() & part.generations.keys()
-        if shared:
+        if shared := self.shares(part):
             return all(known[n].fits(part.generations[n]) for n in shared)
         return all(self._has_room(n, seen) for n, seen in part.generations.items())
+
+    def shares(self, part: _Part) -> AbstractSet[int]:
+        """Return the generations of which both are known to tell."""
+        return self.generations.keys() & part.generations.keys()
 
     def add(self, part: _Part) -> None:
         """Take what an agent told in it."""
@@ -211,8 +216,11 @@ def _lives(parts: Sequence[_Part]) -> list[list[list[Entry]]]:
     """Return for each life what agents told in it."""
     lives: list[_Lived] = []
     for part in sorted((p for p in parts if p.generations), key=lambda p: p.since):
-        # A node that comes late comes into the life that goes on.
-        life = next((life for life in reversed(lives) if life.fits(part)), None)
+        # A node that comes late comes into the life that goes on; but jobs of one id
+        # can run at once, and it is a member of the one that has its generations.
+        fitting = [life for life in reversed(lives) if life.fits(part)]
+        fitting.sort(key=lambda life: not life.shares(part))
+        life = fitting[0] if fitting else None
         if life is None:
             life = _Lived()
             lives.append(life)
