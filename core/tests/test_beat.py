@@ -119,6 +119,7 @@ def test_where_nobody_listens_the_script_goes_on(
         (["--begin", "x", "--limit", "0"], "--limit is seconds above 0, not 0"),
         (["--begin", "x", "--limit", "nan"], "--limit is seconds above 0, not nan"),
         (["--hold-scaling", "0"], "--hold-scaling is seconds above 0, not 0"),
+        (["--hold-scaling", "1e30"], "--hold-scaling is seconds above 0, not 1e+30"),
         (["--hold-scaling", "9", "--release-scaling"], "not allowed with argument"),
         (["--release-scaling", "a=1"], "belong to a heartbeat"),
         (["--progress", "1", "--step", "2"], "belong to a heartbeat"),

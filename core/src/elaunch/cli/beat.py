@@ -15,6 +15,9 @@ from elaunch.channel import CHANNEL
 REASON_LIMIT = 1000
 """Characters kept of a reason: all of a long one would not be heard."""
 
+LARGEST = 2.0**63
+"""The largest number that an agent reads."""
+
 PATIENCE = 1.0
 """Seconds that the agent is given to make room for what it must not miss."""
 
@@ -145,7 +148,7 @@ def message_of(args: argparse.Namespace, shell: int) -> dict[str, object]:
 
 
 def _is_limit(seconds: float) -> bool:
-    return 0 < seconds < float("inf")
+    return 0 < seconds <= LARGEST
 
 
 def _heartbeat(args: argparse.Namespace) -> dict[str, object]:

@@ -214,6 +214,6 @@ def _request(kind: str, reason: str) -> None:
 
 def _limit(seconds: float, what: str, otherwise: str = "") -> float:
     if not 0 < seconds <= LARGEST:
-        remedy = f"give seconds above 0{otherwise}"
+        remedy = f"give seconds above 0 and up to 2**63{otherwise}"
         raise ValueError(f"no {what} can have a limit of {seconds!r}; {remedy}")
     return float(seconds)
