@@ -111,6 +111,12 @@ def test_a_node_that_is_kept_out_says_so_itself_and_that_its_place_is_gone() -> 
     )
 
 
+def test_an_agent_that_has_told_nothing_yet_has_no_host() -> None:
+    lines = status_lines({**STATUS, "host": "", "state": "joining", "place": None})
+
+    assert "agent 4711, joining" in lines[0]
+
+
 def test_a_spare_does_not_seem_to_wait_for_nodes() -> None:
     lines = status_lines({**STATUS, "state": "joining", "waiting": SPARE})
 

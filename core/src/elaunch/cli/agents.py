@@ -97,7 +97,11 @@ def find(
     """
     known = _contacts(args)
     asked = reachable(known)
-    agents = [Agent(c, told) for c, told in asked if isinstance(told, dict)]
+    agents = [
+        Agent(c, {**told, "pid": told["pid"] or c.pid})  # it may not have said so yet
+        for c, told in asked
+        if isinstance(told, dict)
+    ]
     silent = [told for _, told in asked if isinstance(told, ControlFailed)]
     meant = [
         agent

@@ -27,7 +27,8 @@ def member_lines(members: Sequence[Facts]) -> list[str]:
 def _head(status: Facts) -> Iterator[str]:
     since = status["state_age"]
     state = status["state"] + (f" for {duration(since)}" if since is not None else "")
-    who = f"agent {status['pid']} on {status['host']!r}"
+    host = f" on {status['host']!r}" if status["host"] else ""  # it has just begun
+    who = f"agent {status['pid']}{host}"
     yield f"run {status['run_id']!r}: {who}, {state}"
     if status["max_nodes"] > 1:
         yield f"  meets by {status['backend']} at {status['endpoint']!r}"
