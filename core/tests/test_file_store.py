@@ -34,7 +34,7 @@ from elaunch.testing import (
 
 
 class TestFileStore(StoreContract):
-    min_lease_ttl = 0.6
+    min_lease_ttl = 2.0
     tells_every_change = False
 
     @pytest.fixture

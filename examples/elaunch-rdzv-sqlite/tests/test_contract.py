@@ -12,7 +12,7 @@ from elaunch.testing import NewStore, StoreContract
 class TestSqliteStore(StoreContract):
     """Everything that `StoreContract` demands."""
 
-    min_lease_ttl = 0.6
+    min_lease_ttl = 2.0
     tells_every_change = False
 
     @pytest.fixture
