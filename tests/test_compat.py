@@ -248,7 +248,7 @@ def test_each_variable_that_torchrun_gives_a_worker_has_a_row(tmp_path: Path) ->
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=200,
         check=True,
     )
     given = set(re.findall(r"variable (\w+)", done.stdout)) - own.keys()

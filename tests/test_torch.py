@@ -81,7 +81,7 @@ def assert_collected(agents: list[Agent], generation: int, workers: int) -> list
 
 @pytest.mark.parametrize(
     ("workers", "kills", "method"),
-    [pytest.param(1, 20, WARM, marks=pytest.mark.timeout(240)), (2, 1, ())],
+    [(1, 20, WARM), (2, 1, ())],
     ids=["2 processes, 20 kills", "4 processes, 1 kill"],
 )
 def test_the_next_generation_comes_up_after_kill_9_of_any_worker(

@@ -7,7 +7,7 @@ import pytest
 from agents import Agent, Launch
 
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.interop
 
 PLUGIN = """
 def entry():

@@ -15,7 +15,7 @@ from sides import ELAUNCH, TORCHRUN, Line, clean_environment, differences, run_b
 from torchruns import Torchruns
 
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.interop
 
 CPUS = 2
 """Both launchers count CPUs where nobody says how many workers or threads."""

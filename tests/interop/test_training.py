@@ -10,7 +10,7 @@ from agents import Launch
 from places import Script
 
 
-pytestmark = [pytest.mark.interop, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.interop
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "torch_ddp_train.py"
 

@@ -29,7 +29,7 @@ def ours(cwd: Path, *arguments: str) -> list[dict[str, Any]]:
         ],
         cwd=cwd,
         capture_output=True,
-        timeout=50,
+        timeout=200,
         check=False,
     )
     return [json.loads(line) for line in (cwd / "e.jsonl").read_text().splitlines()]
@@ -57,7 +57,7 @@ def test_torchruns_console_prints_what_torchelastics_does(tmp_path: Path) -> Non
         ],
         cwd=tmp_path,
         capture_output=True,
-        timeout=50,
+        timeout=200,
         check=True,
     )
 
@@ -97,7 +97,7 @@ def test_torchelastic_records_the_same(tmp_path: Path) -> None:
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=50,
+        timeout=200,
         check=True,
     )
     theirs = json.loads(told.stdout.splitlines()[-1])

@@ -318,7 +318,7 @@ def test_many_processes_at_once(far_address: Address) -> None:
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stderr=subprocess.PIPE,
         text=True,
-        timeout=50,
+        timeout=200,
         check=False,
     )
 

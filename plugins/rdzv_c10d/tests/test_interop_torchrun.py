@@ -54,7 +54,7 @@ def test_two_agents_run_a_job(endpoint: str, tmp_path: Path) -> None:
         for _ in range(2)
     ]
     try:
-        said = [agent.communicate(timeout=50)[0] for agent in agents]
+        said = [agent.communicate(timeout=200)[0] for agent in agents]
     finally:
         for agent in agents:
             agent.kill()
