@@ -125,7 +125,7 @@ def _plan_joining(view: View, timing: Timing, now: float) -> Step:
     if held:
         return Wait(max(hold.until for hold in held), held=held)
     hosts = [candidate.facts.host for candidate in choose(newcomers, room)]
-    late = f", held up for {now - since:.1f} s" if now > since else ""
+    late = "" if view.held_since is None else f", held up for {now - since:.1f} s"
     return Form(f"{names(hosts)} joined{late}", job.restarts, grows=True)
 
 
