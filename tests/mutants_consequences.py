@@ -127,7 +127,7 @@ CONSEQUENCES = (
     Mutant(
         name="let a back-off count as waiting for others",
         file="membership/joining.py",
-        old="        if spare or self._is_delayed():",
+        old="        if spare or delay:",
         new="        if spare:",
         promise="a back-off is waited for",
         suite="rendezvous",
