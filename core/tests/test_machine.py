@@ -1,6 +1,7 @@
 """The agent's machine, told as short stories."""
 
 import math
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -269,6 +270,23 @@ class TestFailure:
         assert report.state is NodeState.FAILED
         assert report.failures[0] == reported.failures[0]
         assert [(f.rank, f.exitcode) for f in report.failures] == [(5, 3), (4, 7)]
+
+    @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
+    def test_one_that_is_stopped_after_its_own_error_ended_by_that(
+        self, machine: Machine, signum: int
+    ) -> None:
+        """It tidied up when the other had failed, too, and was ended by that."""
+        stopped = exited(0, exitcode=-signum, timestamp=0.5).exit
+        late = Exited(attrs.evolve(stopped, message="KeyError: 'x'"))
+        tell(machine, *ALONE, exited(1, exitcode=3, timestamp=1.0))
+
+        (report,) = tell(machine, late)
+        assert isinstance(report, Report)
+        last = report.failures[-1]
+        assert (last.rank, last.exitcode, last.message) == (4, 1, "KeyError: 'x'")
+        error = error_of(machine, closed(FAILED), Stopped(), Left())
+        assert isinstance(error, ChildFailedError)
+        assert (error.get_first_failure()[0], error.status) == (4, 1)
 
     def test_who_ends_because_of_it_is_not_reported(self, machine: Machine) -> None:
         tell(machine, *RUNNING, exited(1, exitcode=3, timestamp=2.0))

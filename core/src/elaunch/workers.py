@@ -204,6 +204,17 @@ _FROM_OUTSIDE = (-signal.SIGKILL, -signal.SIGTERM)
 """Ends that no error on stderr brings about by itself."""
 
 
+def by_its_error(ended: WorkerExit) -> WorkerExit:
+    """Return how a worker would have ended that was stopped after its own error.
+
+    Between its error and its end it may tidy up for long. What ended it is the error,
+    and Python's exit code for that is 1.
+    """
+    if not ended.message or ended.exitcode not in _FROM_OUTSIDE:
+        return ended
+    return attrs.evolve(ended, exitcode=1, ending=Ending.EXIT)
+
+
 def failure_of(ended: WorkerExit, *, role: str, host: str) -> ProcessFailure:
     """Turn a bad end into the failure that is reported to the job.
 

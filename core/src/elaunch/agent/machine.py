@@ -69,7 +69,7 @@ from elaunch.failures import ProcessFailure, Request, root_cause
 from elaunch.monitor import Severity
 from elaunch.notice import Notice
 from elaunch.rendezvous import ChangeKind, Membership, NodeState, Outcome
-from elaunch.workers import WorkerExit, failure_of
+from elaunch.workers import WorkerExit, by_its_error, failure_of
 
 
 @attrs.define(eq=False, repr=False, kw_only=True)
@@ -278,11 +278,13 @@ class Machine:
         return self._join(stimulus)
 
     def _noted_exit(self, stimulus: Exited) -> Sequence[Action]:
+        first = root_cause(self._failures).timestamp if self._failures else -math.inf
         ended = stimulus.exit
+        if ended.timestamp < first:  # the signal that stops it met it while it ended
+            ended = by_its_error(ended)
         self._exits[ended.ranks.local_rank] = ended
         if not self._failures and not self._retired and self.is_preempted(ended):
             return (Report(NodeState.PREEMPTED),)
-        first = root_cause(self._failures).timestamp if self._failures else -math.inf
         if not ended.failed or (ended.timestamp > first and not self._matters(ended)):
             return ()
         # It ended before the other failed, and was only told later; or what it asked
