@@ -250,7 +250,7 @@ ALL: Mapping[str, Mapping[str, str]] = {
 }
 
 
-@pytest.mark.parametrize("ten", seeds(20))
+@pytest.mark.parametrize("ten", range(100))  # 1,000 runs: that is the promise
 def test_healthy_runs_have_no_finding(ten: int) -> None:
     for seed in range(ten * 10, ten * 10 + 10):
         host = Host(seed)
