@@ -4,8 +4,9 @@ An agent of another job hosts the store, so that every node of the job can die, 
 coordinator's too.
 """
 
+import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -44,11 +45,14 @@ def join(launch: Launch, endpoint: str, script: Script) -> Join:
     host = launch("-v", "--rdzv-endpoint", endpoint, "--rdzv-id", "host", worker)
     host.wait_for("hosts the store at")
 
-    def start(nnodes: str, *flags: str, **variables: str) -> Agent:
+    def start(
+        nnodes: str, *flags: str, prefix: Sequence[str] = (), **variables: str
+    ) -> Agent:
         return launch(
             *("-v", "--rdzv-endpoint", endpoint, "--rdzv-id", "job"),
             *("--nnodes", nnodes, "--rdzv-conf", OPTIONS),
             *(*flags, worker),
+            prefix=prefix,
             **variables,
         )
 
@@ -157,12 +161,15 @@ def test_a_node_leaves_while_the_next_generation_forms(
     assert_agree(places_in([stayer, joiner], 2))
 
 
+STOPPED = ("sh", "-c", 'kill -STOP $$; exec "$@"', "sh")
+"""Stops a command before it begins; it goes on when its turn comes."""
+
+
 @pytest.mark.parametrize("ascending", [True, False])
 def test_the_order_of_names_does_not_matter(join: Join, *, ascending: bool) -> None:
-    agents = [join("1:2") for _ in range(3)]
+    agents = [join("1:2", prefix=STOPPED) for _ in range(3)]
     for agent in agents:
-        # Long before it has begun; it goes on when its turn comes.
-        agent.send(signal.SIGSTOP)
+        os.waitid(os.P_PID, agent.pid, os.WSTOPPED)
     names = in_order_of_names(agents)
     first, second, third = names if ascending else reversed(names)
     first.send(signal.SIGCONT)
