@@ -6,11 +6,12 @@ from collections.abc import AsyncGenerator, Mapping
 
 import attrs
 import pytest
+from stories import world
 
 from elaunch.agent.watching import RELEASE
 from elaunch.api import Finding, Severity, WatchedGroup
 from elaunch.monitor import NamedMonitor
-from elaunch.testing.simulation import Report, Scenario, Simulation, Stimulus
+from elaunch.testing.simulation import Report, Stimulus
 
 
 @attrs.define(eq=False)
@@ -68,17 +69,8 @@ class Deaf:
 
 
 def run(deaf: Deaf) -> Report:
-    simulation = Simulation(
-        Scenario(
-            family="scenario",
-            seed=1,
-            stimuli=(Stimulus(0.0, "start", "n0"), Stimulus(0.0, "start", "n1")),
-            nodes=2,
-            min_nodes=2,
-            max_nodes=2,
-            max_restarts=1,
-        )
-    )
+    nodes = [Stimulus(0.0, "start", name) for name in ("n0", "n1")]
+    simulation = world(1, nodes, nodes=2, max_restarts=1)
     simulation.laws.failures = 1
     simulation.nodes["n0"].monitors = [
         NamedMonitor("deaf", deaf),

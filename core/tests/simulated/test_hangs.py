@@ -5,10 +5,11 @@ from collections.abc import AsyncGenerator, Mapping
 
 import attrs
 import pytest
+from stories import world
 
 from elaunch.api import Finding, Severity, WatchedGroup
 from elaunch.monitor import NamedMonitor
-from elaunch.testing.simulation import Report, Scenario, Simulation, Stimulus
+from elaunch.testing.simulation import Report, Stimulus
 
 
 @attrs.define(eq=False)
@@ -37,17 +38,8 @@ class Finds:
 
 
 def run(*monitors: Finds, dump_time: float = 2.0) -> Report:
-    simulation = Simulation(
-        Scenario(
-            family="scenario",
-            seed=1,
-            stimuli=(Stimulus(0.0, "start", "n0"),),
-            nodes=1,
-            min_nodes=1,
-            max_nodes=1,
-            max_restarts=1,
-        )
-    )
+    only = {"nodes": 1, "min_nodes": 1, "max_nodes": 1}
+    simulation = world(1, [Stimulus(0.0, "start", "n0")], **only, max_restarts=1)
     simulation.laws.failures = 1  # what the monitors find is one
     node = simulation.nodes["n0"]
     node.local_world_size = 2
@@ -85,17 +77,8 @@ def test_the_monitor_goes_on_when_they_are_written() -> None:
 
 @pytest.mark.parametrize("slow", ["n0", "n1"])
 def test_each_node_shows_where_it_hangs_however_soon_another_has(slow: str) -> None:
-    simulation = Simulation(
-        Scenario(
-            family="scenario",
-            seed=1,
-            stimuli=(Stimulus(0.0, "start", "n0"), Stimulus(0.0, "start", "n1")),
-            nodes=2,
-            min_nodes=2,
-            max_nodes=2,
-            max_restarts=1,
-        )
-    )
+    nodes = [Stimulus(0.0, "start", name) for name in ("n0", "n1")]
+    simulation = world(1, nodes, nodes=2, max_restarts=1)
     simulation.laws.failures = 2
     for name, node in simulation.nodes.items():
         monitor = Finds(hang=True, severity=Severity.UNHEALTHY)
